@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from omegaconf import MISSING
 
@@ -97,7 +96,10 @@ class SplitConfig:
         yield from fraction("val_fraction", self.val_fraction, open_top=True)
         yield from fraction("test_fraction", self.test_fraction, open_top=True)
         if self.val_fraction + self.test_fraction >= 1:
-            yield f"val_fraction: with test_fraction it leaves no training data ({self.val_fraction:g} + {self.test_fraction:g})"
+            yield (
+                f"val_fraction: with test_fraction it leaves no training data "
+                f"({self.val_fraction:g} + {self.test_fraction:g})"
+            )
 
 
 # --- collaborative filtering ------------------------------------------------------------------
@@ -246,9 +248,13 @@ class LoraConfig:
         yield from fraction("dropout", self.dropout, open_top=True)
         if self.shared and self.per_task:
             both = set(self.shared.target_modules) & set(self.per_task.target_modules)
-            rates = {role.dropout if role.dropout is not None else self.dropout for role in (self.shared, self.per_task)}
+            rates = {
+                role.dropout if role.dropout is not None else self.dropout
+                for role in (self.shared, self.per_task)
+            }
             if both and len(rates) > 1:
-                yield f"per_task.dropout: must equal shared.dropout, since both roles adapt {', '.join(sorted(both))}"
+                shared = ", ".join(sorted(both))
+                yield f"per_task.dropout: must equal shared.dropout, since both roles adapt {shared}"
 
     @property
     def trains(self) -> bool:
@@ -345,7 +351,7 @@ class TaskConfig:
 
 @dataclass
 class TasksConfig:
-    """Which tasks are trained and evaluated. ``mix=[]`` (tasks=auto) means every task the data provides."""
+    """Which tasks are trained and evaluated. ``mix=[]`` (tasks=auto): every task the data provides."""
 
     mix: list[TaskConfig] = field(default_factory=list)
     history_items: int = 10
@@ -383,7 +389,7 @@ class PromptsConfig:
     explain: PromptConfig = field(default_factory=PromptConfig)
 
     def problems(self) -> Iterator[str]:
-        """Each placeholder and slot must be known, present where it is needed and absent where it may not be."""
+        """Each placeholder and slot must be known, there where needed and absent where it may not be."""
         import re
 
         needed = {"ctr": "candidate", "rating": "candidate", "topk": "candidates", "explain": "review"}
@@ -399,7 +405,8 @@ class PromptsConfig:
                 wording = getattr(prompt, kind)
                 found = set(re.findall(r"\{(\w*)\}", wording))
                 for name in sorted(found - allowed[task]):
-                    yield f"{task}.{kind}: unknown placeholder {{{name}}}; allowed: {', '.join(sorted(allowed[task]))}"
+                    known = ", ".join(sorted(allowed[task]))
+                    yield f"{task}.{kind}: unknown placeholder {{{name}}}; allowed: {known}"
                 if needed[task] not in found:
                     yield f"{task}.{kind}: the placeholder {{{needed[task]}}} is missing"
                 slots = set(re.findall(r"<(\w+)>", wording))
@@ -602,23 +609,3 @@ class ExperimentConfig:
     def task_mix(self) -> list[TaskConfig]:
         """The tasks of this run: as listed, or every task the dataset provides with weight 1."""
         return self.tasks.mix or [TaskConfig(name=task) for task in self.dataset.provides]
-
-
-SCHEMAS: dict[str, dict[str, Any]] = {
-    "dataset": {"synthetic": SyntheticConfig, "collm_ml1m": CollmConfig},
-    "split": {"provided": SplitConfig, "temporal": SplitConfig, "leave_last_out": SplitConfig},
-    "cf": {"bias": BiasConfig, "mf": MFConfig},
-    "backbone": {"tiny": TinyBackboneConfig, "hf": HFBackboneConfig, "none": NoBackboneConfig},
-    "lora": {"multi": LoraConfig, "shared": LoraConfig, "none": LoraConfig},
-    "fusion": {
-        "none": NoFusionConfig,
-        "linear": LinearFusionConfig,
-        "meta": MetaFusionConfig,
-        "random": RandomFusionConfig,
-    },
-    "tasks": {name: TasksConfig for name in ("auto", "all", *TASKS)},
-    "prompts": {"default": PromptsConfig},
-    "curriculum": {name: CurriculumConfig for name in ("sigmoid", "joint", "text_only")},
-    "trainer": {name: TrainerConfig for name in ("cpu", "gpu", "ddp", "ddp_cpu")},
-    "logger": {"wandb": WandbConfig, "csv": CSVConfig},
-}
