@@ -357,6 +357,7 @@ class TasksConfig:
     history_items: int = 10
     candidates: int = 10
     review_words: int = 100
+    negatives_seed: int = 0
 
     def problems(self) -> Iterator[str]:
         """Check counts and that no task stands twice."""
@@ -427,12 +428,13 @@ class PromptsConfig:
 
 @dataclass
 class PretrainConfig:
-    """How the tiny backbone is trained from nothing."""
+    """How the tiny backbone is trained from nothing; its seed is its own, since a backbone is given, not swept."""
 
     steps: int = 400
     batch_size: int = 32
     length_tokens: int = 128
     learning_rate: float = 3e-3
+    seed: int = 0
 
     def problems(self) -> Iterator[str]:
         """Check ranges."""

@@ -1,0 +1,55 @@
+"""CF vectors on disk: memory-mapped tables from which the collator gathers what a batch needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from ckf.data.seeds import named_generator
+from ckf.errors import ArtifactError
+
+
+@dataclass
+class VectorTables:
+    """User and item vectors, [n + 1, d] each; row 0 is padding, a row of zeros is a cold id."""
+
+    users: Tensor
+    items: Tensor
+
+    @property
+    def dim(self) -> int:
+        """Width d of a vector."""
+        return int(self.items.shape[1])
+
+    @classmethod
+    def load(cls, folder: Path) -> VectorTables:
+        """Open the tables of an embeddings artifact without reading them into memory."""
+        users, items = (_open(folder / f"{kind}.safetensors") for kind in ("users", "items"))
+        if users.shape[1] != items.shape[1]:
+            raise ArtifactError(f"{folder}: user vectors are {users.shape[1]} wide, item vectors {items.shape[1]}")
+        return cls(users, items)
+
+    def shuffled(self, seed: int) -> VectorTables:
+        """The control: every user gets another user's vector, every item another item's (padding stays)."""
+        return VectorTables(_shuffle(self.users, seed, "users"), _shuffle(self.items, seed, "items"))
+
+
+def _open(path: Path) -> Tensor:
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file")
+    with safe_open(path, framework="pt") as file:  # memory-mapped: pages are read when rows are gathered
+        tensor: Tensor = file.get_tensor("vectors")
+    if not torch.isfinite(tensor).all():
+        bad = int((~torch.isfinite(tensor).all(dim=1)).nonzero()[0, 0])
+        raise ArtifactError(f"{path}: row {bad} holds NaN or infinity")
+    return tensor
+
+
+def _shuffle(table: Tensor, seed: int, kind: str) -> Tensor:
+    order = named_generator(seed, f"shuffle {kind}").permutation(np.arange(1, len(table)))
+    return table[torch.from_numpy(np.concatenate([[0], order]))]

@@ -1,0 +1,1 @@
+"""Scoring without generation, and metrics from per-example predictions."""

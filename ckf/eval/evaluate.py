@@ -1,0 +1,133 @@
+"""From a trained run to ``predictions/<split>.parquet`` and ``metrics.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ckf.artifacts import write_json
+from ckf.config.schema import ExperimentConfig
+from ckf.data.records import ExampleTable
+from ckf.data.seeds import named_keys, named_uniform
+from ckf.eval.score import answer_log_probabilities, cf_predictions, predictions
+from ckf.metrics import auc, compute_metrics, paired_bootstrap_auc
+from ckf.runs import METRICS, record
+from ckf.train.fit import Inputs, load_trained, rating_scale, task_names
+
+MODEL, TEXT, CF, FLOOR = "model", "text", "cf", "floor"
+
+
+def evaluate_run(
+    exp: ExperimentConfig, inputs: Inputs, run: Path, *, floor: Path, cf: Path, text_run: Path | None
+) -> dict[str, float]:
+    """Score every configured split with every source, write predictions and metrics into the run.
+
+    ``floor`` and ``cf`` are CF artifacts (with predictions); ``text_run`` is the finished text-only
+    run whose predictions stand beside this model's.
+    """
+    trained = exp.backbone.name != "none"
+    loaded = load_trained(exp, inputs, run) if trained else None
+    metrics: dict[str, float] = {}
+    (run / "predictions").mkdir(exist_ok=True)
+    for split in exp.evaluate.splits:
+        table = ExampleTable(inputs.examples / "examples.parquet", split, task_names(exp))
+        table = keep_some(table, exp.evaluate.max_examples)
+        frames = _cf_frames(inputs, table, floor, cf, as_model=not trained)
+        if loaded is not None:
+            model, collator = loaded
+            scores, cut = answer_log_probabilities(
+                model, table, collator,
+                slots=exp.fusion.fuses, batch_size=exp.evaluate.batch_size, device=_device(exp),
+            )  # fmt: skip
+            frames.insert(0, predictions(table, scores, collator, MODEL))
+            metrics[f"{split}/history_cut"] = cut
+        if text_run is not None:
+            frames.insert(1, _text_frame(text_run, split, set(table.example_id)))
+        everything = pd.concat(frames, ignore_index=True)
+        everything.to_parquet(run / "predictions" / f"{split}.parquet", index=False)
+        metrics.update(metrics_of(everything, split, exp))
+        metrics.update(known_metrics(inputs.dataset, everything, split))
+    if exp.evaluate.max_examples is not None:
+        metrics["evaluate/max_examples"] = exp.evaluate.max_examples
+    write_json(run / METRICS, {key: metrics[key] for key in sorted(metrics)})
+    record(run, evaluated={split: str(pd.Timestamp.now("UTC")) for split in exp.evaluate.splits})
+    return metrics
+
+
+def metrics_of(everything: pd.DataFrame, split: str, exp: ExperimentConfig) -> dict[str, float]:
+    """Metrics of every source (``text/``, ``cf/`` and ``floor/`` below their names) and the paired differences."""
+    metrics: dict[str, float] = {}
+    for source, rows in everything.groupby("source", sort=False):
+        prefix = "" if source == MODEL else f"{source}/"
+        found = compute_metrics(rows, split, exp.tasks.candidates)
+        metrics.update({f"{prefix}{key}": value for key, value in found.items()})
+    for other in (TEXT, CF, FLOOR):
+        metrics.update(paired_difference(everything, MODEL, other, split, exp))
+    return metrics
+
+
+def paired_difference(everything: pd.DataFrame, a: str, b: str, split: str, exp: ExperimentConfig) -> dict[str, float]:
+    """ctr AUC of ``a`` minus ``b`` on the same examples, with a 95% interval (bootstrap over users) and p-value."""
+    ctr = everything[everything["task"] == "ctr"]
+    wide = ctr.pivot(index="example_id", columns="source", values="score")
+    if a not in wide or b not in wide:
+        return {}
+    rows = ctr[ctr["source"] == a].set_index("example_id").loc[wide.index]
+    diff, low, high, p = paired_bootstrap_auc(
+        rows["label"].to_numpy(), wide[a].to_numpy(), wide[b].to_numpy(), rows["user"].to_numpy(),
+        exp.evaluate.bootstrap_samples, 0,
+    )  # fmt: skip
+    key = f"{split}/ctr/auc_minus_{b}"
+    return {key: diff, f"{key}_low": low, f"{key}_high": high, f"{key}_p": p}
+
+
+def known_metrics(dataset: Path, everything: pd.DataFrame, split: str) -> dict[str, float]:
+    """AUC of the planted truth, of the best reader of text and of counting (synthetic data only)."""
+    path = dataset / "known.parquet"
+    if not path.is_file():
+        return {}
+    ctr = everything[(everything["task"] == "ctr") & (everything["source"] == everything["source"].iloc[0])]
+    known = ctr.merge(pd.read_parquet(path), on=["user", "item"], validate="one_to_one")
+    label = known["label"].to_numpy()
+    return {f"known/{split}/ctr/auc_{name}": auc(label, known[name].to_numpy()) for name in ("truth", "text", "counting")}
+
+
+def keep_some(table: ExampleTable, limit: int | None) -> ExampleTable:
+    """At most ``limit`` examples of each task, the same ones whatever the method and the order."""
+    if limit is None:
+        return table
+    draw = named_uniform(0, "evaluation subset", named_keys(table.example_id), 1)[:, 0]
+    keep = np.zeros(len(table), dtype=bool)
+    for task in range(len(table.tasks)):
+        mine = np.flatnonzero(table.task_index == task)
+        keep[mine[np.argsort(draw[mine], kind="stable")[:limit]]] = True
+    return table.subset(np.flatnonzero(keep))
+
+
+def _cf_frames(inputs: Inputs, table: ExampleTable, floor: Path, cf: Path, *, as_model: bool) -> list[pd.DataFrame]:
+    items = pd.read_parquet(inputs.dataset / "items.parquet", columns=["item", "title"])
+    titles = [""] * (int(items["item"].max()) + 1)
+    for item, title in zip(items["item"], items["title"], strict=True):
+        titles[item] = title
+    sources = [(CF, cf), (FLOOR, floor)]
+    if as_model:
+        sources.insert(0, (MODEL, cf))
+    labels = rating_scale(inputs.dataset)
+    return [
+        cf_predictions(table, pd.read_parquet(folder / "predictions.parquet"), titles, labels, source)
+        for source, folder in sources
+    ]
+
+
+def _text_frame(run: Path, split: str, wanted: set[str]) -> pd.DataFrame:
+    rows = pd.read_parquet(run / "predictions" / f"{split}.parquet")
+    rows = rows[(rows["source"] == MODEL) & rows["example_id"].isin(wanted)]
+    return rows.assign(source=TEXT)
+
+
+def _device(exp: ExperimentConfig) -> torch.device:
+    wants_gpu = exp.trainer.accelerator in ("gpu", "auto")
+    return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")

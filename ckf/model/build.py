@@ -1,0 +1,89 @@
+"""Typed config to modules: the only place in `ckf.model` that knows the config classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ckf.cf.vectors import VectorTables
+from ckf.config.schema import (
+    ExperimentConfig,
+    FusionConfig,
+    HFBackboneConfig,
+    LinearFusionConfig,
+    LoraConfig,
+    LoraRoleConfig,
+    MetaFusionConfig,
+    NoFusionConfig,
+)
+from ckf.errors import ConfigError
+from ckf.model.backbone import embedding_norm, load_backbone
+from ckf.model.fusion import Fusion, LinearFusion, MetaFusion
+from ckf.model.lora import SHARED, AdapterSpec, Routing, inject_lora
+from ckf.model.recommender import Recommender
+
+
+def adapter_specs(cfg: LoraConfig, tasks: list[str]) -> list[AdapterSpec]:
+    """Adapters of a run: ``shared`` and one for each task, with values inherited from the ``lora`` node."""
+    roles: list[tuple[str, LoraRoleConfig]] = [(SHARED, cfg.shared)] if cfg.shared else []
+    if cfg.per_task:
+        roles += [(task, cfg.per_task) for task in tasks]
+    return [
+        AdapterSpec(
+            name=name,
+            rank=cfg.rank if role.rank is None else role.rank,
+            alpha=cfg.alpha if role.alpha is None else role.alpha,
+            dropout=cfg.dropout if role.dropout is None else role.dropout,
+            target_modules=tuple(role.target_modules),
+        )
+        for name, role in roles
+    ]
+
+
+def build_fusion(cfg: FusionConfig, cf_dim: int, llm_dim: int, norm: float) -> Fusion | None:
+    """Build the fusion of a config; None for ``fusion=none``. ``random`` is ``meta`` on shuffled tables."""
+    match cfg:
+        case NoFusionConfig():
+            return None
+        case MetaFusionConfig(tokens_per_slot=k, dropout=p, meta_hidden=hidden):
+            return MetaFusion(
+                cf_dim, llm_dim, embedding_norm=norm, meta_hidden=hidden, tokens_per_slot=k, dropout=p
+            )
+        case LinearFusionConfig(tokens_per_slot=k, dropout=p):
+            return LinearFusion(cf_dim, llm_dim, embedding_norm=norm, tokens_per_slot=k, dropout=p)
+    raise TypeError(f"no fusion is built from {type(cfg).__name__}; add a case in ckf/model/build.py")
+
+
+def build_recommender(
+    exp: ExperimentConfig, backbone: Path | str, tables: VectorTables | None, tasks: list[str]
+) -> Recommender:
+    """Load the backbone and put adapters and fusion on it; new weights are drawn from ``exp.seed``.
+
+    Raises:
+        ConfigError: a LoRA target that the backbone does not have.
+    """
+    options = {}
+    if isinstance(exp.backbone, HFBackboneConfig):
+        options = {
+            "revision": exp.backbone.revision,
+            "trust_remote_code": exp.backbone.trust_remote_code,
+            "attention": exp.backbone.attention,
+        }
+    model = load_backbone(backbone, dtype=exp.backbone.dtype, **options)  # type: ignore[arg-type]
+    if exp.train.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    routing = Routing()
+    adapters = adapter_specs(exp.lora, tasks)
+    with torch.random.fork_rng():
+        torch.manual_seed(exp.seed)
+        try:
+            layers = inject_lora(model, adapters, tasks, routing)
+        except ValueError as error:
+            raise ConfigError([str(error)]) from None
+        fusion = None
+        if tables is not None:
+            fusion = build_fusion(exp.fusion, tables.dim, model.config.hidden_size, embedding_norm(model))
+        if fusion is not None and tables is not None:
+            fusion.fit_scale(tables)
+    return Recommender(model, layers, adapters, routing, fusion)

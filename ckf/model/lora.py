@@ -1,0 +1,121 @@
+"""Multi-LoRA for mixed batches: the adapters of all roles stacked along the rank, chosen row by row.
+
+For a projection ``W`` with adapters ``(A_k, B_k, s_k)`` a row of task ``t`` gets
+
+    y = W x + sum over k in {shared, t} of  s_k B_k A_k x
+
+(LoRA: Hu et al. 2021, eq. 3). The stack computes ``A x`` for all adapters at once, zeroes the ranks
+that are not the row's, and applies the stacked ``B``. Every adapter takes part in every step, so
+distributed training needs no search for unused parameters, and nothing is ever switched.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SHARED = "shared"
+
+
+@dataclass(frozen=True)
+class AdapterSpec:
+    """One adapter: ``name`` is ``shared`` or a task's; alpha / rank scales its output, as in PEFT."""
+
+    name: str
+    rank: int
+    alpha: float
+    dropout: float
+    target_modules: tuple[str, ...]
+
+
+class Routing:
+    """What the adapted layers of one model read in a forward pass: the rows' tasks, and who may learn."""
+
+    def __init__(self) -> None:
+        self.task_index: Tensor | None = None  # [B]
+        self.learn = True
+
+
+class MultiLoraLinear(nn.Module):
+    """A frozen linear layer with the stacked adapters of all roles that target it.
+
+    ``task_of`` gives for each adapter the task index it serves, or -1 for all tasks.
+    """
+
+    lora_scale: Tensor
+    lora_task: Tensor
+
+    def __init__(self, base: nn.Linear, adapters: Sequence[AdapterSpec], task_of: Sequence[int], routing: Routing):
+        super().__init__()
+        self.base = base
+        self.adapters = list(adapters)
+        self.routing = routing
+        ranks = [adapter.rank for adapter in adapters]
+        self.lora_a = nn.Parameter(torch.empty(sum(ranks), base.in_features))
+        self.lora_b = nn.Parameter(torch.zeros(base.out_features, sum(ranks)))
+        for block in self.lora_a.data.split(ranks):
+            nn.init.kaiming_uniform_(block, a=math.sqrt(5))
+        self.dropout = nn.Dropout(adapters[0].dropout)
+        scale = [a.alpha / a.rank for a in adapters for _ in range(a.rank)]
+        task = [t for a, t in zip(adapters, task_of, strict=True) for _ in range(a.rank)]
+        self.register_buffer("lora_scale", torch.tensor(scale), persistent=False)
+        self.register_buffer("lora_task", torch.tensor(task), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, in] -> [B, T, out]."""
+        task_index = self.routing.task_index
+        if task_index is None:
+            raise RuntimeError("the rows' tasks are not set; call the model through Recommender.forward")
+        a, b = self.lora_a, self.lora_b
+        if not self.routing.learn:  # gradient still flows to x, and so to the slots, but not to the adapters
+            a, b = a.detach(), b.detach()
+        mine = (self.lora_task < 0) | (self.lora_task == task_index[:, None])
+        gate = (mine * self.lora_scale).unsqueeze(1)  # [B, 1, R]
+        y = self.base(x)
+        x = self.dropout(x)
+        if not torch.is_autocast_enabled(x.device.type):
+            x = x.to(a.dtype)
+        h = F.linear(x, a)
+        return y + F.linear(h * gate.to(h.dtype), b).to(y.dtype)
+
+    def weights_of(self, name: str) -> tuple[Tensor, Tensor]:
+        """Return one adapter's ``A`` [r, in] and ``B`` [out, r], as views of the stack."""
+        start = 0
+        for adapter in self.adapters:
+            if adapter.name == name:
+                stop = start + adapter.rank
+                return self.lora_a[start:stop], self.lora_b[:, start:stop]
+            start += adapter.rank
+        raise KeyError(name)
+
+
+def inject_lora(
+    model: nn.Module, adapters: Sequence[AdapterSpec], tasks: Sequence[str], routing: Routing
+) -> dict[str, MultiLoraLinear]:
+    """Replace every targeted linear layer of ``model`` in place; return the new layers by module name.
+
+    Raises:
+        ValueError: a target that matches no linear layer.
+    """
+    layers: dict[str, MultiLoraLinear] = {}
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    ends = {name.rsplit(".", 1)[-1] for name in linear}
+    for adapter in adapters:
+        for target in adapter.target_modules:
+            if target not in ends:
+                raise ValueError(
+                    f"lora: no projection is called '{target}'; this backbone has {', '.join(sorted(ends))}"
+                )
+    for name, module in linear.items():
+        end = name.rsplit(".", 1)[-1]
+        mine = [adapter for adapter in adapters if end in adapter.target_modules]
+        if mine:
+            task_of = [-1 if adapter.name == SHARED else list(tasks).index(adapter.name) for adapter in mine]
+            layers[name] = MultiLoraLinear(module, mine, task_of, routing)
+            model.set_submodule(name, layers[name])
+    return layers

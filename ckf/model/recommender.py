@@ -1,0 +1,86 @@
+"""Backbone, adapters and fusion joined: a batch of prompts in, log-probabilities of answers out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ckf.model.fusion import Fusion
+from ckf.model.lora import AdapterSpec, MultiLoraLinear, Routing
+from ckf.prompts.collate import PromptBatch, SlotBatch
+
+
+class Recommender(nn.Module):
+    """A frozen causal language model with Multi-LoRA and slot embeddings.
+
+    ``backbone`` is a ``transformers`` causal LM whose targeted projections are already replaced by
+    ``layers``; ``fusion`` is None for text-only models.
+    """
+
+    def __init__(
+        self,
+        backbone: Any,
+        layers: Mapping[str, MultiLoraLinear],
+        adapters: Sequence[AdapterSpec],
+        routing: Routing,
+        fusion: Fusion | None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.layers = dict(layers)
+        self.adapters = list(adapters)
+        self.routing = routing
+        self.fusion = fusion
+
+    def adapter_parameters(self) -> list[nn.Parameter]:
+        """The stacked adapters of all layers."""
+        return [p for layer in self.layers.values() for p in (layer.lora_a, layer.lora_b)]
+
+    def fusion_parameters(self) -> list[nn.Parameter]:
+        """The fusion's parameters; empty for text-only models."""
+        return list(self.fusion.parameters()) if self.fusion is not None else []
+
+    def forward(self, batch: PromptBatch, *, learn_adapters: bool = True, learn_fusion: bool = True) -> Tensor:
+        """Log-probability [A] of each answer token of the batch.
+
+        ``learn_adapters`` and ``learn_fusion`` cut the graph, not the values: what may not learn from
+        this batch is detached, so it gets no gradient from it whatever the loss.
+        """
+        self.routing.task_index = batch.task_index
+        self.routing.learn = learn_adapters
+        embeddings = self.backbone.get_input_embeddings()(batch.input_ids)
+        if batch.slots is not None:
+            embeddings = self._fill_slots(embeddings, batch.slots, learn_fusion)
+        hidden = self.backbone.get_decoder()(
+            inputs_embeds=embeddings,
+            attention_mask=None if batch.branch_of is None else branch_mask(batch.branch_of, embeddings.dtype),
+            position_ids=batch.position_ids,
+            use_cache=False,
+        ).last_hidden_state
+        # the vocabulary projection is the largest matrix there is: only answer positions go through it
+        logits = self.backbone.get_output_embeddings()(hidden[batch.answer_rows, batch.answer_cols]).float()
+        return -F.cross_entropy(logits, batch.answer_targets, reduction="none")
+
+    def _fill_slots(self, embeddings: Tensor, slots: SlotBatch, learn: bool) -> Tensor:
+        if self.fusion is None:
+            raise RuntimeError("prompts with slots need a fusion")
+        users, items = self.fusion(slots.users, slots.items, slots.history, slots.history_mask)
+        values = torch.cat([users[slots.user_rows], items]).flatten(0, 1).to(embeddings.dtype)
+        return embeddings.index_put((slots.rows, slots.cols), values if learn else values.detach())
+
+
+def branch_mask(branch_of: Tensor, dtype: torch.dtype) -> Tensor:
+    """Additive attention mask [B, 1, T, T]: causal, and an answer sees the prompt and itself alone.
+
+    ``branch_of`` [B, T] is 0 for the prompt, k for the k-th answer, -1 for padding (as `PromptBatch`).
+    """
+    length = branch_of.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=branch_of.device).tril()
+    same = branch_of[:, :, None] == branch_of[:, None, :]
+    allowed = causal & (same | (branch_of[:, None, :] == 0))
+    mask = torch.zeros(allowed.shape, dtype=dtype, device=branch_of.device)
+    return mask.masked_fill(~allowed, torch.finfo(dtype).min).unsqueeze(1)

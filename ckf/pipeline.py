@@ -1,0 +1,284 @@
+"""The stages in order: prepare → cf → train → evaluate → report. Each reads artifacts and makes one."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from ckf.artifacts import Artifact, Store, plain
+from ckf.config.schema import (
+    BiasConfig,
+    CurriculumConfig,
+    ExperimentConfig,
+    HFBackboneConfig,
+    MethodConfig,
+    NoFusionConfig,
+    TinyBackboneConfig,
+)
+from ckf.errors import CkfError
+from ckf.runs import artifact_path, is_finished, open_run, read_run, record, run_folder
+from ckf.train.fit import Inputs, task_names
+
+
+def say(line: str) -> None:
+    """Tell the user what happens; stdout's last line stays the run folder."""
+    print(line, flush=True)
+
+
+def store(exp: ExperimentConfig) -> Store:
+    """The artifact cache of an experiment."""
+    return Store(Path(exp.paths.cache), say)
+
+
+# --- artifacts
+
+
+def prepare_dataset(exp: ExperimentConfig) -> Artifact:
+    """Interactions, items, users and their manifest."""
+    from ckf.data.prepare import build_dataset, source_hashes
+
+    settings = {**plain(exp.dataset), **{f"split.{k}": v for k, v in plain(exp.split).items()}}
+    settings.pop("root", None)  # input files count by content, not by where they lie
+    settings.pop("provides")
+    hashes = [f"{name}:{digest}" for name, digest in sorted(source_hashes(exp.dataset).items())]
+    return store(exp).get(
+        "dataset", exp.dataset.name, settings, hashes, lambda out: build_dataset(exp.dataset, exp.split, out)
+    )
+
+
+def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
+    """Prompts-to-be of every task the dataset provides, audited for leaks."""
+    from ckf.data.examples import build_examples
+
+    settings = {key: value for key, value in plain(exp.tasks).items() if key != "mix"}
+    tasks = list(exp.dataset.provides)
+    return store(exp).get(
+        "examples",
+        exp.dataset.name,
+        {**settings, "tasks": tasks},
+        [dataset.hash],
+        lambda out: build_examples(
+            dataset.path,
+            tasks,
+            history_items=exp.tasks.history_items,
+            candidates=exp.tasks.candidates,
+            review_words=exp.tasks.review_words,
+            seed=exp.tasks.negatives_seed,
+            out=out,
+        ),
+    )
+
+
+def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Artifact:
+    """The CF model of the config: vectors (where it has some) and predictions."""
+    from ckf.cf.fit import build_cf
+
+    return store(exp).get(
+        "cf",
+        exp.cf.name,
+        {**plain(exp.cf), "seed": exp.seed},
+        [dataset.hash, examples.hash],
+        lambda out: build_cf(exp.cf, dataset.path, examples.path, exp.seed, out),
+    )
+
+
+def train_floor(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Artifact:
+    """The ``bias`` model, whose row stands in every table."""
+    floor = exp.cf if isinstance(exp.cf, BiasConfig) else BiasConfig(name="bias")
+    return train_cf(dataclasses.replace(exp, cf=floor, seed=0), dataset, examples)
+
+
+def get_backbone(exp: ExperimentConfig, dataset: Artifact) -> tuple[str, str]:
+    """Path (or hub name) of the backbone and what identifies it; the tiny one is trained here once."""
+    match exp.backbone:
+        case HFBackboneConfig(path=path, revision=revision):
+            return path, f"{path}@{revision}"
+        case TinyBackboneConfig():
+            from ckf.model.tiny import build_tiny
+
+            settings = {**plain(exp.backbone), "pretrain": exp.pretrain, "prompts": exp.prompts}
+            settings.pop("dtype")
+            cfg = exp.backbone
+            artifact = store(exp).get(
+                "backbone",
+                "tiny",
+                settings,
+                [dataset.hash],
+                lambda out: build_tiny(cfg, exp.pretrain, exp.prompts, dataset.path, exp.pretrain.seed, out),
+            )
+            return str(artifact.path), artifact.hash
+    return "", "none"
+
+
+# --- stages as the command line calls them
+
+
+def prepare(exp: ExperimentConfig) -> Path:
+    """``ckf prepare``: dataset and examples; returns the dataset's folder."""
+    dataset = prepare_dataset(exp)
+    prepare_examples(exp, dataset)
+    return dataset.path
+
+
+def cf(exp: ExperimentConfig) -> Path:
+    """``ckf cf``: the CF model and the floor; returns the CF model's folder."""
+    dataset = prepare_dataset(exp)
+    examples = prepare_examples(exp, dataset)
+    train_floor(exp, dataset, examples)
+    return train_cf(exp, dataset, examples).path
+
+
+def train(exp: ExperimentConfig) -> Path:
+    """``ckf train``: everything up to the trained model, without scoring it; returns the run folder."""
+    return _run(exp, until_trained=True)
+
+
+def run(exp: ExperimentConfig) -> Path:
+    """``ckf``: the main job, from source files to the report; returns the run folder."""
+    return _run(exp, until_trained=False)
+
+
+def evaluate(run_path: Path, overrides: list[str]) -> Path:
+    """``ckf evaluate run=…``: score a trained run again with its own config; ``evaluate.*`` may be overridden."""
+    from ckf.config.compose import with_overrides
+    from ckf.report.build import report
+
+    exp, _ = read_run(run_path)
+    if overrides:
+        exp = with_overrides(exp, overrides, allowed=("evaluate.", "trainer."))
+    _evaluate(exp, run_path)
+    report([run_path], run_path)
+    return run_path
+
+
+def text_companion(exp: ExperimentConfig) -> ExperimentConfig:
+    """The text-only run with the same data, budget and seed: what a gain is measured against."""
+    return dataclasses.replace(
+        exp,
+        fusion=NoFusionConfig(name="none"),
+        curriculum=CurriculumConfig(name="text_only"),
+        method=MethodConfig(name="text_only"),
+    )
+
+
+def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
+    dataset = prepare_dataset(exp)
+    folder = run_folder(exp, dataset.hash)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if is_finished(folder) and not exp.force:
+            say(f"finished already: {folder} (force=true runs it anew)")
+            return folder
+        if exp.force and folder.exists():
+            shutil.rmtree(folder)
+        _prepare_run(exp, dataset, folder)
+        if exp.backbone.name != "none":
+            _train(exp, folder)
+        if until_trained:
+            return folder
+        if exp.fusion.fuses and exp.baselines.text:
+            say("text-only companion: the same data, steps and seed, without slots")
+            text = _run(dataclasses.replace(text_companion(exp), force=False), until_trained=False)
+            record(folder, artifacts={"text": {"path": str(text), "hash": text.name}})
+        _evaluate(exp, folder)
+        _report(folder)
+    return folder
+
+
+def _prepare_run(exp: ExperimentConfig, dataset: Artifact, folder: Path) -> None:
+    with _timed() as clock:
+        examples = prepare_examples(exp, dataset)
+        clock("prepare")
+        floor = train_floor(exp, dataset, examples)
+        cf_artifact = train_cf(exp, dataset, examples)
+        clock("cf")
+        backbone, identity = get_backbone(exp, dataset)
+        clock("backbone")
+    artifacts = {
+        name: {"path": str(artifact.path), "hash": artifact.hash}
+        for name, artifact in (("dataset", dataset), ("examples", examples), ("cf", cf_artifact), ("floor", floor))
+    }
+    if backbone:
+        artifacts["backbone"] = {"path": backbone, "hash": identity}
+    unfinished = (folder / "checkpoints" / "last.ckpt").is_file()
+    open_run(folder, exp, artifacts)
+    record(folder, stages=clock.seconds)
+    if unfinished:
+        say(f"train: continuing the unfinished run {folder}")
+
+
+def run_inputs(exp: ExperimentConfig, run_path: Path) -> Inputs:
+    """Folders of a run's artifacts, from its card."""
+    _, card = read_run(run_path)
+    needs_backbone = exp.backbone.name != "none"
+    return Inputs(
+        dataset=artifact_path(card, "dataset", run_path),
+        examples=artifact_path(card, "examples", run_path),
+        backbone=card["artifacts"]["backbone"]["path"] if needs_backbone else "",
+        cf=artifact_path(card, "cf", run_path) if exp.fusion.fuses else None,
+    )
+
+
+def _train(exp: ExperimentConfig, folder: Path) -> None:
+    say(f"train: {exp.method.name} on {exp.dataset.name} ({', '.join(task_names(exp))}) -> {folder}")
+    started = time.perf_counter()
+    if exp.trainer.world_size > 1:
+        # Lightning starts the other ranks by running this program's command again, so the command
+        # must be the training alone: a process of its own
+        done = subprocess.run([sys.executable, "-m", "ckf.train.worker", str(folder)], check=False)
+        if done.returncode:
+            raise CkfError(f"{folder}: training with {exp.trainer.world_size} processes failed (status {done.returncode})")
+    else:
+        from ckf.train.worker import train_run
+
+        train_run(folder)
+    record(folder, stages={"train": round(time.perf_counter() - started, 2)})
+
+
+def _evaluate(exp: ExperimentConfig, folder: Path) -> None:
+    from ckf.eval.evaluate import evaluate_run
+    from ckf.train.loggers import log_final
+
+    _, card = read_run(folder)
+    started = time.perf_counter()
+    metrics = evaluate_run(
+        exp,
+        run_inputs(exp, folder),
+        folder,
+        floor=artifact_path(card, "floor", folder),
+        cf=artifact_path(card, "cf", folder),
+        text_run=artifact_path(card, "text", folder) if "text" in card["artifacts"] else None,
+    )
+    record(folder, stages={"evaluate": round(time.perf_counter() - started, 2)})
+    log_final(exp, folder, metrics)
+
+
+def _report(folder: Path) -> None:
+    from ckf.report.build import report
+
+    report([folder], folder)
+    say((folder / "report.md").read_text(encoding="utf-8"))
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def __call__(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = round(now - self._last, 2)
+        self._last = now
+
+
+@contextmanager
+def _timed() -> Iterator[_Clock]:
+    yield _Clock()

@@ -1,0 +1,179 @@
+"""Batches of prompts: padded ids, slot coordinates, gathered CF vectors, and where logits are needed.
+
+Shapes use B rows, T tokens, S slot tokens, N item slots, H history items, A answer tokens, d the
+width of a CF vector. Padding stands on the right, so a causal model never sees it and training
+needs no attention mask; scoring lays the possible answers out as branches (`branch_of`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ckf.data.records import Example
+from ckf.cf.vectors import VectorTables
+from ckf.prompts.encode import SLOT_TOKEN, Prompt, PromptEncoder
+
+
+@dataclass
+class SlotBatch:
+    """Everything the fusion needs for one batch, and where its output goes.
+
+    ``rows``/``cols`` [S] are the slot tokens in the order: user slots, then item slots.
+    """
+
+    rows: Tensor
+    cols: Tensor
+    user_rows: Tensor  # [U] the batch row of each user slot
+    item_rows: Tensor  # [N] the batch row of each item slot
+    users: Tensor  # [B, d]
+    items: Tensor  # [N, d]
+    history: Tensor  # [B, H, d]
+    history_mask: Tensor  # [B, H] True where there is an item
+
+
+@dataclass
+class PromptBatch:
+    """One forward pass. ``answer_*`` [A] name the positions whose next token is scored."""
+
+    input_ids: Tensor  # [B, T]
+    task_index: Tensor  # [B]
+    answer_rows: Tensor
+    answer_cols: Tensor
+    answer_targets: Tensor
+    answer_weights: Tensor  # the token's share of the loss
+    answer_branch: Tensor  # index into the flat list of scored answers
+    position_ids: Tensor | None = None  # [B, T], only with branches
+    branch_of: Tensor | None = None  # [B, T]: 0 prompt, k >= 1 the k-th answer, -1 padding
+    slots: SlotBatch | None = None
+    history_cut: int = 0
+
+    def to(self, device: torch.device) -> PromptBatch:
+        """Move every tensor to ``device``."""
+        return _moved(self, device)
+
+
+def _moved(batch, device):  # type: ignore[no-untyped-def]  # the same dataclass type comes out as goes in
+    values = {}
+    for f in fields(batch):
+        value = getattr(batch, f.name)
+        if isinstance(value, Tensor):
+            value = value.to(device, non_blocking=True)
+        elif isinstance(value, SlotBatch):
+            value = _moved(value, device)
+        values[f.name] = value
+    return type(batch)(**values)
+
+
+class Collator:
+    """Builds `PromptBatch`es from examples; ``tables`` is None for prompts without slots."""
+
+    def __init__(self, encoder: PromptEncoder, tasks: Sequence[str], tables: VectorTables | None) -> None:
+        self.encoder = encoder
+        self.tasks = list(tasks)
+        self.tables = tables
+
+    def training(self, examples: list[Example], weights: Sequence[float], *, slots: bool) -> PromptBatch:
+        """Prompts followed by their right answers; ``weights[b]`` is the loss weight of each answer token of row b."""
+        prompts = [self.encoder.encode(example, slots=slots) for example in examples]
+        answers = [self.encoder.answer_ids(x.task, self.encoder.true_label(x)) for x in examples]
+        sequences = [[*p.token_ids, *answer[:-1]] for p, answer in zip(prompts, answers, strict=True)]
+        rows, cols, targets, token_weights = [], [], [], []
+        for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+            first = len(prompt.token_ids) - 1
+            rows.extend([row] * len(answer))
+            cols.extend(range(first, first + len(answer)))
+            targets.extend(answer)
+            token_weights.extend([weights[row]] * len(answer))
+        return PromptBatch(
+            input_ids=_padded(sequences, 0),
+            task_index=self._task_index(examples),
+            answer_rows=torch.tensor(rows),
+            answer_cols=torch.tensor(cols),
+            answer_targets=torch.tensor(targets),
+            answer_weights=torch.tensor(token_weights, dtype=torch.float32),
+            answer_branch=torch.tensor(rows),
+            slots=self._slots(examples, prompts) if slots else None,
+            history_cut=sum(p.history_cut > 0 for p in prompts),
+        )
+
+    def scoring(self, examples: list[Example], *, slots: bool) -> tuple[PromptBatch, list[int]]:
+        """Prompts followed by every possible answer as a branch; also the number of answers of each example.
+
+        A branch sees the prompt and itself, never its neighbours, and starts at the position after
+        the prompt: one forward pass scores all answers of a row exactly as if each stood alone.
+        """
+        prompts = [self.encoder.encode(example, slots=slots) for example in examples]
+        sequences, positions, branches, counts = [], [], [], []
+        rows, cols, targets, owner = [], [], [], []
+        for row, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
+            length = len(prompt.token_ids)
+            ids, position, branch = list(prompt.token_ids), list(range(length)), [0] * length
+            labels = self.encoder.labels(example)
+            for number, label in enumerate(labels, start=1):
+                answer = self.encoder.answer_ids(example.task, label)
+                start = len(ids)
+                rows.extend([row] * len(answer))
+                cols.extend([length - 1, *range(start, start + len(answer) - 1)])
+                targets.extend(answer)
+                owner.extend([sum(counts) + number - 1] * len(answer))
+                ids.extend(answer[:-1])
+                position.extend(range(length, length + len(answer) - 1))
+                branch.extend([number] * (len(answer) - 1))
+            counts.append(len(labels))
+            sequences.append(ids)
+            positions.append(position)
+            branches.append(branch)
+        batch = PromptBatch(
+            input_ids=_padded(sequences, 0),
+            task_index=self._task_index(examples),
+            answer_rows=torch.tensor(rows),
+            answer_cols=torch.tensor(cols),
+            answer_targets=torch.tensor(targets),
+            answer_weights=torch.ones(len(rows)),
+            answer_branch=torch.tensor(owner),
+            position_ids=_padded(positions, 0),
+            branch_of=_padded(branches, -1),
+            slots=self._slots(examples, prompts) if slots else None,
+            history_cut=sum(p.history_cut > 0 for p in prompts),
+        )
+        return batch, counts
+
+    def _task_index(self, examples: list[Example]) -> Tensor:
+        return torch.tensor([self.tasks.index(example.task) for example in examples])
+
+    def _slots(self, examples: list[Example], prompts: list[Prompt]) -> SlotBatch:
+        if self.tables is None:
+            raise ValueError("prompts with slots need vector tables")
+        width = self.encoder.tokens_per_slot
+        users = [(row, start) for row, p in enumerate(prompts) for start, kind, _ in p.slots if kind == "user"]
+        items = [(row, start, item) for row, p in enumerate(prompts) for start, kind, item in p.slots if kind == "item"]
+        starts = np.asarray([*users, *[(row, start) for row, start, _ in items]], dtype=np.int64).reshape(-1, 2)
+        longest = max((len(example.history) for example in examples), default=0)
+        history = np.zeros((len(examples), max(1, longest)), dtype=np.int64)
+        for row, example in enumerate(examples):
+            history[row, : len(example.history)] = example.history
+        return SlotBatch(
+            rows=torch.from_numpy(np.repeat(starts[:, 0], width)),
+            cols=torch.from_numpy((starts[:, 1:] + np.arange(width)).reshape(-1)),
+            user_rows=torch.tensor([row for row, _ in users], dtype=torch.long),
+            item_rows=torch.tensor([row for row, _, _ in items], dtype=torch.long),
+            users=self.tables.users[torch.tensor([example.user for example in examples])],
+            items=self.tables.items[torch.tensor([item for _, _, item in items], dtype=torch.long)],
+            history=self.tables.items[torch.from_numpy(history)],
+            history_mask=torch.from_numpy(history > 0),
+        )
+
+
+def _padded(sequences: list[list[int]], value: int) -> Tensor:
+    """Stack to [B, T], padded on the right; slot markers become token 0, whose embedding is overwritten."""
+    out = np.full((len(sequences), max(len(s) for s in sequences)), value, dtype=np.int64)
+    for row, sequence in enumerate(sequences):
+        out[row, : len(sequence)] = sequence
+    if value == 0:
+        out[out == SLOT_TOKEN] = 0
+    return torch.from_numpy(out)

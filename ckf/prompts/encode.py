@@ -1,0 +1,201 @@
+"""Examples to token ids with typed slots; every piece of text is tokenised once and cached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ckf.config.schema import PromptConfig, PromptsConfig
+from ckf.data.records import Example
+from ckf.errors import DataError
+from ckf.prompts.template import Literal, Part, Placeholder, Slot, parse_template
+
+SLOT_TOKEN = -1  # stands for a slot position in `Prompt.token_ids` until the collator replaces it
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids of one prompt without its answer; slot positions hold ``SLOT_TOKEN``.
+
+    ``slots`` lists, in order of position, ``(first position, kind, item id or 0)``.
+    """
+
+    token_ids: list[int]
+    slots: list[tuple[int, str, int]]
+    history_cut: int
+
+
+class PromptEncoder:
+    """Renders and tokenises the examples of every task.
+
+    ``titles[i]`` is the title of item ``i`` (index 0 is padding). ``rating_labels`` are the scale's
+    values as text, lowest first. ``slots`` chooses the prompt with slots over the text-only one per call.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        prompts: PromptsConfig,
+        titles: Sequence[str],
+        rating_labels: Sequence[str],
+        *,
+        tokens_per_slot: int = 1,
+        max_length_tokens: int = 2048,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.titles = titles
+        self.rating_labels = list(rating_labels)
+        self.tokens_per_slot = tokens_per_slot
+        self.max_length_tokens = max_length_tokens
+        self.separator = prompts.separator.rstrip(" ")
+        self.empty_history = prompts.empty_history
+        self._templates = {
+            (task, slots): parse_template(wording.slots if slots else wording.text)
+            for task in ("ctr", "rating", "topk", "explain")
+            for wording in [_wording(prompts, task)]
+            for slots in (False, True)
+        }
+        self._answers = {task: _wording(prompts, task).answer for task in ("ctr", "rating", "topk", "explain")}
+        self._cache: dict[str, list[int]] = {}
+        self._sentinel = tokenizer("\n", add_special_tokens=False)["input_ids"]
+        if tokenizer.eos_token_id is None:
+            raise DataError(f"tokenizer {tokenizer.name_or_path or ''}: has no end-of-sequence token; answers need one")
+        self.eos = int(tokenizer.eos_token_id)
+        plain = tokenizer("a")["input_ids"]
+        self.prefix = [tokenizer.bos_token_id] if plain and plain[0] == tokenizer.bos_token_id is not None else []
+
+    # --- text to ids
+
+    def piece(self, text: str) -> list[int]:
+        """Tokenise a piece of text as it reads in the middle of a line (no special tokens, no added space)."""
+        ids = self._cache.get(text)
+        if ids is None:
+            ids = self.tokenizer("\n" + text, add_special_tokens=False)["input_ids"]
+            # sentencepiece vocabularies put a space before the first word; the newline keeps it off the piece
+            n = len(self._sentinel)
+            ids = ids[n:] if ids[:n] == self._sentinel else self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            self._cache[text] = ids
+        return ids
+
+    # --- answers
+
+    def answer_text(self, task: str, label: str) -> str:
+        """Word a label as the task's answer, e.g. " Yes"."""
+        return self._answers[task].replace("{label}", label)
+
+    def answer_ids(self, task: str, label: str) -> list[int]:
+        """Token ids of an answer with its terminator, without which "Toy Story" would beat "Toy Story 2"."""
+        return [*self.piece(self.answer_text(task, label)), self.eos]
+
+    def labels(self, example: Example) -> list[str]:
+        """All possible answers of an example, in the order in which they are scored."""
+        if example.task == "ctr":
+            return ["No", "Yes"]
+        if example.task == "topk":
+            return [self.titles[item] for item in example.candidates]
+        return self.rating_labels
+
+    def true_label(self, example: Example) -> str:
+        """The right answer of an example.
+
+        Raises:
+            DataError: a rating that is not on the dataset's scale.
+        """
+        if example.task == "ctr":
+            return "Yes" if example.label > 0 else "No"
+        if example.task == "topk":
+            return self.titles[example.item]
+        label = f"{example.label:g}"
+        if label not in self.rating_labels:
+            raise DataError(f"{example.example_id}: rating {label} is not on the scale {', '.join(self.rating_labels)}")
+        return label
+
+    # --- prompts
+
+    def encode(self, example: Example, *, slots: bool) -> Prompt:
+        """Encode one example's prompt.
+
+        When it is too long the oldest history goes first; target, candidates and answer are never
+        cut, so a prompt that is too long without any history is refused.
+
+        Raises:
+            DataError: the prompt does not fit ``max_length_tokens`` even without history.
+        """
+        budget = self.max_length_tokens - max(len(self.answer_ids(example.task, x)) for x in self.labels(example))
+        history = self._history_pieces(example)
+        cut = 0
+        ids, found = self._assemble(example, slots, history)
+        if len(ids) > budget:
+            excess = len(ids) - budget
+            while excess > 0 and cut < len(history):
+                excess -= len(history[cut]) + len(self.piece(self.separator))
+                cut += 1
+            ids, found = self._assemble(example, slots, history[cut:])
+        if len(ids) > budget:
+            raise DataError(
+                f"{example.example_id}: the prompt has {len(ids)} tokens without its history, {budget} fit; "
+                "raise train.max_length_tokens"
+            )
+        return Prompt(ids, found, cut)
+
+    def _history_pieces(self, example: Example) -> list[list[int]]:
+        if example.task == "rating":
+            rated = zip(example.history, example.history_ratings, strict=True)
+            return [self.piece(f" {self.titles[item]} ({rating:g})") for item, rating in rated]
+        return [self.piece(f" {self.titles[item]}") for item in example.history]
+
+    def _assemble(
+        self, example: Example, slots: bool, history: list[list[int]]
+    ) -> tuple[list[int], list[tuple[int, str, int]]]:
+        ids = list(self.prefix)
+        found: list[tuple[int, str, int]] = []
+        for part in self._templates[example.task, slots]:
+            self._append(part, example, history, ids, found)
+        return ids, found
+
+    def _append(
+        self, part: Part, example: Example, history: list[list[int]], ids: list[int], found: list[tuple[int, str, int]]
+    ) -> None:
+        match part:
+            case Literal(text):
+                ids.extend(self.piece(text))
+            case Slot("user"):
+                self._add_slot("user", 0, ids, found)
+            case Slot():
+                targets = example.candidates if example.task == "topk" else [example.item]
+                for item in targets:
+                    self._add_slot("item", int(item), ids, found)
+            case Placeholder("history", lead):
+                if history:
+                    self._join(history, ids)
+                else:
+                    ids.extend(self.piece(lead + self.empty_history))
+            case Placeholder("candidates", lead):
+                self._join([self.piece(lead + self.titles[item]) for item in example.candidates], ids)
+            case Placeholder("review", lead):
+                ids.extend(self.piece_uncached(lead + (example.review or "")))
+            case Placeholder(_, lead):
+                ids.extend(self.piece(lead + self.titles[example.item]))
+
+    def piece_uncached(self, text: str) -> list[int]:
+        """Tokenise text that will not come again (a review), leaving the cache alone."""
+        ids = self.piece(text)
+        del self._cache[text]
+        return ids
+
+    def _join(self, pieces: list[list[int]], ids: list[int]) -> None:
+        separator = self.piece(self.separator)
+        for number, piece in enumerate(pieces):
+            if number:
+                ids.extend(separator)
+            ids.extend(piece)
+
+    def _add_slot(self, kind: str, item: int, ids: list[int], found: list[tuple[int, str, int]]) -> None:
+        found.append((len(ids), kind, item))
+        ids.extend([SLOT_TOKEN] * self.tokens_per_slot)
+
+
+def _wording(prompts: PromptsConfig, task: str) -> PromptConfig:
+    wording: PromptConfig = getattr(prompts, task)
+    return wording

@@ -1,0 +1,55 @@
+"""Prompt wording as a list of typed parts: literal text, placeholders and slots."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_MARK = re.compile(r"\{(\w+)\}|<(user|item)>")
+
+
+@dataclass(frozen=True)
+class Literal:
+    """Text that is the same in every prompt of the task."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Placeholder:
+    """Text filled in from the example. ``lead`` is the space before it, tokenised with each filling."""
+
+    name: str
+    lead: str
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A position whose embedding comes from the fusion; ``kind`` is ``user`` or ``item``."""
+
+    kind: str
+
+
+Part = Literal | Placeholder | Slot
+
+
+def parse_template(wording: str) -> list[Part]:
+    """Split a template into parts, in order.
+
+    A space in front of a placeholder moves into it: byte-level vocabularies hold words with their
+    leading space, so " Toy Story" must be one piece, wherever in a prompt or answer it stands.
+    """
+    parts: list[Part] = []
+    start = 0
+    for match in _MARK.finditer(wording):
+        text = wording[start : match.start()]
+        name, kind = match.group(1), match.group(2)
+        lead = " " if name and text.endswith(" ") else ""
+        text = text.removesuffix(lead) if lead else text
+        if text:
+            parts.append(Literal(text))
+        parts.append(Placeholder(name, lead) if name else Slot(kind))
+        start = match.end()
+    if wording[start:]:
+        parts.append(Literal(wording[start:]))
+    return parts

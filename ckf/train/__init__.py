@@ -1,0 +1,1 @@
+"""Fine-tuning: batch plan, curriculum, Lightning module and data module, fit."""

@@ -1,0 +1,131 @@
+"""Training batches: every step is a function of (seed, step, rank), built on demand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ckf.data.records import ExampleTable
+from ckf.prompts.collate import Collator, PromptBatch
+from ckf.train.plan import BatchPlan
+
+
+@dataclass
+class StepBatch:
+    """One micro-batch of a step: the same examples as text and as slot prompts, in length buckets.
+
+    ``answer_weights`` of the prompts already divide by the task's answer tokens in the *global*
+    batch, so that the loss does not depend on buckets, ranks or accumulation.
+    """
+
+    step: int
+    example_ids: list[str]
+    prompts: dict[bool, list[PromptBatch]]  # by "has slots"
+    history_cut: int
+
+    def to(self, device: torch.device) -> StepBatch:
+        """Move every prompt batch to ``device``."""
+        prompts = {slots: [b.to(device) for b in batches] for slots, batches in self.prompts.items()}
+        return StepBatch(self.step, self.example_ids, prompts, self.history_cut)
+
+
+class StepDataset(Dataset[StepBatch]):
+    """Micro-batch ``k`` is micro-batch ``k % accumulation`` of step ``k // accumulation``, on one rank."""
+
+    def __init__(
+        self,
+        table: ExampleTable,
+        collator: Collator,
+        plan: BatchPlan,
+        *,
+        steps: int,
+        streams: list[bool],
+        task_weights: list[float],
+        length_buckets: int,
+        accumulation_steps: int,
+        rank: int,
+        world_size: int,
+    ) -> None:
+        self.table, self.collator, self.plan = table, collator, plan
+        self.steps, self.streams, self.length_buckets = steps, streams, length_buckets
+        self.accumulation_steps, self.rank, self.world_size = accumulation_steps, rank, world_size
+        self.task_weights = np.asarray(task_weights) / sum(task_weights)
+        self.answer_tokens = answer_token_counts(table, collator)
+        self.lengths = approximate_lengths(table, collator)
+
+    def __len__(self) -> int:
+        return self.steps * self.accumulation_steps
+
+    def __getitem__(self, index: int) -> StepBatch:
+        step, micro = divmod(index, self.accumulation_steps)
+        shards = self.world_size * self.accumulation_steps
+        everyone = self.plan.batch(step)
+        mine = everyone[self.rank * self.accumulation_steps + micro :: shards]
+        weights = self._token_weights(everyone)
+        # Lightning averages over accumulated micro-batches and DDP over ranks; the weights are for a sum
+        weights *= shards
+        prompts = {slots: [self._collate(bucket, weights, slots) for bucket in self._buckets(mine)] for slots in self.streams}
+        return StepBatch(
+            step=step,
+            example_ids=[self.table.example_id[i] for i in mine],
+            prompts=prompts,
+            history_cut=max(sum(b.history_cut for b in batches) for batches in prompts.values()),
+        )
+
+    def _token_weights(self, everyone: np.ndarray) -> np.ndarray:
+        """Loss weight of an answer token by task: task weight / the task's tokens in the global batch."""
+        tokens = np.bincount(
+            self.table.task_index[everyone], weights=self.answer_tokens[everyone], minlength=len(self.task_weights)
+        )
+        return self.task_weights / np.maximum(tokens, 1)
+
+    def _buckets(self, rows: np.ndarray) -> list[np.ndarray]:
+        ordered = rows[np.argsort(self.lengths[rows], kind="stable")]
+        return [part for part in np.array_split(ordered, self.length_buckets) if len(part)]
+
+    def _collate(self, rows: np.ndarray, weights: np.ndarray, slots: bool) -> PromptBatch:
+        return self.collator.training(
+            [self.table[int(i)] for i in rows], weights[self.table.task_index[rows]].tolist(), slots=slots
+        )
+
+
+class StepDataModule(pl.LightningDataModule):
+    """Hands Lightning the steps from ``first_step`` on, in order."""
+
+    def __init__(self, dataset: StepDataset, first_step: int, workers: int) -> None:
+        super().__init__()
+        self.dataset, self.first_step, self.workers = dataset, first_step, workers
+
+    def train_dataloader(self) -> DataLoader:
+        """One `StepBatch` an item; nothing is shuffled here, the plan has done it."""
+        order = range(self.first_step * self.dataset.accumulation_steps, len(self.dataset))
+        return DataLoader(self.dataset, batch_size=None, sampler=order, num_workers=self.workers)
+
+    def transfer_batch_to_device(self, batch: StepBatch, device: torch.device, dataloader_idx: int) -> StepBatch:
+        """Move a step's tensors."""
+        return batch.to(device)
+
+
+def answer_token_counts(table: ExampleTable, collator: Collator) -> np.ndarray:
+    """Number of answer tokens of each example, terminator included. [n]"""
+    encoder = collator.encoder
+    return np.asarray(
+        [len(encoder.answer_ids(x.task, encoder.true_label(x))) for x in (table[i] for i in range(len(table)))],
+        dtype=np.int64,
+    )
+
+
+def approximate_lengths(table: ExampleTable, collator: Collator) -> np.ndarray:
+    """Prompt lengths up to a constant for each task: good enough to sort by. [n]"""
+    piece, titles = collator.encoder.piece, collator.encoder.titles
+    tokens = np.asarray([len(piece(f" {title}")) for title in titles])
+    lengths = np.empty(len(table))
+    for i in range(len(table)):
+        review = table.review[i]
+        text = 1.3 * len(review.split()) if review else 0.0
+        lengths[i] = tokens[table.list_of("history", i)].sum() + tokens[table.list_of("candidates", i)].sum() + text
+    return lengths

@@ -1,0 +1,204 @@
+"""Fit one run: build model and batches, let Lightning drive, save adapters and fusion."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.loggers import Logger
+
+from ckf.cf.vectors import VectorTables
+from ckf.config.schema import ExperimentConfig, RandomFusionConfig
+from ckf.data.records import ExampleTable
+from ckf.errors import CkfError
+from ckf.model.backbone import load_tokenizer
+from ckf.model.build import build_recommender
+from ckf.model.recommender import Recommender
+from ckf.model.saved import load_model, save_model
+from ckf.prompts.collate import Collator
+from ckf.prompts.encode import PromptEncoder
+from ckf.train.curriculum import Curriculum
+from ckf.train.data import StepDataModule, StepDataset
+from ckf.train.loggers import JsonlLogger
+from ckf.train.module import FineTuning
+from ckf.train.plan import BatchPlan
+
+LAST = "checkpoints/last.ckpt"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Folders of the artifacts that a run is made from; ``cf`` is None when nothing is fused."""
+
+    dataset: Path
+    examples: Path
+    backbone: str
+    cf: Path | None
+
+
+def build_collator(exp: ExperimentConfig, inputs: Inputs, tokenizer: Any) -> Collator:
+    """Make the collator of a run: titles, rating scale, wording and (memory-mapped) CF vectors."""
+    items = pd.read_parquet(inputs.dataset / "items.parquet", columns=["item", "title"])
+    titles = [""] * (int(items["item"].max()) + 1)
+    for item, title in zip(items["item"], items["title"], strict=True):
+        titles[item] = title
+    encoder = PromptEncoder(
+        tokenizer,
+        exp.prompts,
+        titles,
+        rating_scale(inputs.dataset),
+        tokens_per_slot=exp.fusion.tokens_per_slot,
+        max_length_tokens=exp.train.max_length_tokens,
+    )
+    return Collator(encoder, task_names(exp), load_tables(exp, inputs))
+
+
+def load_tables(exp: ExperimentConfig, inputs: Inputs) -> VectorTables | None:
+    """CF vectors of a run, shuffled for ``fusion=random``; None when nothing is fused."""
+    if inputs.cf is None or not exp.fusion.fuses:
+        return None
+    tables = VectorTables.load(inputs.cf)
+    return tables.shuffled(exp.seed) if isinstance(exp.fusion, RandomFusionConfig) else tables
+
+
+def rating_scale(dataset: Path) -> list[str]:
+    """The ratings of the dataset's training split as text, lowest first; empty where there are none."""
+    columns = pd.read_parquet(dataset / "interactions.parquet", columns=["rating"])
+    return [f"{value:g}" for value in sorted(columns["rating"].dropna().unique())]
+
+
+def task_names(exp: ExperimentConfig) -> list[str]:
+    """Tasks of a run in the order of their indices."""
+    return [task.name for task in exp.task_mix]
+
+
+def load_trained(exp: ExperimentConfig, inputs: Inputs, run: Path) -> tuple[Recommender, Collator]:
+    """Rebuild a trained run's model and collator from its folder alone (its tokenizer, its config)."""
+    collator = build_collator(exp, inputs, load_tokenizer(run / "tokenizer"))
+    model = build_recommender(exp, inputs.backbone, collator.tables, task_names(exp))
+    load_model(model, run)
+    return model.eval(), collator
+
+
+def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None) -> dict[str, Any]:
+    """Train a run and save its model; continues from ``checkpoints/last.ckpt`` when there is one.
+
+    Returns counts for the run's card: steps, trainable parameters by part, prompts with cut history.
+    """
+    collator = build_collator(exp, inputs, _tokenizer(exp, inputs))
+    tasks = task_names(exp)
+    model = build_recommender(exp, inputs.backbone, collator.tables, tasks)
+    table = ExampleTable(inputs.examples / "examples.parquet", "train", tasks)
+    weights = [task.weight for task in exp.task_mix]
+    plan = BatchPlan(table.task_index, tasks, weights, exp.train.global_batch_size, exp.seed)
+    steps = exp.train.max_steps or plan.steps(exp.train.epochs)
+    curriculum = Curriculum(exp.curriculum.name, steps, exp.curriculum.apply, exp.curriculum.steepness)
+    checkpoint = run / LAST if (run / LAST).is_file() else None
+    first_step = _checkpoint_step(checkpoint)
+    module = FineTuning(model, curriculum, exp.train, exp.seed)
+    trainer = _trainer(exp, run, steps, first_step, logger)
+    dataset = StepDataset(
+        table,
+        collator,
+        plan,
+        steps=steps,
+        streams=[stream.slots for stream in curriculum.streams(0)],
+        task_weights=weights,
+        length_buckets=exp.train.length_buckets,
+        accumulation_steps=exp.train.accumulation_steps,
+        rank=trainer.global_rank,
+        world_size=trainer.world_size,
+    )
+    data = StepDataModule(dataset, first_step, exp.train.workers)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*mid-epoch.*")
+        if first_step < steps:
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+    if trainer.interrupted:
+        raise CkfError(f"{run}: interrupted at step {trainer.global_step}; the same command continues it")
+    if trainer.is_global_zero:
+        save_model(model, collator.encoder.tokenizer, inputs.backbone, run)
+    return {
+        "steps": steps,
+        "examples_per_step": exp.train.global_batch_size,
+        "adapter_parameters": sum(p.numel() for p in model.adapter_parameters()),
+        "fusion_parameters": sum(p.numel() for p in model.fusion_parameters()),
+        "backbone_parameters": sum(p.numel() for p in model.backbone.parameters() if not p.requires_grad),
+        "history_cut": module.history_cut,
+    }
+
+
+def _tokenizer(exp: ExperimentConfig, inputs: Inputs) -> Any:
+    revision = getattr(exp.backbone, "revision", None)
+    return load_tokenizer(inputs.backbone, revision, getattr(exp.backbone, "trust_remote_code", False))
+
+
+def _checkpoint_step(checkpoint: Path | None) -> int:
+    if checkpoint is None:
+        return 0
+    try:
+        return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+    except (RuntimeError, KeyError, EOFError) as error:
+        raise CkfError(f"{checkpoint}: unreadable ({error}); delete it to start the run anew") from None
+
+
+def _trainer(exp: ExperimentConfig, run: Path, steps: int, first_step: int, logger: Logger | None) -> pl.Trainer:
+    from hydra.utils import get_class
+
+    cfg = exp.trainer
+    return get_class(cfg._target_)(
+        accelerator=cfg.accelerator,
+        devices=cfg.devices,
+        num_nodes=cfg.num_nodes,
+        strategy=_strategy(cfg.strategy, cfg.accelerator),
+        precision=cfg.precision,
+        max_steps=steps,
+        max_epochs=1,
+        accumulate_grad_batches=exp.train.accumulation_steps,
+        gradient_clip_val=exp.train.gradient_clip,
+        log_every_n_steps=exp.train.log_every_steps,
+        logger=[JsonlLogger(run, first_step), *([logger] if logger else [])],
+        callbacks=[Checkpoint(run, exp.train.checkpoint_every_steps), TQDMProgressBar(refresh_rate=10)],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        default_root_dir=str(run),
+    )
+
+
+def _strategy(name: str, accelerator: str) -> Any:
+    if name == "ddp" and accelerator == "cpu":
+        from pytorch_lightning.strategies import DDPStrategy
+
+        return DDPStrategy(process_group_backend="gloo")
+    return name
+
+
+class Checkpoint(pl.Callback):
+    """Writes ``checkpoints/last.ckpt`` every so many steps, beside it first and then renamed."""
+
+    def __init__(self, run: Path, every_steps: int) -> None:
+        self.path, self.every_steps = run / LAST, every_steps
+        self.saved = -1
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Save at optimizer steps, not at the micro-batches between them."""
+        step = trainer.global_step
+        if step != self.saved and step > 0 and (step % self.every_steps == 0 or step == trainer.max_steps):
+            self.saved = step
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self.path.with_suffix(".writing")
+            trainer.save_checkpoint(temporary)
+            if trainer.is_global_zero:
+                os.replace(temporary, self.path)
+
+
