@@ -1,0 +1,143 @@
+"""Compose a run's config from overrides, and refuse a wrong one with all of its problems at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from ckf.config import store
+from ckf.config.groups import Groups, conf_dir, load_groups
+from ckf.config.overrides import assign_all, read_overrides
+from ckf.config.saved import load_yaml, run_hash_payload, to_yaml, with_overrides
+from ckf.config.schema import ExperimentConfig
+from ckf.config.validate import to_experiment
+from ckf.errors import ConfigError
+
+__all__ = [
+    "Composed",
+    "compose",
+    "compose_with_notes",
+    "load_yaml",
+    "run_hash_payload",
+    "to_yaml",
+    "with_overrides",
+]
+
+
+class Implied(NamedTuple):
+    """When ``group`` is ``option``, ``then`` is chosen too, except for groups that the user chose himself."""
+
+    group: str
+    option: str
+    then: dict[str, str]
+    why: str
+
+
+IMPLIED = (
+    Implied(
+        "backbone",
+        "none",
+        {"lora": "none", "fusion": "none", "curriculum": "text_only"},
+        "there is no language model to adapt",
+    ),
+    Implied("fusion", "none", {"curriculum": "text_only"}, "there is nothing to fuse"),
+)
+
+
+class Composed(NamedTuple):
+    """A checked config: typed, as Hydra's node, the option of each group, and notes on implied choices."""
+
+    exp: ExperimentConfig
+    cfg: DictConfig
+    choices: dict[str, str]
+    notes: list[str]
+
+
+def compose(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[ExperimentConfig, DictConfig]:
+    """Return the checked config for these overrides, typed and as a DictConfig.
+
+    ``config_dir`` is a user's own folder of options, added to the built-in ones.
+
+    Raises:
+        ConfigError: with one line for each problem.
+    """
+    composed = compose_with_notes(overrides, config_dir)
+    return composed.exp, composed.cfg
+
+
+def compose_with_notes(
+    overrides: Sequence[str],
+    config_dir: Path | None = None,
+    *,
+    fill_missing: bool = False,
+    rules: bool = True,
+) -> Composed:
+    """Like `compose`, with the options chosen and notes on those that were implied.
+
+    ``fill_missing`` and ``rules`` are for checking an option by itself: see `to_experiment`.
+    """
+    groups = load_groups(config_dir)
+    asked = read_overrides(overrides, groups)
+    cfg, choices = _compose_options(asked.choices, groups)
+    implied, notes = _implied(choices, {*asked.choices, *asked.refused})
+    if implied:
+        cfg, choices = _compose_options(asked.choices | implied, groups)
+    for key, line in assign_all(cfg, asked.values, groups.options).items():
+        asked.refuse(key, line)
+    exp, problems = to_experiment(cfg, refused=asked.refused, fill_missing=fill_missing, rules=rules)
+    if asked.problems or problems or exp is None:
+        raise ConfigError([*asked.problems, *problems])
+    return Composed(exp, cfg, choices, notes)
+
+
+def _compose_options(choices: dict[str, str], groups: Groups) -> tuple[DictConfig, dict[str, str]]:
+    """Let Hydra compose the chosen options alone; values follow one by one."""
+    store.register()
+    lines = [f"{group}={option}" for group, option in choices.items()]
+    if groups.user_dir is not None:
+        quoted = str(groups.user_dir.resolve()).replace("\\", "\\\\").replace('"', '\\"')
+        lines.append(f'hydra.searchpath=["file://{quoted}"]')
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            cfg = hydra_compose("config", overrides=lines, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError([_one_line(error)]) from error
+    known = cfg.hydra.runtime.choices
+    used = {group: str(known[group]) for group in groups.options if group in known}
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, used
+
+
+def _one_line(error: BaseException) -> str:
+    """Return a fault in a YAML file as one line; Hydra tells half of it in the exception's cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    cause = error.__cause__
+    if cause is not None and str(cause):
+        lines.append(str(cause).strip().splitlines()[0])
+    unique = list(dict.fromkeys(lines))
+    skipped = ("full_key:", "object_type=", "reference_type=")
+    return "config files: " + " ".join(line for line in unique if not line.startswith(skipped))
+
+
+def _implied(choices: dict[str, str], chosen: set[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the choices that follow from others, and one note for each change."""
+    now, notes = dict(choices), []
+    implied: dict[str, str] = {}
+    for rule in IMPLIED:
+        if now[rule.group] != rule.option:
+            continue
+        changes = {g: o for g, o in rule.then.items() if g not in chosen and now[g] != o}
+        if changes:
+            listed = " ".join(f"{g}={o}" for g, o in changes.items())
+            notes.append(f"{rule.group}={rule.option}: {listed}, {rule.why}")
+        implied |= changes
+        now |= changes
+    return implied, notes

@@ -1,0 +1,108 @@
+"""The config of a finished run: written, read back as the typed tree, and what of it names the run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from ckf.artifacts import plain
+from ckf.config.groups import load_groups
+from ckf.config.overrides import assign_all, read_overrides
+from ckf.config.schema import ExperimentConfig
+from ckf.config.store import SCHEMAS
+from ckf.config.validate import to_experiment
+from ckf.errors import ConfigError
+
+_UNNAMED = ("name", "seed", "method", "paths", "logger", "force")
+"""What does not tell one run from another: labels, places, and the seed (it stands beside the hash)."""
+
+
+def to_yaml(exp: ExperimentConfig) -> str:
+    """Return the resolved config as YAML; `load_yaml` reads it back."""
+    return OmegaConf.to_yaml(OmegaConf.create(plain(exp)))
+
+
+def load_yaml(path: Path) -> ExperimentConfig:
+    """Return the typed config of a run from its ``config.yaml``.
+
+    Raises:
+        ConfigError: the file is missing or broken, or another version of ckf wrote it.
+    """
+    try:
+        raw = OmegaConf.to_container(OmegaConf.load(path))
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: no such file"]) from None
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError([f"{path}: not a readable config ({reason})"]) from None
+    if not isinstance(raw, dict):
+        raise ConfigError([f"{path}: not a readable config (it holds no keys)"])
+    cfg = OmegaConf.structured(ExperimentConfig)
+    for group in SCHEMAS:
+        setattr(cfg, group, OmegaConf.structured(_class_of(group, raw.get(group), path)))
+    faults = assign_all(cfg, {str(key): value for key, value in raw.items()})
+    if faults:
+        shown = "; ".join(faults.values())
+        raise ConfigError([f"{path}: written by another version of ckf: {shown}"])
+    return _checked(cfg, f"{path}: ")
+
+
+def _class_of(group: str, node: Any, path: Path) -> type:
+    """Choose the dataclass of a group: by its ``name``, or by its keys where it has none."""
+    options = SCHEMAS[group]
+    classes = list(dict.fromkeys(options.values()))
+    if len(classes) == 1:
+        return classes[0]
+    keys = set(node) if isinstance(node, dict) else set()
+    if "name" in keys and node["name"] in options:
+        return options[node["name"]]
+    for cls in classes:
+        if keys and keys == {field.name for field in dataclasses.fields(cls)}:
+            return cls
+    raise ConfigError([f"{path}: {group}: no option of this version fits (one of {', '.join(options)})"])
+
+
+def with_overrides(exp: ExperimentConfig, overrides: Sequence[str], section: str) -> ExperimentConfig:
+    """Return a run's config with some keys of ``section`` changed, e.g. ``evaluate.batch_size=8``.
+
+    Raises:
+        ConfigError: a key outside the section (it would no longer be that run), or a wrong value.
+    """
+    asked = read_overrides(overrides, load_groups())
+    for key in [*asked.choices, *asked.values]:
+        if key != section and not key.startswith(f"{section}."):
+            asked.refuse(
+                key, f"{key}: belongs to the run and stays as it was; only {section}.* can be set here"
+            )
+            asked.values.pop(key, None)
+    cfg = OmegaConf.structured(exp)
+    for key, line in assign_all(cfg, asked.values).items():
+        asked.refuse(key, line)
+    if asked.problems:
+        raise ConfigError(asked.problems)
+    return _checked(cfg, "")
+
+
+def _checked(cfg: DictConfig, prefix: str) -> ExperimentConfig:
+    exp, problems = to_experiment(cfg)
+    if problems or exp is None:
+        raise ConfigError([prefix + line for line in problems])
+    return exp
+
+
+def run_hash_payload(exp: ExperimentConfig) -> dict[str, Any]:
+    """Return what names a run: every setting that can change its result, apart from the seed.
+
+    Not in it: paths, the logger, worker counts, ``force``, labels, and where the input files lie
+    (they count by content, through the dataset's hash).
+    """
+    payload = {key: value for key, value in plain(exp).items() if key not in _UNNAMED}
+    payload["dataset"].pop("root", None)
+    payload["train"].pop("workers", None)
+    return payload

@@ -1,0 +1,72 @@
+"""From a composed config to the typed tree: missing values, ranges of each node, rules across groups."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ckf.config.schema import ExperimentConfig
+
+_EXAMPLES = {"root": "DIR", "path": "DIR"}
+PLACEHOLDER = "PLACEHOLDER"
+
+
+def to_experiment(
+    cfg: DictConfig, *, refused: Collection[str] = (), fill_missing: bool = False, rules: bool = True
+) -> tuple[ExperimentConfig | None, list[str]]:
+    """Return the typed tree and every problem that is left in it.
+
+    A rule that speaks of a key or group in ``refused`` is kept silent: it would judge a value that
+    the user did not choose. ``fill_missing`` puts placeholders for missing values instead of
+    reporting them; ``rules=False`` leaves out the rules across groups.
+    """
+    try:
+        exp, missing = _fill(cfg)
+    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+        key = getattr(error, "full_key", None) or "config"
+        return None, [f"{key}: {str(error).splitlines()[0]}"]
+    problems = [] if fill_missing else [_required(key) for key in missing]
+    own = [line for line in _walk(exp) if not line.startswith(tuple(f"{key}:" for key in missing))]
+    cross = list(exp.problems()) if rules else []
+    silent = {*refused, *missing}
+    return exp, [*problems, *own, *(line for line in cross if not _speaks_of(line, silent))]
+
+
+def _fill(cfg: DictConfig) -> tuple[ExperimentConfig, list[str]]:
+    """Return the typed tree with placeholders for the missing values, and the missing keys."""
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    filled = cfg.copy()
+    for key in missing:
+        OmegaConf.update(filled, re.sub(r"\[(\d+)\]", r".\1", key), PLACEHOLDER)
+    exp = OmegaConf.to_object(filled)
+    assert isinstance(exp, ExperimentConfig)
+    return exp, missing
+
+
+def _required(key: str) -> str:
+    value = _EXAMPLES.get(key.rpartition(".")[2])
+    return f"{key}: required, has no value" + (f" (e.g. {key}={value})" if value else "")
+
+
+def _speaks_of(line: str, keys: Collection[str]) -> bool:
+    return any(re.search(rf"(?<![\w.]){re.escape(key)}(?!\w)", line) for key in keys)
+
+
+def _walk(node: Any, path: str = "") -> Iterator[str]:
+    """Yield the problems of every node below the root (the root's own are the rules across groups)."""
+    if isinstance(node, float) and not math.isfinite(node):
+        yield f"{path}: must be a finite number, got {node}"
+    elif isinstance(node, list):
+        for index, item in enumerate(node):
+            yield from _walk(item, f"{path}[{index}]")
+    elif dataclasses.is_dataclass(node):
+        if path and hasattr(node, "problems"):
+            yield from (f"{path}.{line}" for line in node.problems())
+        for field in dataclasses.fields(node):
+            yield from _walk(getattr(node, field.name), f"{path}.{field.name}" if path else field.name)
