@@ -7,9 +7,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
@@ -24,8 +23,10 @@ from ckf.config.schema import (
     TinyBackboneConfig,
 )
 from ckf.errors import CkfError
-from ckf.runs import artifact_path, is_finished, open_run, read_run, record, run_folder
-from ckf.train.fit import Inputs, task_names
+from ckf.runs import LAST, artifact_path, is_finished, open_run, read_run, record, run_folder
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
 
 
 def say(line: str) -> None:
@@ -154,7 +155,7 @@ def evaluate(run_path: Path, overrides: list[str]) -> Path:
     exp, _ = read_run(run_path)
     if overrides:
         exp = with_overrides(exp, overrides, allowed=("evaluate.", "trainer."))
-    _evaluate(exp, run_path)
+    _evaluate(exp, run_path, None)
     report([run_path], run_path)
     return run_path
 
@@ -179,86 +180,89 @@ def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
             return folder
         if exp.force and folder.exists():
             shutil.rmtree(folder)
-        _prepare_run(exp, dataset, folder)
-        if exp.backbone.name != "none":
-            _train(exp, folder)
-        if until_trained:
-            return folder
-        if exp.fusion.fuses and exp.baselines.text:
-            say("text-only companion: the same data, steps and seed, without slots")
+        _open_run(exp, dataset, folder)
+        if exp.fusion.fuses and exp.baselines.text and not until_trained:
+            say("text-only companion first: the same data, steps and seed, without slots")
             text = _run(dataclasses.replace(text_companion(exp), force=False), until_trained=False)
             record(folder, artifacts={"text": {"path": str(text), "hash": text.name}})
-        _evaluate(exp, folder)
+        trains = exp.backbone.name != "none"
+        logger = _logger(exp, folder) if trains and exp.trainer.world_size == 1 else None
+        try:
+            if trains:
+                _train(exp, folder, logger)
+            if until_trained:
+                return folder
+            _evaluate(exp, folder, logger)
+        finally:
+            _finish(logger)
         _report(folder)
     return folder
 
 
-def _prepare_run(exp: ExperimentConfig, dataset: Artifact, folder: Path) -> None:
-    with _timed() as clock:
-        examples = prepare_examples(exp, dataset)
-        clock("prepare")
-        floor = train_floor(exp, dataset, examples)
-        cf_artifact = train_cf(exp, dataset, examples)
-        clock("cf")
-        backbone, identity = get_backbone(exp, dataset)
-        clock("backbone")
-    artifacts = {
-        name: {"path": str(artifact.path), "hash": artifact.hash}
-        for name, artifact in (("dataset", dataset), ("examples", examples), ("cf", cf_artifact), ("floor", floor))
-    }
+def _open_run(exp: ExperimentConfig, dataset: Artifact, folder: Path) -> None:
+    started = time.perf_counter()
+    examples = prepare_examples(exp, dataset)
+    floor = train_floor(exp, dataset, examples)
+    cf_artifact = train_cf(exp, dataset, examples)
+    backbone, identity = get_backbone(exp, dataset)
+    named = {"dataset": dataset, "examples": examples, "cf": cf_artifact, "floor": floor}
+    artifacts = {name: {"path": str(a.path), "hash": a.hash} for name, a in named.items()}
     if backbone:
         artifacts["backbone"] = {"path": backbone, "hash": identity}
-    unfinished = (folder / "checkpoints" / "last.ckpt").is_file()
-    open_run(folder, exp, artifacts)
-    record(folder, stages=clock.seconds)
-    if unfinished:
+    if (folder / LAST).is_file():
         say(f"train: continuing the unfinished run {folder}")
+    open_run(folder, exp, artifacts)
+    record(folder, stages={"artifacts": round(time.perf_counter() - started, 2)})
 
 
-def run_inputs(exp: ExperimentConfig, run_path: Path) -> Inputs:
-    """Folders of a run's artifacts, from its card."""
-    _, card = read_run(run_path)
-    needs_backbone = exp.backbone.name != "none"
-    return Inputs(
-        dataset=artifact_path(card, "dataset", run_path),
-        examples=artifact_path(card, "examples", run_path),
-        backbone=card["artifacts"]["backbone"]["path"] if needs_backbone else "",
-        cf=artifact_path(card, "cf", run_path) if exp.fusion.fuses else None,
-    )
+def _logger(exp: ExperimentConfig, folder: Path) -> Logger:
+    from ckf.train.loggers import build_logger
+
+    return build_logger(exp, folder)
 
 
-def _train(exp: ExperimentConfig, folder: Path) -> None:
-    say(f"train: {exp.method.name} on {exp.dataset.name} ({', '.join(task_names(exp))}) -> {folder}")
+def _finish(logger: Logger | None) -> None:
+    if logger is not None:
+        from ckf.train.loggers import finish
+
+        finish(logger)
+
+
+def _train(exp: ExperimentConfig, folder: Path, logger: Logger | None) -> None:
+    say(f"train: {exp.method.name} on {exp.dataset.name} ({', '.join(t.name for t in exp.task_mix)}) -> {folder}")
     started = time.perf_counter()
     if exp.trainer.world_size > 1:
         # Lightning starts the other ranks by running this program's command again, so the command
         # must be the training alone: a process of its own
         done = subprocess.run([sys.executable, "-m", "ckf.train.worker", str(folder)], check=False)
         if done.returncode:
-            raise CkfError(f"{folder}: training with {exp.trainer.world_size} processes failed (status {done.returncode})")
+            raise CkfError(
+                f"{folder}: training with {exp.trainer.world_size} processes failed (status {done.returncode})"
+            )
     else:
         from ckf.train.worker import train_run
 
-        train_run(folder)
+        train_run(folder, logger)
     record(folder, stages={"train": round(time.perf_counter() - started, 2)})
 
 
-def _evaluate(exp: ExperimentConfig, folder: Path) -> None:
+def _evaluate(exp: ExperimentConfig, folder: Path, logger: Logger | None) -> None:
     from ckf.eval.evaluate import evaluate_run
-    from ckf.train.loggers import log_final
+    from ckf.train.worker import run_inputs
 
     _, card = read_run(folder)
     started = time.perf_counter()
     metrics = evaluate_run(
         exp,
-        run_inputs(exp, folder),
+        run_inputs(exp, card, folder),
         folder,
         floor=artifact_path(card, "floor", folder),
         cf=artifact_path(card, "cf", folder),
         text_run=artifact_path(card, "text", folder) if "text" in card["artifacts"] else None,
     )
     record(folder, stages={"evaluate": round(time.perf_counter() - started, 2)})
-    log_final(exp, folder, metrics)
+    if logger is not None:
+        logger.log_metrics({f"final/{key}": value for key, value in metrics.items()})
 
 
 def _report(folder: Path) -> None:
@@ -266,19 +270,3 @@ def _report(folder: Path) -> None:
 
     report([folder], folder)
     say((folder / "report.md").read_text(encoding="utf-8"))
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def __call__(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = round(now - self._last, 2)
-        self._last = now
-
-
-@contextmanager
-def _timed() -> Iterator[_Clock]:
-    yield _Clock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +12,11 @@ from hydra import initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ckf.config import store
 from ckf.config.groups import Groups, conf_dir, load_groups
-from ckf.config.overrides import assign_all, read_overrides
+from ckf.config.overrides import Overrides, assign_all, read_overrides
 from ckf.config.saved import load_yaml, run_hash_payload, to_yaml, with_overrides
 from ckf.config.schema import ExperimentConfig
 from ckf.config.validate import to_experiment
@@ -85,7 +87,7 @@ def compose_with_notes(
     """
     groups = load_groups(config_dir)
     asked = read_overrides(overrides, groups)
-    cfg, choices = _compose_options(asked.choices, groups)
+    cfg, choices = _compose_good_options(asked, groups)
     implied, notes = _implied(choices, {*asked.choices, *asked.refused})
     if implied:
         cfg, choices = _compose_options(asked.choices | implied, groups)
@@ -95,6 +97,22 @@ def compose_with_notes(
     if asked.problems or problems or exp is None:
         raise ConfigError([*asked.problems, *problems])
     return Composed(exp, cfg, choices, notes)
+
+
+def _compose_good_options(asked: Overrides, groups: Groups) -> tuple[DictConfig, dict[str, str]]:
+    """Compose the chosen options; one whose file is faulty is refused, and left out to find further faults."""
+    try:
+        return _compose_options(asked.choices, groups)
+    except ConfigError as error:
+        for group, option in list(asked.choices.items()):
+            try:
+                _compose_options({group: option}, groups)
+            except ConfigError as fault:
+                del asked.choices[group]
+                asked.refuse(group, f"{group}={option}: {fault}")
+        if not asked.refused:
+            raise error
+        return _compose_options(asked.choices, groups)
 
 
 def _compose_options(choices: dict[str, str], groups: Groups) -> tuple[DictConfig, dict[str, str]]:
@@ -107,7 +125,7 @@ def _compose_options(choices: dict[str, str], groups: Groups) -> tuple[DictConfi
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             cfg = hydra_compose("config", overrides=lines, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         raise ConfigError([_one_line(error)]) from error
     known = cfg.hydra.runtime.choices
     used = {group: str(known[group]) for group in groups.options if group in known}
@@ -118,13 +136,14 @@ def _compose_options(choices: dict[str, str], groups: Groups) -> tuple[DictConfi
 
 def _one_line(error: BaseException) -> str:
     """Return a fault in a YAML file as one line; Hydra tells half of it in the exception's cause."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip(" ^\t") for line in str(error).splitlines() if line.strip()]
     cause = error.__cause__
     if cause is not None and str(cause):
         lines.append(str(cause).strip().splitlines()[0])
     unique = list(dict.fromkeys(lines))
     skipped = ("full_key:", "object_type=", "reference_type=")
-    return "config files: " + " ".join(line for line in unique if not line.startswith(skipped))
+    text = " ".join(line for line in unique if not line.startswith(skipped))
+    return re.sub(r"\w+Error raised while composing config: ?", "", text)
 
 
 def _implied(choices: dict[str, str], chosen: set[str]) -> tuple[dict[str, str], list[str]]:

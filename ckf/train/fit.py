@@ -24,13 +24,12 @@ from ckf.model.recommender import Recommender
 from ckf.model.saved import load_model, save_model
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import PromptEncoder
+from ckf.runs import LAST
 from ckf.train.curriculum import Curriculum
 from ckf.train.data import StepDataModule, StepDataset
 from ckf.train.loggers import JsonlLogger
 from ckf.train.module import FineTuning
 from ckf.train.plan import BatchPlan
-
-LAST = "checkpoints/last.ckpt"
 
 
 @dataclass(frozen=True)

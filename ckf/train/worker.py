@@ -5,40 +5,51 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
+from pytorch_lightning.loggers import Logger
+
+from ckf.config.schema import ExperimentConfig
 from ckf.errors import CkfError
 from ckf.runs import artifact_path, read_run, record
 from ckf.train.fit import Inputs, fit
 from ckf.train.loggers import build_logger, finish
 
 
-def train_run(run: Path) -> None:
-    """Fit the run and note its counts on its card; everything is read from the folder."""
-    exp, card = read_run(run)
-    inputs = Inputs(
+def run_inputs(exp: ExperimentConfig, card: dict[str, Any], run: Path) -> Inputs:
+    """Folders of the artifacts that a run is made from, as its card names them."""
+    return Inputs(
         dataset=artifact_path(card, "dataset", run),
         examples=artifact_path(card, "examples", run),
-        backbone=card["artifacts"]["backbone"]["path"],
+        backbone=card["artifacts"]["backbone"]["path"] if "backbone" in card["artifacts"] else "",
         cf=artifact_path(card, "cf", run) if exp.fusion.fuses else None,
     )
-    first = int(os.environ.get("LOCAL_RANK", "0")) == 0
-    logger = build_logger(exp, run) if first else None
-    try:
-        counts = fit(exp, inputs, run, logger)
-    finally:
-        if logger is not None:
-            finish(logger)
-    if first:
+
+
+def train_run(run: Path, logger: Logger | None) -> None:
+    """Fit the run and note its counts on its card; everything is read from the folder."""
+    exp, card = read_run(run)
+    counts = fit(exp, run_inputs(exp, card, run), run, logger)
+    if _is_first():
         record(run, train=counts)
 
 
+def _is_first() -> bool:
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0
+
+
 def main() -> int:
-    """Entry point of the process."""
+    """Entry point of a training process: every rank of a distributed run comes through here."""
+    run = Path(sys.argv[1])
+    logger = build_logger(read_run(run)[0], run) if _is_first() else None
     try:
-        train_run(Path(sys.argv[1]))
+        train_run(run, logger)
     except CkfError as error:
         print(f"ckf: {error}", file=sys.stderr)
         return error.exit_status
+    finally:
+        if logger is not None:
+            finish(logger)
     return 0
 
 
