@@ -57,7 +57,9 @@ def artifact_path(card: dict[str, Any], name: str, run: Path) -> Path:
     """
     path = Path(card["artifacts"][name]["path"])
     if not path.exists():
-        raise ArtifactError(f"{run}: its {name} artifact {path} is gone; the same `ckf` command with force=true makes it again")
+        raise ArtifactError(
+            f"{run}: its {name} artifact {path} is gone; the same `ckf` command with force=true makes it again"
+        )
     return path
 
 

@@ -92,7 +92,9 @@ def known_metrics(dataset: Path, everything: pd.DataFrame, split: str) -> dict[s
     ctr = everything[(everything["task"] == "ctr") & (everything["source"] == everything["source"].iloc[0])]
     known = ctr.merge(pd.read_parquet(path), on=["user", "item"], validate="one_to_one")
     label = known["label"].to_numpy()
-    return {f"known/{split}/ctr/auc_{name}": auc(label, known[name].to_numpy()) for name in ("truth", "text", "counting")}
+    return {
+        f"known/{split}/ctr/auc_{name}": auc(label, known[name].to_numpy()) for name in ("truth", "text", "counting")
+    }
 
 
 def keep_some(table: ExampleTable, limit: int | None) -> ExampleTable:

@@ -41,7 +41,9 @@ def answer_log_probabilities(
     return out, cut
 
 
-def predictions(table: ExampleTable, log_probabilities: list[np.ndarray], collator: Collator, source: str) -> pd.DataFrame:
+def predictions(
+    table: ExampleTable, log_probabilities: list[np.ndarray], collator: Collator, source: str
+) -> pd.DataFrame:
     """Turn answer log-probabilities into rows of the predictions file.
 
     ctr: the probability of Yes against No. rating and explain: the mean of the distribution over
@@ -79,7 +81,9 @@ def predictions(table: ExampleTable, log_probabilities: list[np.ndarray], collat
     return pd.DataFrame(rows)
 
 
-def cf_predictions(table: ExampleTable, scores: pd.DataFrame, titles: list[str], labels: list[str], source: str) -> pd.DataFrame:
+def cf_predictions(
+    table: ExampleTable, scores: pd.DataFrame, titles: list[str], labels: list[str], source: str
+) -> pd.DataFrame:
     """Rows of the predictions file from a CF artifact's own scores (``example_id``, ``item``, ``score``)."""
     wide = scores.set_index(["example_id", "item"])["score"].to_dict()
     scale = np.asarray(labels, dtype=float)

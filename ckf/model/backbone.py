@@ -23,7 +23,9 @@ def load_tokenizer(path: str | Path, revision: str | None = None, trust_remote_c
     try:
         return AutoTokenizer.from_pretrained(str(path), revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"backbone.path: no tokenizer could be loaded from '{path}' ({_first_line(error)})") from None
+        raise ArtifactError(
+            f"backbone.path: no tokenizer could be loaded from '{path}' ({_first_line(error)})"
+        ) from None
 
 
 def load_backbone(

@@ -47,9 +47,7 @@ def build_fusion(cfg: FusionConfig, cf_dim: int, llm_dim: int, norm: float) -> F
         case NoFusionConfig():
             return None
         case MetaFusionConfig(tokens_per_slot=k, dropout=p, meta_hidden=hidden):
-            return MetaFusion(
-                cf_dim, llm_dim, embedding_norm=norm, meta_hidden=hidden, tokens_per_slot=k, dropout=p
-            )
+            return MetaFusion(cf_dim, llm_dim, embedding_norm=norm, meta_hidden=hidden, tokens_per_slot=k, dropout=p)
         case LinearFusionConfig(tokens_per_slot=k, dropout=p):
             return LinearFusion(cf_dim, llm_dim, embedding_norm=norm, tokens_per_slot=k, dropout=p)
     raise TypeError(f"no fusion is built from {type(cfg).__name__}; add a case in ckf/model/build.py")

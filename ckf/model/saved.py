@@ -55,4 +55,6 @@ def load_model(model: Recommender, run: Path) -> None:
     try:
         model.fusion.load_state_dict(load_file(path), strict=True)
     except RuntimeError as error:
-        raise ArtifactError(f"{path}: does not fit {type(model.fusion).__name__} ({str(error).splitlines()[-1].strip()})") from None
+        raise ArtifactError(
+            f"{path}: does not fit {type(model.fusion).__name__} ({str(error).splitlines()[-1].strip()})"
+        ) from None

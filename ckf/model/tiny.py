@@ -35,9 +35,7 @@ def corpus(dataset: Path, seed: int) -> list[str]:
     for _, rows in train.groupby("user", sort=True):
         documents.extend(_history_documents(rows))
     reviewed = train[train["review"].notna()]
-    documents.extend(
-        f"{title}: {review}" for title, review in zip(reviewed["title"], reviewed["review"], strict=True)
-    )
+    documents.extend(f"{title}: {review}" for title, review in zip(reviewed["title"], reviewed["review"], strict=True))
     order = named_generator(seed, "pretraining corpus").permutation(len(documents))
     return [documents[i] for i in order]
 

@@ -68,7 +68,9 @@ class StepDataset(Dataset[StepBatch]):
         weights = self._token_weights(everyone)
         # Lightning averages over accumulated micro-batches and DDP over ranks; the weights are for a sum
         weights *= shards
-        prompts = {slots: [self._collate(bucket, weights, slots) for bucket in self._buckets(mine)] for slots in self.streams}
+        prompts = {
+            slots: [self._collate(bucket, weights, slots) for bucket in self._buckets(mine)] for slots in self.streams
+        }
         return StepBatch(
             step=step,
             example_ids=[self.table.example_id[i] for i in mine],

@@ -199,5 +199,3 @@ class Checkpoint(pl.Callback):
             trainer.save_checkpoint(temporary)
             if trainer.is_global_zero:
                 os.replace(temporary, self.path)
-
-

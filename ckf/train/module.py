@@ -68,9 +68,7 @@ class FineTuning(pl.LightningModule):
         ]
         factors = [self._rate(0), self._rate(1)]
         kept = [(g, f) for g, f in zip(groups, factors, strict=True) if g["params"]]
-        optimizer = torch.optim.AdamW(
-            [g for g, _ in kept], weight_decay=self.cfg.weight_decay, eps=self.cfg.adam_eps
-        )
+        optimizer = torch.optim.AdamW([g for g, _ in kept], weight_decay=self.cfg.weight_decay, eps=self.cfg.adam_eps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, [f for _, f in kept])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
