@@ -100,7 +100,7 @@ def compose_with_notes(
 
 
 def _compose_good_options(asked: Overrides, groups: Groups) -> tuple[DictConfig, dict[str, str]]:
-    """Compose the chosen options; one whose file is faulty is refused, and left out to find further faults."""
+    """Compose the chosen options; one with a faulty file is refused and left out, to find further faults."""
     try:
         return _compose_options(asked.choices, groups)
     except ConfigError as error:

@@ -38,9 +38,7 @@ class Groups:
         known = self.options[group]
         if option in known:
             return None
-        return (
-            f"{group}: '{option}' is not an option{did_you_mean(option, known)} (one of {', '.join(known)})"
-        )
+        return f"{group}: '{option}' is not an option{did_you_mean(option, known)} (one of {', '.join(known)})"
 
 
 def _options_below(folder: Path) -> dict[str, list[str]]:
@@ -66,9 +64,7 @@ def load_groups(user_dir: Path | None = None) -> Groups:
                 for group, option in entry.items()}  # fmt: skip
     if user_dir is not None:
         _add_own(options, user_dir)
-    return Groups(
-        dict(sorted(options.items(), key=lambda kv: list(defaults).index(kv[0]))), defaults, user_dir
-    )
+    return Groups(dict(sorted(options.items(), key=lambda kv: list(defaults).index(kv[0]))), defaults, user_dir)
 
 
 def _add_own(options: dict[str, list[str]], user_dir: Path) -> None:
@@ -77,15 +73,12 @@ def _add_own(options: dict[str, list[str]], user_dir: Path) -> None:
     problems = []
     for group, names in _options_below(user_dir).items():
         if group not in options:
-            problems.append(
-                f"--config-dir: {user_dir / group}: not a config group{did_you_mean(group, options)}"
-            )
+            problems.append(f"--config-dir: {user_dir / group}: not a config group{did_you_mean(group, options)}")
             continue
         for name in names:
             if name in options[group]:
                 problems.append(
-                    f"--config-dir: {user_dir / group / name}.yaml: {group}={name} exists already; "
-                    "use another name"
+                    f"--config-dir: {user_dir / group / name}.yaml: {group}={name} exists already; use another name"
                 )
         options[group] = sorted({*options[group], *names})
     if problems:

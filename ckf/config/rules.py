@@ -50,10 +50,7 @@ def _fusion_problems(exp: ExperimentConfig) -> Iterator[str]:
             yield f"fusion={fusion}: cf={exp.cf.name} has no vectors to fuse; use cf={usable}, or fusion=none"
         if no_backbone:
             usable = _options("backbone", lambda cls: cls is not schema.NoBackboneConfig)
-            yield (
-                f"fusion={fusion}: backbone=none has nothing to fuse into; "
-                f"use backbone={usable}, or fusion=none"
-            )
+            yield (f"fusion={fusion}: backbone=none has nothing to fuse into; use backbone={usable}, or fusion=none")
         elif curriculum == "text_only":
             yield (
                 f"fusion={fusion}: curriculum=text_only has no CF stream, the fusion would get no gradient; "

@@ -68,18 +68,21 @@ def _class_of(group: str, node: Any, path: Path) -> type:
     raise ConfigError([f"{path}: {group}: no option of this version fits (one of {', '.join(options)})"])
 
 
-def with_overrides(exp: ExperimentConfig, overrides: Sequence[str], section: str) -> ExperimentConfig:
-    """Return a run's config with some keys of ``section`` changed, e.g. ``evaluate.batch_size=8``.
+def with_overrides(
+    exp: ExperimentConfig, overrides: Sequence[str], allowed: tuple[str, ...] = ("evaluate.",)
+) -> ExperimentConfig:
+    """Return a run's config with some keys changed, e.g. ``evaluate.batch_size=8``.
+
+    ``allowed`` holds the prefixes of keys that may change without it becoming another run.
 
     Raises:
-        ConfigError: a key outside the section (it would no longer be that run), or a wrong value.
+        ConfigError: another key, or a wrong value.
     """
     asked = read_overrides(overrides, load_groups())
+    sections = ", ".join(f"{prefix}*" for prefix in allowed)
     for key in [*asked.choices, *asked.values]:
-        if key != section and not key.startswith(f"{section}."):
-            asked.refuse(
-                key, f"{key}: belongs to the run and stays as it was; only {section}.* can be set here"
-            )
+        if not f"{key}.".startswith(allowed) or key in asked.choices:
+            asked.refuse(key, f"{key}: belongs to the run and stays as it was; only {sections} can be set here")
             asked.values.pop(key, None)
     cfg = OmegaConf.structured(exp)
     for key, line in assign_all(cfg, asked.values).items():

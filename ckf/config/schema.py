@@ -249,8 +249,7 @@ class LoraConfig:
         if self.shared and self.per_task:
             both = set(self.shared.target_modules) & set(self.per_task.target_modules)
             rates = {
-                role.dropout if role.dropout is not None else self.dropout
-                for role in (self.shared, self.per_task)
+                role.dropout if role.dropout is not None else self.dropout for role in (self.shared, self.per_task)
             }
             if both and len(rates) > 1:
                 shared = ", ".join(sorted(both))

@@ -1,0 +1,8 @@
+"""``python -m ckf``: the same program as ``ckf``."""
+
+import sys
+
+from ckf.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

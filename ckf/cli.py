@@ -1,0 +1,229 @@
+"""The command line: takes the verb and the options off, checks the config, calls the work.
+
+Nothing heavy is imported before a config has been accepted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ckf import __version__
+from ckf.config.compose import Composed, compose_with_notes, load_yaml, to_yaml, with_overrides
+from ckf.config.groups import did_you_mean, load_groups
+from ckf.errors import CkfError, ConfigError
+from ckf.usage import COMPOSED, VERBS, usage
+
+_FLAGS = {
+    "-h": "help",
+    "--help": "help",
+    "--version": "version",
+    "--cfg": "cfg",
+    "--all": "all",
+    "-m": "multirun",
+    "--multirun": "multirun",
+}
+_VALUED = {"--config-dir": "config_dir", "--jobs": "jobs"}
+
+
+@dataclasses.dataclass
+class Command:
+    """A parsed command line. ``words`` are the arguments that are neither options nor key=value."""
+
+    verb: str = ""
+    overrides: list[str] = dataclasses.field(default_factory=list)
+    words: list[str] = dataclasses.field(default_factory=list)
+    flags: set[str] = dataclasses.field(default_factory=set)
+    config_dir: Path | None = None
+    jobs: int = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 2 refused config, 1 anything else, 130 interrupted."""
+    try:
+        folder = _dispatch(parse_argv(sys.argv[1:] if argv is None else argv))
+    except CkfError as error:
+        for line in str(error).splitlines():
+            print(f"ckf: {line}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("ckf: interrupted; the same command continues", file=sys.stderr)
+        return 130
+    if folder is not None:
+        print(folder, flush=True)
+    return 0
+
+
+def parse_argv(argv: Sequence[str]) -> Command:
+    """Take verb, options and overrides apart.
+
+    Raises:
+        ConfigError: an unknown verb or option, or one that does not belong to the verb.
+    """
+    command, problems, rest = Command(), [], list(argv)
+    if rest and _is_word(rest[0]):
+        command.verb = rest.pop(0)
+        if command.verb not in VERBS:
+            hint = did_you_mean(command.verb, VERBS)
+            raise ConfigError([f"{command.verb}: unknown verb{hint} (one of {', '.join(VERBS)}; or key=value)"])
+    while rest:
+        argument = rest.pop(0)
+        name, equals, value = argument.partition("=")
+        if argument in _FLAGS:
+            command.flags.add(_FLAGS[argument])
+        elif name in _VALUED:
+            if not equals and not rest:
+                problems.append(f"{name}: needs a value")
+                break
+            problems += _take_value(command, name, value if equals else rest.pop(0))
+        elif argument.startswith("-"):
+            problems.append(f"{argument}: unknown option{did_you_mean(argument, [*_FLAGS, *_VALUED])}")
+        elif _is_word(argument):
+            command.words.append(argument)
+        else:
+            command.overrides.append(argument)
+    if problems := [*problems, *_misplaced(command)]:
+        raise ConfigError(problems)
+    return command
+
+
+def _is_word(argument: str) -> bool:
+    return "=" not in argument and not argument.startswith(("-", "~", "+"))
+
+
+def _take_value(command: Command, name: str, value: str) -> list[str]:
+    if name == "--config-dir":
+        command.config_dir = Path(value)
+    elif value.isdigit() and int(value) > 0:
+        command.jobs = int(value)
+    else:
+        return [f"{name}: '{value}' is not a number of processes (1 or more)"]
+    return []
+
+
+def _misplaced(command: Command) -> list[str]:
+    """Return a line for each option or word that its verb has no use for."""
+    problems, verb = [], command.verb
+    sweeps = verb == "sweep" or "multirun" in command.flags
+    if verb != "sweep":
+        problems += [f"{word}: neither key=value nor an option; a verb stands first" for word in command.words]
+    if "all" in command.flags and verb != "check":
+        problems.append("--all: belongs to ckf check")
+    if "cfg" in command.flags and (verb not in COMPOSED or sweeps):
+        problems.append("--cfg: shows the config of one run; leave out the sweep or the verb")
+    if "multirun" in command.flags and (verb not in COMPOSED or verb == "check"):
+        problems.append("-m: sweeps over the main job or prepare, cf, train")
+    if command.jobs > 1 and not sweeps:
+        problems.append("--jobs: belongs to -m or ckf sweep")
+    if command.config_dir and verb in ("evaluate", "report"):
+        problems.append(f"--config-dir: ckf {verb} reads the config from the run")
+    return problems
+
+
+def _dispatch(command: Command) -> Path | None:
+    """Do what the command says; return the folder that it made, if any."""
+    if "help" in command.flags:
+        print(usage(command.verb, load_groups(command.config_dir)), end="")
+        return None
+    if "version" in command.flags:
+        print(f"ckf {__version__}")
+        return None
+    match command.verb:
+        case "evaluate":
+            return _evaluate(command)
+        case "report":
+            return _report(command)
+        case "sweep":
+            return _sweep_file(command)
+        case "check" if "all" in command.flags:
+            from ckf.config.check import check_all
+
+            print(check_all(command.config_dir, Path("experiments")))
+            return None
+    if "multirun" in command.flags:
+        from ckf import sweep
+
+        return sweep.run_multirun(command.verb, command.overrides, command.config_dir, command.jobs)
+    return _one_run(command, compose_with_notes(command.overrides, command.config_dir))
+
+
+def _one_run(command: Command, composed: Composed) -> Path | None:
+    for note in composed.notes:
+        print(f"ckf: note: {note}", file=sys.stderr)
+    if "cfg" in command.flags:
+        print(to_yaml(composed.exp), end="")
+        return None
+    if command.verb == "check":
+        print("config ok: " + " ".join(f"{group}={option}" for group, option in composed.choices.items()))
+        return None
+    from ckf import pipeline
+
+    stage = {"": pipeline.run, "prepare": pipeline.prepare, "cf": pipeline.cf, "train": pipeline.train}
+    return stage[command.verb](composed.exp)
+
+
+def _arguments(command: Command, known: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Split a verb's own arguments from config overrides (those with a dot in the key)."""
+    own, overrides, problems = {}, [], []
+    for argument in command.overrides:
+        key, _, value = argument.partition("=")
+        if key in known:
+            own[key] = value
+        elif "." in key:
+            overrides.append(argument)
+        else:
+            problems.append(f"{key}: unknown argument of ckf {command.verb}{did_you_mean(key, known)}")
+    if problems:
+        raise ConfigError(problems)
+    return own, overrides
+
+
+def _evaluate(command: Command) -> Path:
+    own, overrides = _arguments(command, ["run"])
+    if not own.get("run"):
+        raise ConfigError(["run: required, has no value (e.g. run=outputs/NAME)"])
+    run = Path(own["run"])
+    if not (run / "config.yaml").is_file():
+        raise CkfError(f"{run}: not a run folder (no config.yaml); runs are made by `ckf` or `ckf train`")
+    with_overrides(load_yaml(run / "config.yaml"), overrides, allowed=("evaluate.", "trainer."))
+    from ckf import pipeline
+
+    return pipeline.evaluate(run, overrides)
+
+
+def _report(command: Command) -> Path:
+    own, overrides = _arguments(command, ["runs", "out", "table", "outputs"])
+    problems = [f"{line}: ckf report takes no config" for line in overrides]
+    if "table" in own:
+        problems += [f"{key}: not used with table=" for key in ("runs", "out") if key in own]
+    else:
+        problems += [
+            f"{key}: required, has no value (e.g. {key}={example})"
+            for key, example in (("runs", "'outputs/*'"), ("out", "DIR"))
+            if not own.get(key)
+        ]
+    if problems:
+        raise ConfigError(problems)
+    if "table" in own:
+        from ckf.report.tables import render_table
+
+        render_table(Path(own["table"]), Path(own.get("outputs", "outputs")))
+        return Path(own["table"])
+    runs = [Path(path) for path in sorted(glob.glob(own["runs"])) if (Path(path) / "metrics.json").is_file()]
+    if not runs:
+        raise CkfError(f"runs={own['runs']}: no finished run there (a folder with metrics.json)")
+    from ckf.report import build
+
+    build.report(runs, Path(own["out"]))
+    return Path(own["out"])
+
+
+def _sweep_file(command: Command) -> Path:
+    from ckf import sweep
+
+    if len(command.words) != 1:
+        raise ConfigError([f"ckf sweep takes one file, got {len(command.words)}; e.g. experiments/fusion/sweep.yaml"])
+    return sweep.run_file(Path(command.words[0]), command.overrides, command.config_dir, command.jobs)

@@ -1,0 +1,66 @@
+"""The text of ``ckf --help``: verbs, options, and the config groups as they are found on disk."""
+
+from __future__ import annotations
+
+import textwrap
+
+from ckf.config.groups import Groups
+
+VERBS = {
+    "prepare": "source files -> dataset and examples; prints the dataset's folder",
+    "cf": "the collaborative-filtering model and the floor; prints its folder",
+    "train": "everything up to the trained model, without scoring it",
+    "evaluate": "score a trained run again: run=PATH [evaluate.batch_size=... trainer.devices=...]",
+    "report": "a report from run folders: runs=GLOB out=DIR, or a table: table=experiments/NAME [outputs=DIR]",
+    "check": "check the config and do nothing; --all: every option and every experiments/*/sweep.yaml",
+    "sweep": "a sweep file: FILE [key=value ...] [--jobs N]",
+}
+COMPOSED = ("", "prepare", "cf", "train", "check")
+"""Verbs (with the main job) whose arguments are a config."""
+
+_ARGUMENTS = {
+    "evaluate": "run=PATH [evaluate.KEY=VALUE ...]",
+    "report": "runs=GLOB out=DIR | table=DIR [outputs=DIR]",
+    "check": "[--all] [key=value ...]",
+    "sweep": "FILE [key=value ...]",
+}
+
+_OPTIONS = """\
+options:
+  -h, --help        this text
+  --version         print the version
+  --cfg             print the resolved config and do nothing
+  -m, --multirun    a sweep: every combination of key=a,b,c; a process for each
+  --jobs N          with -m or sweep: N processes at a time (default 1)
+  --config-dir DIR  a folder with options of your own (DIR/<group>/<option>.yaml)
+"""
+
+_EXAMPLES = """\
+examples:
+  ckf size=small logger=csv                        # a short run on the built-in data
+  ckf method=tallrec 'tasks=[{name: ctr, weight: 2}, {name: topk}]' seed=1
+  ckf -m fusion=none,linear,meta lora.rank=4,16    # an ablation: six runs
+"""
+
+
+def usage(verb: str, groups: Groups) -> str:
+    """Return the help of a verb ("" for the main job)."""
+    if verb:
+        head = f"usage: ckf {verb} {_ARGUMENTS.get(verb, '[options] [key=value ...]')}\n\n{VERBS[verb]}\n"
+        return head if verb not in COMPOSED else f"{head}\n{_groups_text(groups)}\n{_OPTIONS}"
+    verbs = "".join(f"  {name:<9} {text}\n" for name, text in VERBS.items())
+    return (
+        "usage: ckf [verb] [options] [key=value ...]\n\n"
+        "Fine-tune a language model into a recommender that also knows collaborative filtering.\n"
+        "Without a verb the main job runs: prepare, cf, train, evaluate, report. The last line on\n"
+        "stdout is the folder of the result.\n\n"
+        f"verbs:\n{verbs}\n{_groups_text(groups)}\n{_OPTIONS}\n{_EXAMPLES}"
+    )
+
+
+def _groups_text(groups: Groups) -> str:
+    lines = ["groups (GROUP=OPTION; * is the default, see --cfg for the keys below them):"]
+    for group, options in groups.options.items():
+        marked = " ".join(f"{option}*" if option == groups.defaults.get(group) else option for option in options)
+        lines += textwrap.wrap(marked, 96, initial_indent=f"  {group:<11}", subsequent_indent=" " * 13)
+    return "\n".join(lines) + "\n"
