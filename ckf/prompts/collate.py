@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ckf.data.records import Example
 from ckf.cf.vectors import VectorTables
+from ckf.data.records import Example
 from ckf.prompts.encode import SLOT_TOKEN, Prompt, PromptEncoder
 
 

@@ -40,8 +40,8 @@ class FineTuning(pl.LightningModule):
         if not torch.isfinite(total):
             rows = ", ".join(batch.example_ids[:8])
             raise CkfError(
-                f"step {batch.step}: the loss is {total.item()}; lower train.learning_rate or train.fusion_learning_rate. "
-                f"First of {len(batch.example_ids)} examples: {rows}"
+                f"step {batch.step}: the loss is {total.item()}; lower train.learning_rate or "
+                f"train.fusion_learning_rate. First of {len(batch.example_ids)} examples: {rows}"
             )
         self.history_cut += batch.history_cut
         self._log("loss", total.detach())
