@@ -225,7 +225,13 @@ def run_trial(command: list[str], log: Path) -> Outcome:
     last = ""
     with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=file, stdin=subprocess.DEVNULL, text=True, errors="replace"
+            command,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
         assert process.stdout is not None
         for line in process.stdout:

@@ -1,0 +1,66 @@
+# What a checkout can do. `make help` lists it; every target sets the environment up first.
+#   VENV    where the environment lives             (default .venv)
+#   PYTHON  the interpreter it is made with         (default python3, needs 3.11 or newer)
+#   TORCH   how pip gets torch; for other builds:   make install TORCH="torch==2.13.0 --index-url URL"
+#   ARGS    arguments of the main job:              make run ARGS="method=tallrec seed=1"
+VENV ?= .venv
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-all test-gpu lint types format check wheel clean
+
+help: ## this list
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /  \1|/' | column -t -s '|'
+
+install: $(STAMP) ## set the environment up (once, and again when the pins change)
+
+# torch goes first and alone: the rest then keeps that build, whichever index it came from
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "ckf needs Python 3.11 or newer; choose one with PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: install ## the main job on the built-in data (CPU, a few minutes)
+	$(BIN)/python -m ckf $(ARGS)
+
+test: install ## the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-all: install ## every test that needs no GPU
+	$(BIN)/python -m pytest -m "not gpu"
+
+test-gpu: install ## the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+lint: install ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install ## mypy
+	$(BIN)/mypy
+
+format: install ## rewrite the code in ruff's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: install ## compose and check every option and every sweep
+	$(BIN)/python -m ckf check --all
+
+table-%: install ## a table: run what is missing of experiments/<name>/sweep.yaml, then render it
+	$(BIN)/python -m ckf sweep experiments/$*/sweep.yaml
+	$(BIN)/python -m ckf report table=experiments/$*
+
+wheel: install ## build dist/*.whl
+	$(BIN)/python -m build --wheel
+
+clean: ## remove what tools left behind (not cache/, not outputs/)
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
