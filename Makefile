@@ -15,7 +15,7 @@ STAMP := $(VENV)/.installed
 .PHONY: help install run test test-all test-gpu lint types format check wheel clean
 
 help: ## this list
-	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /  \1|/' | column -t -s '|'
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-10s %s\n", $$1, $$2 }'
 
 install: $(STAMP) ## set the environment up (once, and again when the pins change)
 

@@ -117,12 +117,10 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     if owners and f"{group}.{rest.split('.')[0]}" not in known:
         return f"{key}: unknown key here; it belongs to {group}={', '.join(owners)}"
     parent, _, last = key.rpartition(".")
-    siblings = [k for k in known if k.rpartition(".")[0] == parent]
-    same_name = [k for k in known if k.rpartition(".")[2] == last]
-    hint = did_you_mean(key, siblings)
-    if not hint and same_name:
-        hint = f"; did you mean '{same_name[0]}'?"
-    return f"{key}: unknown key{hint or did_you_mean(key, known)}"
+    siblings = did_you_mean(key, [k for k in known if k.rpartition(".")[0] == parent])
+    same_name = next((f"; did you mean '{k}'?" for k in known if k.rpartition(".")[2] == last), "")
+    nearest = siblings or same_name if parent else same_name or siblings
+    return f"{key}: unknown key{nearest or did_you_mean(key, known)}"
 
 
 # --- assigning values -------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def load_yaml(path: Path) -> ExperimentConfig:
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError([f"{path}: not a readable config ({reason})"]) from None
-    if not isinstance(raw, dict):
+    if not isinstance(raw, dict) or not raw:
         raise ConfigError([f"{path}: not a readable config (it holds no keys)"])
     cfg = OmegaConf.structured(ExperimentConfig)
     for group in SCHEMAS:

@@ -1,0 +1,135 @@
+"""Every YAML in conf/ and every sweep file: each opens with a comment, composes, and is covered by a schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ckf.config.check import check_all
+from ckf.config.compose import compose, compose_with_notes
+from ckf.config.groups import conf_dir, load_groups
+from ckf.config.store import SCHEMAS
+from ckf.errors import ConfigError
+from ckf.sweep import check_trials, file_trials, load_sweep
+
+ROOT = Path(__file__).parents[2]
+CONF = conf_dir()
+FILES = sorted(CONF.rglob("*.yaml"))
+OPTIONS = [path for path in FILES if path.parent != CONF]
+SWEEPS = sorted((ROOT / "experiments").glob("*/sweep.yaml"))
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", OPTIONS, ids=name)
+def test_option_composes(path: Path) -> None:
+    group, option = path.parent.name, path.stem
+    composed = compose_with_notes([f"{group}={option}"], fill_missing=True, rules=group in ("method", "size"))
+    assert composed.choices[group] == option
+    node = getattr(composed.exp, group, None)
+    if group in SCHEMAS:
+        assert type(node) is SCHEMAS[group][option]
+        assert getattr(node, "name", option) == option
+    elif group == "method":
+        assert composed.exp.method.name == option
+
+
+@pytest.mark.parametrize("path", [*FILES, *SWEEPS], ids=name)
+def test_file_opens_with_a_comment_that_says_what_it_is(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = lines[1] if lines[0].startswith("# @package") else lines[0]
+    assert comment.startswith("# ")
+    assert len(comment) > 10
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=name)
+def test_sweep_file_composes(path: Path) -> None:
+    trials = file_trials(load_sweep(path), ["logger=csv"])
+    assert len({trial.name for trial in trials}) == len(trials) == 12
+    check_trials(trials)
+
+
+def test_every_schema_has_a_file_and_every_file_a_schema() -> None:
+    options = load_groups().options
+    assert {group: sorted(known) for group, known in SCHEMAS.items()} == {
+        group: sorted(found) for group, found in options.items() if group in SCHEMAS
+    }
+    assert set(options) - set(SCHEMAS) == {"method", "size"}
+
+
+def test_a_group_on_the_command_line_wins_over_a_preset() -> None:
+    exp, _ = compose(["method=tallrec", "fusion=linear", "curriculum=joint", "size=small"])
+    assert (exp.method.name, exp.fusion.name, exp.lora.name) == ("tallrec", "linear", "shared")
+    assert exp.train.max_steps == 120
+
+
+@pytest.mark.parametrize("order", [["size=small", "method=tallrec"], ["method=tallrec", "size=small"]])
+def test_the_order_of_presets_does_not_matter(order: list[str]) -> None:
+    exp, _ = compose(order)
+    assert (exp.method.name, exp.train.max_steps) == ("tallrec", 120)
+
+
+def test_a_dataset_with_its_own_split_brings_it_along() -> None:
+    exp, _ = compose(["dataset=collm_ml1m", "dataset.root=data"])
+    assert exp.split.name == "provided"
+    assert [task.name for task in exp.task_mix] == ["ctr", "topk"]
+
+
+def test_the_released_adapters() -> None:
+    lora = compose([])[0].lora
+    assert lora.shared is not None
+    assert lora.per_task is not None
+    assert (lora.rank, lora.alpha, lora.dropout) == (16, 64.0, 0.1)
+    assert lora.shared.target_modules == ["k_proj", "v_proj", "o_proj"]
+    assert lora.per_task.target_modules == ["q_proj"]
+
+
+# --- a user's own options ---------------------------------------------------------------------
+
+
+def own(tmp_path: Path, files: dict[str, str]) -> Path:
+    for place, text in files.items():
+        path = tmp_path / f"{place}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_own_option(tmp_path: Path) -> None:
+    folder = own(tmp_path, {"fusion/wide": "defaults: [_schema_meta, _self_]\nmeta_hidden: 128\n"})
+    exp, _ = compose(["fusion=wide", "fusion.dropout=0.1"], folder)
+    assert (exp.fusion.name, exp.fusion.meta_hidden, exp.fusion.dropout) == ("meta", 128, 0.1)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "problem"),
+    [
+        ("fusion/mine", "defaults: [_schema_linear, _self_]\ndropuot: 1\n", "Key 'dropuot' not in"),
+        ("fusion/mine", "defaults: [_schema_linear, _self_]\ndropout: big\n", "Value 'big' of type 'str'"),
+        ("fusion/mine", "dropout: [1\n", "expected ',' or ']'"),
+        ("fusion/mine", "dropout: 0.1\n", "fusion.name: required, has no value"),
+        ("fusion/mine", "name: linear\n", "fusion.name: 'linear' does not fit FusionConfig"),
+        ("fusion/meta", "dropout: 0.1\n", "fusion=meta exists already"),
+        ("fusoin/mine", "dropout: 0.1\n", "not a config group; did you mean 'fusion'?"),
+    ],
+)
+def test_faulty_option_of_ones_own(tmp_path: Path, place: str, text: str, problem: str) -> None:
+    folder = own(tmp_path, {place: text})
+    with pytest.raises(ConfigError) as caught:
+        compose([f"fusion={Path(place).stem}", "seed=x"] if "fusion" in place else [], folder)
+    assert any(problem in line for line in caught.value.problems)
+    if "exists" not in problem and "group" not in problem:
+        assert "seed: 'x' is not an int" in caught.value.problems
+
+
+def test_check_all_names_the_option_and_the_sweep(tmp_path: Path) -> None:
+    folder = own(tmp_path, {"conf/lora/mine": "rnak: 3\n", "conf/fusion/x": "name: meta\n"}) / "conf"
+    own(tmp_path, {"experiments/t/sweep": "title: t\nquestion: q\ngrid: {sed: [1]}\nrows: [sed]\nmetrics: [m]\n"})
+    with pytest.raises(ConfigError) as caught:
+        check_all(folder, tmp_path / "experiments")
+    text = str(caught.value)
+    assert "lora=mine: " in text
+    assert "sweep.yaml: trial 'sed=1': sed: unknown key; did you mean 'seed'?" in text
