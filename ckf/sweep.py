@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -222,27 +222,33 @@ def trial_command(verb: str, trial: Trial, config_dir: Path | None) -> list[str]
 def run_trial(command: list[str], log: Path) -> Outcome:
     """Run one process with its output in ``log``; its last line on stdout is the run folder."""
     began, start = time.time(), time.perf_counter()
-    last = ""
-    with log.open("w", encoding="utf-8") as file:
+    with log.open("w", encoding="utf-8") as file, ThreadPoolExecutor(max_workers=2) as pipes:
         process = subprocess.Popen(
             command,
-            stdout=subprocess.PIPE,
-            stderr=file,
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
             errors="replace",
         )
-        assert process.stdout is not None
-        for line in process.stdout:
-            file.write(line)
-            file.flush()
-            last = line.strip() or last
+        said = pipes.submit(_copy, process.stdout, file)
+        complained = pipes.submit(_copy, process.stderr, file)
         status = process.wait()
+        folder, reason = said.result(), complained.result()
     seconds = time.perf_counter() - start
     if status:
-        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-        return Outcome("failed", seconds, f"exit status {status}, {log}: {lines[-1] if lines else 'no output'}")
-    metrics = Path(last) / "metrics.json"
+        return Outcome("failed", seconds, f"exit status {status}, {log}: {reason or folder or 'no output'}")
+    metrics = Path(folder) / "metrics.json"
     before = metrics.is_file() and metrics.stat().st_mtime < began
-    return Outcome("already done" if before else "done", seconds, last)
+    return Outcome("already done" if before else "done", seconds, folder)
+
+
+def _copy(source: IO[str] | None, target: IO[str]) -> str:
+    """Copy lines as they come; return the last that is not empty."""
+    last = ""
+    for line in source or ():
+        target.write(line)
+        target.flush()
+        last = line.strip() or last
+    return last

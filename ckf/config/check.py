@@ -7,6 +7,7 @@ from pathlib import Path
 from ckf.config.compose import compose_with_notes
 from ckf.config.groups import load_groups
 from ckf.errors import ConfigError
+from ckf.sweep import check_trials, file_trials, load_sweep
 
 _PRESETS = ("method", "size")
 """Groups whose options must work as they are; others may need a partner (cf=bias wants fusion=none)."""
@@ -30,8 +31,6 @@ def check_all(config_dir: Path | None, experiments: Path) -> str:
                 problems += [f"{group}={option}: {line}" for line in error.problems]
     sweeps = sorted(experiments.glob("*/sweep.yaml"))
     for path in sweeps:
-        from ckf.sweep import check_trials, file_trials, load_sweep
-
         try:
             check_trials(file_trials(load_sweep(path)), config_dir)
         except ConfigError as error:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ckf.config.groups import Groups, did_you_mean
+from ckf.config.schema import TaskConfig
 from ckf.config.store import SCHEMAS
 
 _NOUNS = {int: "an int", float: "a number", bool: "true or false", str: "a string"}
@@ -50,7 +51,9 @@ def read_overrides(lines: Iterable[str], groups: Groups) -> Overrides:
             found.problems.append(f"{line}: cannot be read ({reason}); put special characters in quotes")
             continue
         key = override.key_or_group
-        if override.is_delete():
+        if not key:
+            found.problems.append(f"{line}: cannot be read (no key before '=')")
+        elif override.is_delete():
             found.refuse(key, f"{line}: a key cannot be deleted; set it to another value")
         elif override.package is not None:
             found.refuse(key, f"{line}: an option cannot be put into another package with '@'")
@@ -67,8 +70,6 @@ def _sort_in(found: Overrides, key: str, value: Any, groups: Groups) -> None:
     # Hydra would read tasks=[ctr,topk] as two options of the group; here it is the weighted list.
     if key == "tasks" and isinstance(value, list):
         key = "tasks.mix"
-    if key == "tasks.mix" and isinstance(value, list):
-        value = [{"name": item} if isinstance(item, str) else item for item in value]
     if key not in groups.options or isinstance(value, dict):
         found.values.pop(key, None)  # so that the later one is also applied later
         found.values[key] = value
@@ -147,6 +148,11 @@ def _assign(
         yield key, unknown_key(key, [*known, *extra])
         return
     hint = known[key]
+    if value == "???":
+        yield key, f"{key}: required, has no value"
+        return
+    if hint == list[TaskConfig] and isinstance(value, list):  # tasks.mix=[ctr] is short for [{name: ctr}]
+        value = [{"name": item} if isinstance(item, str) else item for item in value]
     if isinstance(value, dict) and dataclasses.is_dataclass(without_none(hint)):
         for name, part in value.items():  # the same as setting its keys one by one
             yield from _assign(cfg, f"{key}.{name}", part, known, extra)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 
 from ckf.config import schema
@@ -19,6 +20,7 @@ def _options(group: str, fits: Callable[[type], bool]) -> str:
 def cross_group_problems(exp: ExperimentConfig) -> Iterator[str]:
     """Yield one line for each impossible pair; it names the key, the value and what is allowed."""
     yield from _variant_problems(exp)
+    yield from _target_problems(exp)
     yield from _fusion_problems(exp)
     yield from _adapter_problems(exp)
     yield from _split_problems(exp)
@@ -39,6 +41,17 @@ def _variant_problems(exp: ExperimentConfig) -> Iterator[str]:
                 f"{group}.name: '{node.name}' does not fit {type(node).__name__}; choose the option "
                 f"{group}={node.name} (in a file of your own: defaults: [_schema_{node.name}, _self_])"
             )
+
+
+def _target_problems(exp: ExperimentConfig) -> Iterator[str]:
+    """Look whether the package of a foreign class is there; importing it would take seconds."""
+    for group in ("trainer", "logger"):
+        target = getattr(exp, group)._target_
+        package, dot, _ = target.partition(".")
+        if not dot:
+            yield f"{group}._target_: '{target}' is not a class with its module, e.g. package.Class"
+        elif not package or importlib.util.find_spec(package) is None:
+            yield f"{group}._target_: '{target}': no package '{package}' is installed"
 
 
 def _fusion_problems(exp: ExperimentConfig) -> Iterator[str]:

@@ -11,10 +11,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ckf.config.overrides import key_types, without_none
 from ckf.config.schema import ExperimentConfig
 
 _EXAMPLES = {"root": "DIR", "path": "DIR"}
-PLACEHOLDER = "PLACEHOLDER"
+PLACEHOLDERS: dict[Any, Any] = {int: 1, float: 1.0, bool: False}
 
 
 def to_experiment(
@@ -42,8 +43,10 @@ def _fill(cfg: DictConfig) -> tuple[ExperimentConfig, list[str]]:
     """Return the typed tree with placeholders for the missing values, and the missing keys."""
     missing = sorted(OmegaConf.missing_keys(cfg))
     filled = cfg.copy()
+    known = key_types(ExperimentConfig, cfg)
     for key in missing:
-        OmegaConf.update(filled, re.sub(r"\[(\d+)\]", r".\1", key), PLACEHOLDER)
+        value = PLACEHOLDERS.get(without_none(known.get(key)), "PLACEHOLDER")
+        OmegaConf.update(filled, re.sub(r"\[(\d+)\]", r".\1", key), value)
     exp = OmegaConf.to_object(filled)
     assert isinstance(exp, ExperimentConfig)
     return exp, missing
