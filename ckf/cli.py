@@ -64,11 +64,6 @@ def parse_argv(argv: Sequence[str]) -> Command:
         ConfigError: an unknown verb or option, or one that does not belong to the verb.
     """
     command, problems, rest = Command(), [], list(argv)
-    if rest and _is_word(rest[0]):
-        command.verb = rest.pop(0)
-        if command.verb not in VERBS:
-            hint = did_you_mean(command.verb, VERBS)
-            raise ConfigError([f"{command.verb}: unknown verb{hint} (one of {', '.join(VERBS)}; or key=value)"])
     while rest:
         argument = rest.pop(0)
         name, equals, value = argument.partition("=")
@@ -81,11 +76,18 @@ def parse_argv(argv: Sequence[str]) -> Command:
             problems += _take_value(command, name, value if equals else rest.pop(0))
         elif argument.startswith("-"):
             problems.append(f"{argument}: unknown option{did_you_mean(argument, [*_FLAGS, *_VALUED])}")
+        elif _is_word(argument) and not (command.verb or command.overrides):
+            command.verb = argument
         elif _is_word(argument):
             command.words.append(argument)
         else:
             command.overrides.append(argument)
-    if problems := [*problems, *_misplaced(command)]:
+    if command.verb and command.verb not in VERBS:
+        hint = did_you_mean(command.verb, VERBS)
+        problems.append(f"{command.verb}: unknown verb{hint} (one of {', '.join(VERBS)}; or key=value)")
+    else:
+        problems += _misplaced(command)
+    if problems:
         raise ConfigError(problems)
     return command
 
@@ -109,7 +111,7 @@ def _misplaced(command: Command) -> list[str]:
     problems, verb = [], command.verb
     sweeps = verb == "sweep" or "multirun" in command.flags
     if verb != "sweep":
-        problems += [f"{word}: neither key=value nor an option; a verb stands first" for word in command.words]
+        problems += [f"{word}: neither key=value nor an option; a verb stands before them" for word in command.words]
     if "all" in command.flags and verb != "check":
         problems.append("--all: belongs to ckf check")
     if "cfg" in command.flags and (verb not in COMPOSED or sweeps):
