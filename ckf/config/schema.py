@@ -173,11 +173,11 @@ class BackboneConfig:
 class TinyBackboneConfig(BackboneConfig):
     """A small Llama with its own BPE vocabulary, pre-trained here on the training split's text."""
 
-    hidden_size: int = 96
-    layers: int = 3
-    heads: int = 4
-    intermediate_size: int = 256
-    vocabulary: int = 2000
+    hidden_size: int = 64
+    layers: int = 2
+    heads: int = 2
+    intermediate_size: int = 192
+    vocabulary: int = 1000
 
     def problems(self) -> Iterator[str]:
         """Check the shape."""
@@ -429,10 +429,10 @@ class PromptsConfig:
 class PretrainConfig:
     """How the tiny backbone is trained from nothing; its seed is its own, since a backbone is given, not swept."""
 
-    steps: int = 400
+    steps: int = 500
     batch_size: int = 32
     length_tokens: int = 128
-    learning_rate: float = 3e-3
+    learning_rate: float = 5e-3
     seed: int = 0
 
     def problems(self) -> Iterator[str]:

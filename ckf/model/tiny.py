@@ -20,10 +20,11 @@ from ckf.config.schema import PretrainConfig, PromptsConfig, TinyBackboneConfig
 from ckf.data.seeds import named_generator
 
 _PAD, _BOS, _EOS = "<pad>", "<s>", "</s>"
+_PIECE = 16  # interactions in one history document
 
 
 def corpus(dataset: Path, seed: int) -> list[str]:
-    """Training-split text, one document an entry: liked and disliked titles, rated histories, reviews, titles.
+    """Training-split text, one document an entry: titles, histories with verdicts or ratings, reviews.
 
     Nothing of the val or test split is read but the items' titles, which every method sees.
     """
@@ -34,22 +35,25 @@ def corpus(dataset: Path, seed: int) -> list[str]:
     documents = [str(title) for title in items]
     for _, rows in train.groupby("user", sort=True):
         documents.extend(_history_documents(rows))
-    reviewed = train[train["review"].notna()]
-    documents.extend(f"{title}: {review}" for title, review in zip(reviewed["title"], reviewed["review"], strict=True))
+    reviewed = train[train["review"].notna() & train["rating"].notna()]
+    documents.extend(
+        f"Review of {title}: {review}\nRating: {rating:g}"
+        for title, review, rating in zip(reviewed["title"], reviewed["review"], reviewed["rating"], strict=True)
+    )
     order = named_generator(seed, "pretraining corpus").permutation(len(documents))
     return [documents[i] for i in order]
 
 
 def _history_documents(rows: pd.DataFrame) -> Iterator[str]:
-    liked, disliked = (rows.loc[rows["click"] == flag, "title"].tolist() for flag in (1, 0))
-    for start in range(0, max(len(liked), 1), 10):
-        yes, no = liked[start : start + 10], disliked[start : start + 10]
-        yield f"Liked: {'; '.join(yes)}. Not: {'; '.join(no)}."
-        yield "; ".join(yes)
-    if rows["rating"].notna().all():
-        rated = [f"{title} ({rating:g})" for title, rating in zip(rows["title"], rows["rating"], strict=True)]
-        for start in range(0, len(rated), 10):
-            yield "; ".join(rated[start : start + 10])
+    """One user's training history in pieces: with verdicts, with ratings, and the liked titles alone."""
+    for start in range(0, len(rows), _PIECE):
+        piece = rows.iloc[start : start + _PIECE]
+        verdicts = zip(piece["title"], piece["click"], strict=True)
+        yield "; ".join(f"{title}? {'Yes' if click else 'No'}" for title, click in verdicts)
+        if piece["rating"].notna().all():
+            yield "; ".join(f"{t}: {r:g}" for t, r in zip(piece["title"], piece["rating"], strict=True))
+        if piece["click"].any():
+            yield "; ".join(piece.loc[piece["click"] == 1, "title"])
 
 
 def build_tiny(
@@ -95,6 +99,7 @@ def new_model(cfg: TinyBackboneConfig, tokenizer: Any, seed: int) -> Any:
         num_key_value_heads=cfg.heads,
         max_position_embeddings=4096,
         tie_word_embeddings=True,
+        initializer_range=0.1,  # at this width transformers' default of 0.02 starts too flat to train in a minute
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
