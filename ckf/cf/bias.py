@@ -1,0 +1,60 @@
+"""The floor: item mean + user mean, no model. What does not beat this has learned nothing but popularity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, logit
+
+from ckf.cf.table import CFData
+
+
+class BiasModel:
+    """Shrunk means of the training split.
+
+    Clicks: ``logit(item mean) + logit(user mean) - logit(global mean)``, each mean shrunk towards the
+    global one with ``pseudo_counts``. Ratings: global mean plus the shrunk deviations of item and user.
+    Ranking: the item's training positives, since against random negatives popularity is what counting
+    knows; the click rate would put an item seen once and liked above the best-loved one.
+    """
+
+    def __init__(self, data: CFData, pseudo_counts: float) -> None:
+        train = data.train
+        self.mean = float(train.click.mean())
+        self.item_mean = shrunk_mean(train.item, train.click, data.n_items, self.mean, pseudo_counts)
+        self.user_mean = shrunk_mean(train.user, train.click, data.n_users, self.mean, pseudo_counts)
+        self.positives = np.bincount(train.item, weights=train.click, minlength=data.n_items + 1)
+        self.rated = train.has_ratings
+        if self.rated:
+            self.low, self.high = train.rating.min(), train.rating.max()
+            self.rating_mean = float(train.rating.mean())
+            self.item_rating = shrunk_mean(train.item, train.rating, data.n_items, self.rating_mean, pseudo_counts)
+            self.user_rating = shrunk_mean(train.user, train.rating, data.n_users, self.rating_mean, pseudo_counts)
+        self.card: dict[str, Any] = {"checkpoint_rule": "none: counts of the training split"}
+
+    def click_probability(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """P(click) of each pair. [n]"""
+        return expit(logit(self.item_mean[items]) + logit(self.user_mean[users]) - logit(self.mean))
+
+    def rating(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Expected rating of each pair. [n]"""
+        if not self.rated:
+            return np.full(len(users), np.nan)
+        value = self.item_rating[items] + self.user_rating[users] - self.rating_mean
+        return np.clip(value, self.low, self.high)
+
+    def rank_score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Training positives of the item. [n]"""
+        return self.positives[items]
+
+    def vectors(self) -> None:
+        """Counts have no vectors."""
+        return
+
+
+def shrunk_mean(ids: np.ndarray, values: np.ndarray, largest: int, prior: float, pseudo_counts: float) -> np.ndarray:
+    """Mean of ``values`` by id, shrunk towards ``prior``; ids without rows get ``prior``. [largest + 1]"""
+    total = np.bincount(ids, weights=values, minlength=largest + 1) + pseudo_counts * prior
+    count = np.bincount(ids, minlength=largest + 1) + pseudo_counts
+    return np.where(count > 0, total / np.maximum(count, 1e-12), prior)
