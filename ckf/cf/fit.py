@@ -26,7 +26,13 @@ def build_cf(cfg: CFConfig, dataset: Path, examples: Path, seed: int, out: Path)
     model = fit_model(cfg, data, seed)
     predict_examples(model, examples).to_parquet(out / "predictions.parquet", index=False)
     tables = model.vectors()
-    card = {"model": cfg.name, "settings": plain(cfg), "seed": seed, **model.card, "trained_on": _trained_on(data.train)}
+    card = {
+        "model": cfg.name,
+        "settings": plain(cfg),
+        "seed": seed,
+        **model.card,
+        "trained_on": _trained_on(data.train),
+    }
     if tables is not None:
         for kind, table in zip(("users", "items"), tables, strict=True):
             save_file({"vectors": torch.from_numpy(table)}, out / f"{kind}.safetensors")

@@ -49,15 +49,15 @@ class DatasetConfig:
 class SyntheticConfig(DatasetConfig):
     """Planted users and items (DESIGN section 6): sizes, strengths (in logits) and the data's own seed."""
 
-    users: int = 800
-    items: int = 400
-    interactions_per_user: int = 50
+    users: int = 1000
+    items: int = 300
+    interactions_per_user: int = 60
     data_seed: int = 0
     topics: int = 8
-    hidden_dims: int = 4
-    text_strength: float = 1.0
-    hidden_strength: float = 1.0
-    bias_strength: float = 0.5
+    hidden_dims: int = 2
+    text_strength: float = 1.8
+    hidden_strength: float = 1.5
+    bias_strength: float = 0.7
     late_fraction: float = 0.05
 
     def problems(self) -> Iterator[str]:
@@ -132,13 +132,13 @@ class BiasConfig(CFConfig):
 class MFConfig(CFConfig):
     """Matrix factorisation with biases, early-stopped on the validation split."""
 
-    dim: int = 16
+    dim: int = 8
     learning_rate: float = 0.01
     weight_decay: float = 0.0
-    embedding_l2: float = 1e-4
+    embedding_l2: float = 0.1
     epochs: int = 60
     patience_epochs: int = 6
-    batch_size: int = 2048
+    batch_size: int = 1024
 
     @property
     def has_vectors(self) -> bool:

@@ -29,7 +29,9 @@ def audit_examples(examples: pd.DataFrame, interactions: pd.DataFrame, titles: M
             "target_not_among_candidates",
         )
     }
-    when = dict(zip(zip(interactions["user"], interactions["item"], strict=True), interactions["timestamp"], strict=True))
+    when = dict(
+        zip(zip(interactions["user"], interactions["item"], strict=True), interactions["timestamp"], strict=True)
+    )
     liked = interactions[interactions["click"] == 1]
     everywhere = liked.groupby("user")["item"].agg(set).to_dict()
     in_train = liked[liked["split"] == "train"].groupby("user")["item"].agg(set).to_dict()
@@ -74,6 +76,8 @@ def refuse_violations(found: Mapping[str, Finding]) -> None:
     Raises:
         DataError: names each kind with its count and first example.
     """
-    bad = [f"{kind} {finding['count']} (first: {finding['first']})" for kind, finding in found.items() if finding["count"]]
+    bad = [
+        f"{kind} {finding['count']} (first: {finding['first']})" for kind, finding in found.items() if finding["count"]
+    ]
     if bad:
         raise DataError(f"the audit found leaks: {'; '.join(bad)}")

@@ -29,7 +29,9 @@ def source_hashes(cfg: DatasetConfig) -> dict[str, str]:
     paths = [Path(cfg.root) / name for name in FILES.values()]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
-        raise DataError(f"dataset.root: {cfg.root} lacks {', '.join(missing)}; it must hold {', '.join(FILES.values())}")
+        raise DataError(
+            f"dataset.root: {cfg.root} lacks {', '.join(missing)}; it must hold {', '.join(FILES.values())}"
+        )
     return {path.name: file_hash(path) for path in paths}
 
 

@@ -21,7 +21,9 @@ def assign_split(interactions: pd.DataFrame, cfg: SplitConfig) -> np.ndarray:
     match cfg.name:
         case "provided":
             if "split" not in interactions:
-                raise DataError("split.name: 'provided', but the source brings no split; use temporal or leave_last_out")
+                raise DataError(
+                    "split.name: 'provided', but the source brings no split; use temporal or leave_last_out"
+                )
             return interactions["split"].to_numpy(dtype=object)
         case "temporal":
             return _temporal(interactions["timestamp"].to_numpy(), cfg)

@@ -26,7 +26,7 @@ _THEMES = (
     ("Merry Comic Jolly Silly Cheerful Funny", "Clown Circus Picnic Parade Prank Carnival"),
     ("Secret Hidden Coded Silent Covert Masked", "Agent Cipher Spy Dossier Heist Vault"),
 )
-_SYLLABLES = "bra vel mo tar nok lis ven dor pa ri zu ke".split()
+_SYLLABLES = ["bra", "vel", "mo", "tar", "nok", "lis", "ven", "dor", "pa", "ri", "zu", "ke"]
 _OPINIONS = {
     1: ("awful", "a waste of time", "unbearable"),
     2: ("dull", "weak", "disappointing"),
@@ -43,19 +43,18 @@ def make_synthetic(cfg: SyntheticConfig) -> Source:
     draw = named_generator(cfg.data_seed, "synthetic")
     titles, themes = _titles(cfg, draw)
     text, hidden, levels = _utilities(cfg, themes, draw)
-    interactions = _interactions(cfg, text + hidden + levels, titles, draw)
+    utility = text + hidden + levels
+    interactions = _interactions(cfg, utility, titles, draw)
     pairs = (interactions["user"].to_numpy() - 1, interactions["item"].to_numpy() - 1)
     known = interactions[["user", "item"]].assign(
-        truth=(text + hidden + levels)[pairs], text=text[pairs], counting=levels[pairs]
+        truth=utility[pairs], text=text[pairs], counting=_additive(utility)[pairs]
     )
     return Source(
         interactions=interactions,
         items=pd.DataFrame(
             {"item": np.arange(1, cfg.items + 1), "raw_id": [f"i{i}" for i in range(1, cfg.items + 1)], "title": titles}
         ),
-        users=pd.DataFrame(
-            {"user": np.arange(1, cfg.users + 1), "raw_id": [f"u{u}" for u in range(1, cfg.users + 1)]}
-        ),
+        users=pd.DataFrame({"user": np.arange(1, cfg.users + 1), "raw_id": [f"u{u}" for u in range(1, cfg.users + 1)]}),
         known=known,
         card={"source": "synthetic", "licence": "none: made by ckf", "interactions": len(interactions)},
     )
@@ -101,6 +100,11 @@ def _utilities(
         cfg.hidden_strength * _unit(users @ items.T),
         cfg.bias_strength * levels,
     )
+
+
+def _additive(utility: np.ndarray) -> np.ndarray:
+    """The part of the utility that a user's level plus an item's level can carry: all that counting may know."""
+    return utility.mean(axis=1, keepdims=True) + utility.mean(axis=0, keepdims=True)
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

@@ -1,0 +1,182 @@
+"""What a run's report says, as titled tables and lines; `build.py` writes it as Markdown and HTML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from ckf.report.collect import Run
+
+MISSING = "–"
+SOURCES = ("model", "text", "cf", "floor")
+SLICES = {
+    "@warm_seen": "warm (user and item in train)",
+    "@cold_seen": "cold (either not in train)",
+    "@warm_3": "warm (both at least 3 times in train)",
+    "@cold_3": "cold (either fewer than 3 times)",
+}
+
+
+@dataclass
+class Table:
+    """A table with its title; cells are text already."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    note: str = ""
+
+
+@dataclass
+class Content:
+    """A report: title, verdict lines, tables, stamps and how it was made."""
+
+    title: str
+    verdicts: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    stamps: list[str] = field(default_factory=list)
+    made: list[tuple[str, str]] = field(default_factory=list)
+
+
+def task_columns(task: str, candidates: int) -> dict[str, str]:
+    """Column title to metric name."""
+    tag = f"[c{candidates}]"
+    if task == "ctr":
+        return {"AUC": "auc", "UAUC": "uauc", "log-loss": "logloss", "ECE": "ece", "rows": "n", "users": "uauc_users"}
+    if task == "topk":
+        names = ("hr@1", "hr@3", "hr@5", "ndcg@10", "mrr")
+        return {**{f"{name.upper()} {tag}": f"{name}{tag}" for name in names}, "lists": "n"}
+    return {"RMSE": "rmse", "MAE": "mae", "accuracy": "accuracy", "rows": "n"}
+
+
+def number(value: float | None) -> str:
+    """Four decimals for figures, none for counts."""
+    if value is None:
+        return MISSING
+    return str(int(value)) if float(value).is_integer() and abs(value) > 1 else f"{value:.4f}"
+
+
+def run_content(run: Run) -> Content:
+    """Everything the report of one run says."""
+    cfg = run.config
+    content = Content(f"{cfg.method.name} on {cfg.dataset.name}, backbone {cfg.backbone.name}, seed {cfg.seed}")
+    for split in cfg.evaluate.splits:
+        for task in (t.name for t in cfg.task_mix):
+            content.tables.append(_task_table(run, split, task))
+        content.tables.append(_slice_table(run, split))
+        content.verdicts += _verdicts(run, split)
+    content.tables = [table for table in content.tables if table.rows]
+    published = _published(run)
+    if published:
+        content.tables.append(published)
+    content.stamps = _stamps(run)
+    content.made = _made(run)
+    return content
+
+
+def source_names(run: Run) -> dict[str, str]:
+    """Row titles by source."""
+    cfg = run.config
+    return {
+        "model": f"this model ({cfg.method.name}, fusion {cfg.fusion.name})",
+        "text": "text-only (trained apart, same budget)",
+        "cf": f"CF model ({cfg.cf.name})",
+        "floor": "bias floor (counting)",
+    }
+
+
+def _task_table(run: Run, split: str, task: str) -> Table:
+    columns = task_columns(task, run.config.tasks.candidates)
+    names = source_names(run)
+    rows = []
+    for source in SOURCES:
+        values = [run.get(f"{split}/{task}/{metric}", source) for metric in columns.values()]
+        if any(value is not None for value in values):
+            rows.append([names[source], *map(number, values)])
+    if task == "ctr":
+        for key, name in (("truth", "planted truth"), ("text", "best reader of text"), ("counting", "best counting")):
+            value = run.metrics.get(f"known/{split}/ctr/auc_{key}")
+            if value is not None:
+                rows.append([f"known: {name}", number(value), *[MISSING] * (len(columns) - 1)])
+    return Table(f"{task} ({split})", ["", *columns], rows)
+
+
+def _slice_table(run: Run, split: str) -> Table:
+    rows = []
+    for suffix, meaning in SLICES.items():
+        values = [run.get(f"{split}/ctr/auc{suffix}", source) for source in SOURCES]
+        if any(value is not None for value in values):
+            rows.append([meaning, *map(number, values), number(run.get(f"{split}/ctr/n{suffix}"))])
+    return Table(
+        f"ctr AUC, warm and cold ({split})", ["", "this model", "text-only", "CF model", "floor", "rows"], rows
+    )
+
+
+def _verdicts(run: Run, split: str) -> list[str]:
+    names = {"text": "text-only", "cf": f"the CF model ({run.config.cf.name})", "floor": "the bias floor"}
+    lines = []
+    for source, name in names.items():
+        key = f"{split}/ctr/auc_minus_{source}"
+        if key not in run.metrics:
+            continue
+        diff, low, high, p = (run.metrics[f"{key}{end}"] for end in ("", "_low", "_high", "_p"))
+        judged = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
+        lines.append(
+            f"{run.config.method.name} minus {name}, ctr AUC: {diff:+.4f} [{low:+.4f}, {high:+.4f}], "
+            f"p = {p:.3g}: {judged}"
+        )
+    floor, model = run.get(f"{split}/ctr/auc", "floor"), run.get(f"{split}/ctr/auc")
+    if floor is not None and model is not None and model <= floor and run.config.backbone.name != "none":
+        lines.append("This model does not beat counting (the bias floor) in ctr AUC.")
+    return lines
+
+
+def _published(run: Run) -> Table | None:
+    known = yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
+    rows = known.get(run.config.dataset.name, [])
+    if not rows or run.get("test/ctr/auc") is None:
+        return None
+    return Table(
+        "published on the same split (not run here)",
+        ["method", "AUC", "UAUC", "source"],
+        [[row["method"], number(row["auc"]), number(row["uauc"]), row["source"]] for row in rows],
+    )
+
+
+def _stamps(run: Run) -> list[str]:
+    stamps = []
+    limit = run.metrics.get("evaluate/max_examples")
+    if limit is not None:
+        stamps.append(f"Scored on a subset: at most {int(limit)} examples of each task (evaluate.max_examples).")
+    for key, value in run.metrics.items():
+        if key.endswith("/unusable") and value > 0:
+            stamps.append(f"{key}: {int(value)} unusable answers, scored as the worst answer.")
+        if key.endswith("/history_cut") and value > 0:
+            stamps.append(f"{key}: {int(value)} prompts lost history to train.max_length_tokens.")
+    return stamps
+
+
+def _made(run: Run) -> list[tuple[str, str]]:
+    cfg, card = run.config, run.card
+    train = card.get("train", {})
+    versions = card.get("versions", {})
+    lines = [
+        ("config", ", ".join(_choices(cfg))),
+        ("intervals", f"95% paired bootstrap over users, {cfg.evaluate.bootstrap_samples} resamples"),
+        ("seconds by stage", ", ".join(f"{stage} {seconds:g}" for stage, seconds in card.get("stages", {}).items())),
+        ("git commit", str(card.get("git") or "unknown")),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("artifacts", ", ".join(f"{name} {a['hash']}" for name, a in card.get("artifacts", {}).items())),
+    ]
+    if train:
+        parts = [f"{part} {train[f'{part}_parameters']:,}" for part in ("adapter", "fusion", "backbone")]
+        lines.insert(1, ("training", f"{train['steps']} steps of {train['examples_per_step']} examples"))
+        lines.insert(2, ("parameters", ", ".join(parts) + " (backbone frozen)"))
+    return [(name, text) for name, text in lines if text]
+
+
+def _choices(cfg: object) -> list[str]:
+    groups = ("dataset", "split", "cf", "backbone", "lora", "fusion", "curriculum")
+    return [f"{group}={getattr(cfg, group).name}" for group in groups]
