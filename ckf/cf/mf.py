@@ -29,7 +29,8 @@ class MFModel:
     def __init__(self, data: CFData, cfg: MFConfig, seed: int) -> None:
         self.data, self.cfg = data, cfg
         floor = BiasModel(data, pseudo_counts=5.0)
-        self.low, self.high = (floor.low, floor.high) if floor.rated else (0.0, 1.0)
+        self.low = floor.low if floor.rated else 0.0
+        self.high = floor.high if floor.rated else 1.0
         self.net = _Factors(data, cfg.dim, floor, seed)
         self.card: dict[str, Any] = {}
         self._fit(seed)
@@ -116,6 +117,8 @@ class _Factors(nn.Module):
 
     user_start: Tensor
     item_start: Tensor
+    user_bias: nn.Parameter
+    item_bias: nn.Parameter
 
     def __init__(self, data: CFData, dim: int, floor: BiasModel, seed: int) -> None:
         super().__init__()

@@ -39,10 +39,14 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:
 
 @dataclass
 class DatasetConfig:
-    """A source of interactions. ``provides`` lists the tasks its columns can serve."""
+    """A source of interactions. ``provides`` lists the tasks its columns can serve.
+
+    ``default_steps`` is what ``train.max_steps`` is unless set; null means by ``train.epochs``.
+    """
 
     name: str = MISSING
     provides: list[str] = field(default_factory=list)
+    default_steps: int | None = None
 
 
 @dataclass
@@ -236,7 +240,7 @@ class LoraConfig:
     name: str = MISSING
     rank: int = 16
     alpha: float = 64.0
-    dropout: float = 0.1
+    dropout: float = 0.0
     shared: LoraRoleConfig | None = None
     per_task: LoraRoleConfig | None = None
 
@@ -449,15 +453,15 @@ class TrainConfig:
     max_steps: int | None = None
     global_batch_size: int = 64
     accumulation_steps: int = 1
-    learning_rate: float = 1e-3
-    fusion_learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
+    fusion_learning_rate: float = 1e-2
     weight_decay: float = 1e-3
     adam_eps: float = 1e-6
     warmup_fraction: float = 0.05
     schedule: str = "linear"
     gradient_clip: float = 1.0
     max_length_tokens: int = 2048
-    length_buckets: int = 2
+    length_buckets: int = 4
     log_every_steps: int = 10
     checkpoint_every_steps: int = 200
     gradient_checkpointing: bool = False

@@ -46,10 +46,10 @@ def build_examples(
     examples = pd.concat(parts, ignore_index=True).sort_values("example_id", kind="stable").reset_index(drop=True)
     found = audit_examples(examples, interactions, keys)
     write_examples(examples, out / "examples.parquet")
-    counts = examples.groupby(["task", "split"]).size()
+    counts = (examples["task"] + "/" + examples["split"]).value_counts().sort_index()
     write_json(
         out / "manifest.json",
-        {"audit": found, "examples": {f"{task}/{split}": int(n) for (task, split), n in counts.items()}},
+        {"audit": found, "examples": {str(name): int(n) for name, n in counts.items()}},
     )
     refuse_violations(found)
 

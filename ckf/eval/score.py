@@ -24,7 +24,7 @@ def answer_log_probabilities(
     """
     model.to(device).eval()
     out: list[np.ndarray] = [np.empty(0)] * len(table)
-    order = np.argsort(approximate_lengths(table, collator) + 1e6 * table.task_index, kind="stable")
+    order = np.argsort(approximate_lengths(table, collator), kind="stable")
     cut = 0
     bar = tqdm(total=len(table), desc=f"scoring {table.split}", unit="prompt", mininterval=1.0)
     for start in range(0, len(order), batch_size):

@@ -71,9 +71,9 @@ class MultiLoraLinear(nn.Module):
         task_index = self.routing.task_index
         if task_index is None:
             raise RuntimeError("the rows' tasks are not set; call the model through Recommender.forward")
-        a, b = self.lora_a, self.lora_b
-        if not self.routing.learn:  # gradient still flows to x, and so to the slots, but not to the adapters
-            a, b = a.detach(), b.detach()
+        learn = self.routing.learn  # without it gradient still flows to x, and so to the slots
+        a = self.lora_a if learn else self.lora_a.detach()
+        b = self.lora_b if learn else self.lora_b.detach()
         mine = (self.lora_task < 0) | (self.lora_task == task_index[:, None])
         gate = (mine * self.lora_scale).unsqueeze(1)  # [B, 1, R]
         y = self.base(x)

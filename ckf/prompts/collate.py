@@ -82,7 +82,10 @@ class Collator:
         prompts = [self.encoder.encode(example, slots=slots) for example in examples]
         answers = [self.encoder.answer_ids(x.task, self.encoder.true_label(x)) for x in examples]
         sequences = [[*p.token_ids, *answer[:-1]] for p, answer in zip(prompts, answers, strict=True)]
-        rows, cols, targets, token_weights = [], [], [], []
+        rows: list[int] = []
+        cols: list[int] = []
+        targets: list[int] = []
+        token_weights: list[float] = []
         for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
             first = len(prompt.token_ids) - 1
             rows.extend([row] * len(answer))
@@ -108,8 +111,12 @@ class Collator:
         the prompt: one forward pass scores all answers of a row exactly as if each stood alone.
         """
         prompts = [self.encoder.encode(example, slots=slots) for example in examples]
-        sequences, positions, branches, counts = [], [], [], []
-        rows, cols, targets, owner = [], [], [], []
+        sequences, positions, branches = [], [], []
+        rows: list[int] = []
+        cols: list[int] = []
+        targets: list[int] = []
+        owner: list[int] = []
+        counts: list[int] = []
         for row, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
             length = len(prompt.token_ids)
             ids, position, branch = list(prompt.token_ids), list(range(length)), [0] * length

@@ -23,8 +23,7 @@ class JsonlLogger(Logger):
     def __init__(self, run: Path, first_step: int = 0) -> None:
         super().__init__()
         self.path = run / STEPS
-        if rank_zero_only.rank == 0:
-            self._drop_from(first_step)
+        self._drop_from(first_step)
 
     @property
     def name(self) -> str:
@@ -48,6 +47,7 @@ class JsonlLogger(Logger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """The config lies in ``config.yaml``."""
 
+    @rank_zero_only
     def _drop_from(self, first_step: int) -> None:
         """A resumed run logs again from its checkpoint on; a new one starts an empty file."""
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() and first_step else []
@@ -120,5 +120,5 @@ def finish(logger: Logger) -> None:
     """Close a logger for good, so that the next run of this process starts one of its own."""
     logger.finalize("success")
     experiment = getattr(logger, "experiment", None)
-    if hasattr(experiment, "finish"):
+    if experiment is not None and hasattr(experiment, "finish"):
         experiment.finish()

