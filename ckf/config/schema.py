@@ -181,7 +181,7 @@ class TinyBackboneConfig(BackboneConfig):
     layers: int = 2
     heads: int = 2
     intermediate_size: int = 192
-    vocabulary: int = 1000
+    vocabulary: int = 3000
 
     def problems(self) -> Iterator[str]:
         """Check the shape."""

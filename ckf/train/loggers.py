@@ -102,7 +102,8 @@ def build_logger(exp: ExperimentConfig, run: Path) -> Logger:
 def _quiet_settings(*, disabled: bool) -> Any:
     import wandb
 
-    return wandb.Settings(silent=True, console="off", mode="disabled" if disabled else None, init_timeout=60)
+    options = {"mode": "disabled"} if disabled else {}
+    return wandb.Settings(silent=True, console="off", init_timeout=60, **options)
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
