@@ -15,7 +15,11 @@ _ALLOWED = {
     ("builtins", "slice"),
     ("numpy", "dtype"),
     ("numpy", "ndarray"),
+    ("pandas", "DataFrame"),
     ("pandas", "Index"),
+    ("pandas", "StringDtype"),
+    ("pandas.arrays", "ArrowStringArray"),
+    ("pandas.core.arrays.string_", "StringDtype"),
     ("pandas", "RangeIndex"),
     ("pandas.core.frame", "DataFrame"),
     ("pandas.core.internals.managers", "BlockManager"),
@@ -23,7 +27,9 @@ _ALLOWED = {
     ("pandas.core.indexes.base", "Index"),
     ("pandas.core.indexes.base", "_new_Index"),
     ("pandas.core.indexes.range", "RangeIndex"),
-    ("pandas.core.indexes.numeric", "Int64Index"),
+    ("pyarrow.lib", "_restore_array"),
+    ("pyarrow.lib", "py_buffer"),
+    ("pyarrow.lib", "type_for_alias"),
 } | {
     (f"numpy.{core}.{module}", name)
     for core in ("core", "_core")
@@ -44,7 +50,7 @@ class _TableUnpickler(pickle.Unpickler):
         """Admit a name of the list; a dotted name could reach an attribute, so it is never on it."""
         if (module, name) not in _ALLOWED:
             raise DataError(f"{self.path}: refused: the pickle asks for {module}.{name}, which a table does not need")
-        return super().find_class(module, name)
+        return super().find_class(module.replace("numpy.core.", "numpy._core."), name)  # its name since numpy 2
 
 
 def read_pickled_table(path: Path) -> pd.DataFrame:

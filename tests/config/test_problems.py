@@ -57,7 +57,7 @@ def test_all_problems_at_once() -> None:
         "rank: unknown key; did you mean 'lora.rank'?",
         "train.max_steps: must be at least 1, got 0",
         "seed: must be at least 0, got -1",
-        "tasks.candidates: 900, but dataset.items is 400",
+        "tasks.candidates: 900, but dataset.items is 300",
     ]  # fmt: skip
 
 
@@ -130,7 +130,7 @@ IMPOSSIBLE = [
         "train.global_batch_size: 64 cannot be divided by trainer.devices 2 * trainer.num_nodes 1 * "
         "train.accumulation_steps 3 = 6; use a multiple, e.g. 66",
     ),
-    (["tasks.candidates=401"], "tasks.candidates: 401, but dataset.items is 400"),
+    (["tasks.candidates=301"], "tasks.candidates: 301, but dataset.items is 300"),
     (["train.global_batch_size=3"], "train.global_batch_size: 3 is fewer than the 4 tasks of a batch"),
 ]
 
@@ -146,7 +146,7 @@ def test_impossible_pair(overrides: list[str], problem: str) -> None:
     "overrides",
     [
         ["lora=none", "curriculum=joint"],
-        ["tasks=[ctr]", "tasks.candidates=401"],
+        ["tasks=[ctr]", "tasks.candidates=301"],
         ["tasks=[ctr]", "train.global_batch_size=1"],
         ["trainer=ddp_cpu", "train.accumulation_steps=2"],
         ["lora=none", "lora.shared.rank=2", "lora.shared.target_modules=[q_proj]"],

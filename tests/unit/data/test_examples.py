@@ -1,0 +1,177 @@
+"""Examples: histories from the past, clean candidates, the same whatever the order of rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ckf.data.audit import audit_examples, refuse_violations
+from ckf.data.examples import normalised_titles
+from ckf.data.records import ExampleTable
+from ckf.data.seeds import named_keys, named_uniform
+from ckf.errors import DataError
+from tests.worlds import TASKS, small_source, write_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_world(tmp_path_factory.mktemp("world"), small_source())
+
+
+@pytest.fixture
+def parts(world: tuple[Path, Path]) -> tuple[pd.DataFrame, pd.DataFrame, dict[int, str]]:
+    dataset, examples = world
+    titles = normalised_titles(pd.read_parquet(dataset / "items.parquet"))
+    return pd.read_parquet(examples / "examples.parquet"), pd.read_parquet(dataset / "interactions.parquet"), titles
+
+
+def test_row_order_of_the_source_does_not_matter(world, tmp_path):
+    source = small_source()
+    order = np.random.default_rng(3).permutation(len(source.interactions))
+    source.interactions = source.interactions.iloc[order].reset_index(drop=True)
+    again = write_world(tmp_path, source)
+    for name in ("interactions.parquet", "users.parquet", "items.parquet"):
+        assert (world[0] / name).read_bytes() == (again[0] / name).read_bytes()
+    assert (world[1] / "examples.parquet").read_bytes() == (again[1] / "examples.parquet").read_bytes()
+
+
+def test_every_task_and_split_is_there_and_ids_are_unique(parts):
+    examples, interactions, _ = parts
+    assert set(examples["task"]) == set(TASKS)
+    assert set(examples["split"]) == {"train", "val", "test"}
+    assert examples["example_id"].is_unique
+    assert (examples["task"] == "ctr").sum() == len(interactions)
+    assert (examples["task"] == "topk").sum() == (interactions["click"] == 1).sum()
+
+
+def test_histories_equal_a_loop(parts):
+    examples, interactions, _ = parts
+    for task in ("ctr", "rating"):
+        for row in examples[examples["task"] == task].sample(80, random_state=0).itertuples():
+            mine = interactions[(interactions["user"] == row.user) & (interactions["timestamp"] < row.timestamp)]
+            if task == "ctr":
+                mine = mine[mine["click"] == 1]
+            expected = mine.sort_values(["timestamp", "item"])
+            assert row.history.tolist() == expected["item"].tolist()[-5:]
+            if task == "rating":
+                assert row.history_ratings.tolist() == expected["rating"].tolist()[-5:]
+
+
+def test_candidates_hold_the_target_once_and_no_other_positive(parts):
+    examples, interactions, titles = parts
+    liked = interactions[interactions["click"] == 1]
+    places = []
+    for row in examples[examples["task"] == "topk"].itertuples():
+        listed = row.candidates.tolist()
+        assert len(listed) == len({titles[i] for i in listed}) == 5
+        assert listed[row.position] == row.item
+        places.append(row.position)
+        mine = liked[liked["user"] == row.user]
+        barred = mine if row.split != "train" else mine[mine["split"] == "train"]
+        assert not (set(listed) - {row.item}) & set(barred["item"])
+    assert set(places) == {0, 1, 2, 3, 4}
+
+
+def test_training_negatives_are_not_chosen_by_held_out_positives(parts):
+    """A negative that is a later positive of the user must be as likely as any other item: some exist."""
+    examples, interactions, _ = parts
+    held_out = interactions[(interactions["click"] == 1) & (interactions["split"] != "train")]
+    later = held_out.groupby("user")["item"].agg(set).to_dict()
+    train = examples[(examples["task"] == "topk") & (examples["split"] == "train")]
+    hits = sum(len(set(row.candidates) & later.get(row.user, set())) for row in train.itertuples())
+    assert hits > 0
+
+
+def test_clean_data_raises_no_alarm(parts):
+    assert all(finding["count"] == 0 for finding in audit_examples(*parts).values())
+
+
+def plant(examples: pd.DataFrame, interactions: pd.DataFrame, kind: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Put one leak of a kind in."""
+    topk = examples.index[(examples["task"] == "topk") & (examples["history"].str.len() > 1)][0]
+    row = examples.loc[topk]
+    match kind:
+        case "target_in_history":
+            examples.at[topk, "history"] = np.asarray([*row["history"][:-1], row["item"]])
+        case "history_not_earlier":
+            newest = interactions.groupby("user")["timestamp"].transform("max") == interactions["timestamp"]
+            last = interactions[newest].set_index("user")["item"].to_dict()
+            early = examples.index[examples["item"] != examples["user"].map(last)][0]
+            examples.at[early, "history"] = np.asarray([last[examples.at[early, "user"]]] * 2)
+        case "negative_is_positive":
+            liked = interactions[
+                (interactions["user"] == row["user"]) & (interactions["click"] == 1) & (interactions["split"] == "train")
+            ]
+            other = next(i for i in liked["item"] if i != row["item"])
+            listed = row["candidates"].copy()
+            listed[(row["position"] + 1) % len(listed)] = other
+            examples.at[topk, "candidates"] = listed
+        case "duplicate_titles_among_candidates":
+            listed = row["candidates"].copy()
+            listed[(row["position"] + 1) % len(listed)] = listed[(row["position"] + 2) % len(listed)]
+            examples.at[topk, "candidates"] = listed
+        case "target_not_among_candidates":
+            examples.at[topk, "position"] = (row["position"] + 1) % len(row["candidates"])
+        case "duplicate_example_ids":
+            examples = pd.concat([examples, examples.loc[[topk]]], ignore_index=True)
+        case "pair_in_two_splits":
+            interactions = pd.concat([interactions, interactions.iloc[[0]].assign(split="test")], ignore_index=True)
+    return examples, interactions
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "target_in_history",
+        "history_not_earlier",
+        "negative_is_positive",
+        "duplicate_titles_among_candidates",
+        "target_not_among_candidates",
+        "duplicate_example_ids",
+        "pair_in_two_splits",
+    ],
+)
+def test_a_planted_leak_stops_the_run(parts, kind):
+    examples, interactions, titles = parts
+    examples, interactions = plant(examples.copy(), interactions.copy(), kind)
+    found = audit_examples(examples, interactions, titles)
+    assert found[kind]["count"] >= 1
+    with pytest.raises(DataError, match=kind):
+        refuse_violations(found)
+
+
+def test_a_title_twin_of_the_target_in_the_history_is_a_leak(parts):
+    examples, interactions, titles = parts
+    row = examples[(examples["task"] == "ctr") & (examples["history"].str.len() > 0)].iloc[0]
+    twins = {**titles, int(row["history"][0]): titles[int(row["item"])]}
+    assert audit_examples(examples, interactions, twins)["target_title_in_history"]["count"] >= 1
+
+
+def test_named_draws_belong_to_their_names():
+    keys = named_keys([f"ctr/test/{i}-7" for i in range(500)])
+    first = named_uniform(0, "negatives", keys, 20)
+    order = np.random.default_rng(0).permutation(500)
+    assert (named_uniform(0, "negatives", keys[order], 20) == first[order]).all()
+    assert (named_uniform(0, "negatives", keys, 5) == first[:, :5]).all()
+    assert not (named_uniform(1, "negatives", keys, 20) == first).any()
+    assert not (named_uniform(0, "order", keys, 20) == first).any()
+    assert 0 <= first.min()
+    assert first.max() < 1
+    assert abs(first.mean() - 0.5) < 0.01
+    assert abs(np.corrcoef(first[:, 0], first[:, 1])[0, 1]) < 0.15
+
+
+def test_the_reader_returns_what_was_written(world, parts):
+    examples, _, _ = parts
+    table = ExampleTable(world[1] / "examples.parquet", "test", TASKS)
+    expected = examples[examples["split"] == "test"].reset_index(drop=True)
+    assert table.example_id == expected["example_id"].tolist()
+    for i in (0, len(table) // 2, len(table) - 1):
+        assert table[i].history.tolist() == expected["history"][i].tolist()
+        assert table[i].candidates.tolist() == expected["candidates"][i].tolist()
+    part = table.subset(np.asarray([5, 2]))
+    assert [part[0].example_id, part[1].example_id] == [table.example_id[5], table.example_id[2]]
+    assert part[1].history.tolist() == table[2].history.tolist()

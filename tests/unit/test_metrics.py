@@ -1,0 +1,175 @@
+"""Metrics against scikit-learn and against loops, on random cases with ties, one-class users and empty groups."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import log_loss as sk_log_loss
+from sklearn.metrics import roc_auc_score
+
+from ckf import metrics
+
+CASES = 300
+
+
+def random_case(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, scores with many ties, and users of whom some have one class."""
+    draw = np.random.default_rng(number)
+    n = int(draw.integers(2, 60))
+    return (
+        (draw.random(n) < draw.uniform(0.1, 0.9)).astype(float),
+        np.round(draw.random(n), int(draw.integers(1, 4))),
+        draw.integers(0, max(2, n // 5), n),
+    )
+
+
+def test_auc_equals_scikit_learn():
+    compared = 0
+    for number in range(CASES):
+        labels, scores, _ = random_case(number)
+        if 0 < labels.sum() < len(labels):
+            assert metrics.auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+            compared += 1
+        else:
+            assert math.isnan(metrics.auc(labels, scores))
+    assert compared > CASES / 2
+
+
+def test_uauc_equals_a_loop_and_counts_its_users():
+    for number in range(CASES):
+        labels, scores, users = random_case(number)
+        values = []
+        for user in set(users.tolist()):
+            mine = users == user
+            if 0 < labels[mine].sum() < mine.sum():
+                values.append(roc_auc_score(labels[mine], scores[mine]))
+        value, n = metrics.uauc(labels, scores, users)
+        assert n == len(values)
+        assert (math.isnan(value) and not values) or value == pytest.approx(np.mean(values), abs=1e-12)
+
+
+def test_log_loss_equals_scikit_learn():
+    for number in range(50):
+        labels, scores, _ = random_case(number)
+        expected = sk_log_loss(labels, np.clip(scores, 1e-7, 1 - 1e-7), labels=[0, 1])
+        assert metrics.log_loss(labels, scores) == pytest.approx(expected, rel=1e-9)
+
+
+def test_ece_equals_a_loop():
+    for number in range(50):
+        labels, scores, _ = random_case(number)
+        total = 0.0
+        for b in range(15):
+            inside = (scores >= b / 15) & ((scores < (b + 1) / 15) | (b == 14))
+            if inside.any():
+                total += inside.mean() * abs(labels[inside].mean() - scores[inside].mean())
+        assert metrics.ece(labels, scores) == pytest.approx(total, abs=1e-9)
+
+
+def test_user_ndcg_by_hand():
+    labels, scores = np.asarray([1.0, 0, 1, 0]), np.asarray([0.9, 0.8, 0.1, 0.5])
+    ideal = 1 + 1 / math.log2(3)
+    assert metrics.user_ndcg(labels, scores, np.zeros(4)) == pytest.approx((1 + 1 / math.log2(5)) / ideal)
+    tied = metrics.user_ndcg(np.asarray([1.0, 0.0]), np.asarray([0.5, 0.5]), np.zeros(2))
+    assert tied == pytest.approx(1 / math.log2(3)), "a tied negative stands first"
+
+
+def test_ranks_and_ranking_metrics_equal_a_loop():
+    for number in range(CASES):
+        draw = np.random.default_rng(number)
+        lists, size = int(draw.integers(1, 8)), int(draw.integers(1, 12))
+        scores = np.round(draw.random((lists, size)), 1)
+        target = draw.integers(0, size, lists)
+        expected = []
+        for row, place in zip(scores, target, strict=True):
+            others = np.delete(row, place)
+            expected.append(1 + int((others >= row[place]).sum()))  # a tie is the worse rank
+        hits = np.zeros((lists, size))
+        hits[np.arange(lists), target] = 1
+        order = draw.permutation(lists * size)
+        keys = np.repeat(np.arange(lists), size)
+        ranks = metrics.target_ranks(hits.ravel()[order], scores.ravel()[order], keys[order])
+        assert ranks.tolist() == expected
+        assert metrics.hit_rate(ranks, 3) == pytest.approx(np.mean([r <= 3 for r in expected]))
+        assert metrics.ndcg(ranks, 5) == pytest.approx(np.mean([1 / math.log2(r + 1) if r <= 5 else 0 for r in expected]))
+        assert metrics.mrr(ranks) == pytest.approx(np.mean([1 / r for r in expected]))
+
+
+def rows(task: str, labels: list[float], scores: list[float], **columns: object) -> pd.DataFrame:
+    n = len(labels)
+    base = {
+        "source": "model",
+        "example_id": [f"{task}/{i}" for i in range(n)],
+        "task": task,
+        "user": [i % 2 for i in range(n)],
+        "item": range(n),
+        "label": labels,
+        "score": scores,
+        "position": -1,
+        "answer": "",
+        "warm_seen": True,
+        "warm_3": [i < n // 2 for i in range(n)],
+    }
+    return pd.DataFrame({**base, **columns})
+
+
+def test_compute_metrics_slices_and_names():
+    table = pd.concat(
+        [
+            rows("ctr", [1, 0, 1, 0], [0.9, 0.2, 0.4, 0.6]),
+            rows("rating", [4, 2], [3.5, 2.5], answer=["4", "3"]),
+            rows("topk", [0, 1, 1, 0], [0.1, 0.9, 0.2, 0.7], example_id=["a", "a", "b", "b"]),
+        ]
+    )
+    found = metrics.compute_metrics(table, "test", 2)
+    assert found["test/ctr/auc"] == 0.75
+    assert found["test/ctr/n"] == 4
+    assert found["test/ctr/n@warm_3"] == 2
+    assert found["test/ctr/n@cold_seen"] == 0
+    assert "test/ctr/auc@cold_seen" not in found
+    assert found["test/rating/rmse"] == found["test/rating/mae"] == 0.5
+    assert found["test/rating/accuracy"] == 0.5
+    assert found["test/topk/hr@1[c2]"] == 0.5
+    assert found["test/topk/n"] == 2
+    assert found["test/ctr/unusable"] == 0
+
+
+def test_an_unusable_answer_is_counted_and_scored_as_the_worst():
+    nan = float("nan")
+    table = pd.concat(
+        [
+            rows("ctr", [1, 0], [nan, 0.3]),
+            rows("rating", [5, 1], [nan, 1.0], answer=["", "1"]),
+            rows("topk", [1, 0, 0], [nan, -5.0, -9.0], example_id=["a"] * 3),
+        ]
+    )
+    found = metrics.compute_metrics(table, "test", 3)
+    assert found["test/ctr/unusable"] == found["test/rating/unusable"] == found["test/topk/unusable"] == 1
+    assert found["test/ctr/auc"] == 0.0
+    assert found["test/ctr/n"] == 2, "nothing is dropped"
+    assert found["test/rating/mae"] == 2.0, "the far end of the scale"
+    assert found["test/topk/mrr[c3]"] == pytest.approx(1 / 3)
+
+
+def test_paired_bootstrap():
+    draw = np.random.default_rng(0)
+    labels, users = (draw.random(400) < 0.5).astype(float), draw.integers(0, 40, 400)
+    good, bad = labels + draw.normal(size=400), draw.normal(size=400)
+    diff, low, high, p = metrics.paired_bootstrap_auc(labels, good, bad, users, 500, 0)
+    assert diff == pytest.approx(metrics.auc(labels, good) - metrics.auc(labels, bad))
+    assert 0 < low < diff < high
+    assert p <= 0.01
+    same = metrics.paired_bootstrap_auc(labels, good, good, users, 100, 0)
+    assert same == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_a_resample_equals_the_auc_of_the_rows_drawn():
+    labels, scores, users = random_case(7)
+    for weights in metrics._user_weights(users, 20, 0):
+        repeated = np.repeat(np.arange(len(labels)), weights.astype(int))
+        expected = metrics.auc(labels[repeated], scores[repeated])
+        got = metrics._Ranked(labels, scores).auc(weights)
+        assert (math.isnan(got) and math.isnan(expected)) or got == pytest.approx(expected, abs=1e-12)
