@@ -141,7 +141,7 @@ def _dispatch(command: Command) -> Path | None:
         case "sweep":
             return _sweep_file(command)
         case "check" if "all" in command.flags:
-            from ckf.config.check import check_all
+            from ckf.check import check_all
 
             print(check_all(command.config_dir, Path("experiments")))
             return None

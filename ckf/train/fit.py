@@ -120,7 +120,7 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*mid-epoch.*")
         if first_step < steps:
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if trainer.interrupted:
         raise CkfError(f"{run}: interrupted at step {trainer.global_step}; the same command continues it")
     if trainer.is_global_zero:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ckf.config.check import check_all
+from ckf.check import check_all
 from ckf.config.compose import compose, compose_with_notes
 from ckf.config.groups import conf_dir, load_groups
 from ckf.config.store import SCHEMAS

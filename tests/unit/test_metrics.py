@@ -94,7 +94,9 @@ def test_ranks_and_ranking_metrics_equal_a_loop():
         ranks = metrics.target_ranks(hits.ravel()[order], scores.ravel()[order], keys[order])
         assert ranks.tolist() == expected
         assert metrics.hit_rate(ranks, 3) == pytest.approx(np.mean([r <= 3 for r in expected]))
-        assert metrics.ndcg(ranks, 5) == pytest.approx(np.mean([1 / math.log2(r + 1) if r <= 5 else 0 for r in expected]))
+        assert metrics.ndcg(ranks, 5) == pytest.approx(
+            np.mean([1 / math.log2(r + 1) if r <= 5 else 0 for r in expected])
+        )
         assert metrics.mrr(ranks) == pytest.approx(np.mean([1 / r for r in expected]))
 
 

@@ -103,7 +103,9 @@ def plant(examples: pd.DataFrame, interactions: pd.DataFrame, kind: str) -> tupl
             examples.at[early, "history"] = np.asarray([last[examples.at[early, "user"]]] * 2)
         case "negative_is_positive":
             liked = interactions[
-                (interactions["user"] == row["user"]) & (interactions["click"] == 1) & (interactions["split"] == "train")
+                (interactions["user"] == row["user"])
+                & (interactions["click"] == 1)
+                & (interactions["split"] == "train")
             ]
             other = next(i for i in liked["item"] if i != row["item"])
             listed = row["candidates"].copy()

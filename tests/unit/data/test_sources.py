@@ -119,9 +119,7 @@ def test_the_real_ml1m_split(tmp_path):
 
 
 def interactions() -> pd.DataFrame:
-    return pd.DataFrame(
-        {"user": [1, 1, 1, 1, 2, 2], "item": [1, 2, 3, 4, 1, 2], "timestamp": [10, 20, 30, 30, 5, 40]}
-    )
+    return pd.DataFrame({"user": [1, 1, 1, 1, 2, 2], "item": [1, 2, 3, 4, 1, 2], "timestamp": [10, 20, 30, 30, 5, 40]})
 
 
 def test_leave_last_out():

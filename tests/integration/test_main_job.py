@@ -1,0 +1,216 @@
+"""The main job from end to end in small: what a run folder holds, what is reused, what comes back from disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ckf import pipeline
+from ckf.artifacts import read_json
+from ckf.config.compose import compose
+from ckf.data.records import ExampleTable
+from ckf.errors import ArtifactError, CkfError
+from ckf.eval.score import answer_log_probabilities
+from ckf.metrics import auc
+from ckf.prompts.collate import Collator
+from ckf.runs import read_run
+from ckf.train.fit import load_trained, task_names
+from ckf.train.worker import run_inputs
+from tests.integration.conftest import SMALL, run_small
+
+
+def scores_of(run: Path, change=None) -> np.ndarray:
+    """All answer log-probabilities of a run's test split, from what its folder holds."""
+    exp, card = read_run(run)
+    inputs = run_inputs(exp, card, run)
+    model, collator = load_trained(exp, inputs, run)
+    if change is not None and collator.tables is not None:
+        collator = Collator(collator.encoder, collator.tasks, change(collator.tables))
+    table = ExampleTable(inputs.examples / "examples.parquet", "test", task_names(exp))
+    found, _ = answer_log_probabilities(
+        model, table, collator, slots=exp.fusion.fuses, batch_size=17, device=torch.device("cpu")
+    )
+    return np.concatenate(found)
+
+
+def test_a_run_folder_holds_what_the_contract_says(finished):
+    for name in (
+        "config.yaml", "metrics.json", "metrics.jsonl", "predictions/test.parquet", "report.md", "report.html",
+        "adapters/shared/adapter_model.safetensors", "adapters/ctr/adapter_config.json", "adapters/topk",
+        "adapters/rating", "adapters/explain", "fusion.safetensors", "fusion.json", "tokenizer/tokenizer.json",
+        "checkpoints/last.ckpt", "run.json",
+    ):  # fmt: skip
+        assert (finished / name).exists(), name
+    card = read_json(finished / "run.json")
+    assert set(card["artifacts"]) == {"dataset", "examples", "cf", "floor", "backbone", "text"}
+    assert {"artifacts", "train", "evaluate"} <= set(card["stages"])
+    assert card["versions"]["torch"].startswith("2.")
+
+
+def test_every_example_is_scored_by_every_source(finished):
+    exp, card = read_run(finished)
+    table = ExampleTable(Path(card["artifacts"]["examples"]["path"]) / "examples.parquet", "test", task_names(exp))
+    rows = pd.read_parquet(finished / "predictions" / "test.parquet")
+    assert set(rows["source"]) == {"model", "text", "cf", "floor"}
+    for _, part in rows.groupby("source"):
+        assert set(part["example_id"]) == set(table.example_id), "a dropped answer"
+        assert part["score"].notna().all()
+        topk = part[part["task"] == "topk"]
+        assert (topk.groupby("example_id").size() == 5).all()
+        assert (topk.groupby("example_id")["label"].sum() == 1).all()
+
+
+def test_metrics_can_be_computed_again_from_the_predictions(finished):
+    metrics = read_json(finished / "metrics.json")
+    rows = pd.read_parquet(finished / "predictions" / "test.parquet")
+    for source, prefix in (("model", ""), ("text", "text/"), ("cf", "cf/"), ("floor", "floor/")):
+        part = rows[(rows["source"] == source) & (rows["task"] == "ctr")]
+        assert metrics[f"{prefix}test/ctr/auc"] == pytest.approx(
+            auc(part["label"].to_numpy(), part["score"].to_numpy())
+        )
+        warm = part[part["warm_3"]]
+        expected = auc(warm["label"].to_numpy(), warm["score"].to_numpy())
+        assert metrics[f"{prefix}test/ctr/auc@warm_3"] == pytest.approx(expected)
+    assert metrics["known/test/ctr/auc_truth"] > metrics["known/test/ctr/auc_counting"]
+    assert {"test/ctr/auc_minus_text", "test/ctr/auc_minus_text_low"} <= set(metrics)
+    assert {"test/topk/hr@1[c5]", "test/topk/ndcg@10[c5]", "test/rating/rmse", "test/explain/mae"} <= set(metrics)
+
+
+def test_a_saved_run_scores_the_same_from_disk(finished):
+    rows = pd.read_parquet(finished / "predictions" / "test.parquet").query("source == 'model' and task == 'topk'")
+    exp, card = read_run(finished)
+    table = ExampleTable(Path(card["artifacts"]["examples"]["path"]) / "examples.parquet", "test", task_names(exp))
+    mine = scores_of(finished)
+    sizes = [{"ctr": 2, "topk": 5}.get(task, 5) for task in table.task]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    for i in np.flatnonzero(table.task == "topk")[:40]:
+        kept = rows[rows["example_id"] == table.example_id[i]].sort_values("position")["score"]
+        np.testing.assert_allclose(mine[starts[i] : starts[i + 1]], kept.to_numpy(), atol=1e-5)
+
+
+def test_the_meta_network_comes_back_from_disk(finished, tmp_path):
+    """A run whose saved fusion is disturbed no longer scores the same: nothing is made anew at random."""
+    from safetensors.torch import load_file, save_file
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    np.testing.assert_allclose(scores_of(copy), scores_of(finished), atol=1e-6)
+    state = load_file(copy / "fusion.safetensors")
+    state["meta.1.weight"] = torch.randn_like(state["meta.1.weight"])
+    save_file(state, copy / "fusion.safetensors")
+    assert np.abs(scores_of(copy) - scores_of(finished)).max() > 1e-4
+
+
+def test_shuffled_users_change_a_trained_fused_model_and_not_its_text_only_twin(finished):
+    text = Path(read_json(finished / "run.json")["artifacts"]["text"]["path"])
+    assert np.abs(scores_of(finished, lambda t: t.shuffled(1)) - scores_of(finished)).max() > 1e-4
+    assert (scores_of(text, lambda t: t.shuffled(1)) == scores_of(text)).all()
+
+
+def test_the_same_command_finds_its_run_and_another_fusion_reuses_the_artifacts(finished, home, capsys):
+    before = (finished / "metrics.json").stat().st_mtime_ns
+    assert run_small(home) == finished
+    assert "finished already" in capsys.readouterr().out
+    assert (finished / "metrics.json").stat().st_mtime_ns == before
+    other = run_small(home, "fusion=linear")
+    said = capsys.readouterr().out
+    assert other != finished
+    for stage in ("dataset", "examples", "cf", "backbone"):
+        assert f"{stage}: reusing" in said
+        assert f"{stage}: building" not in said
+    assert "finished already" in said, "the text-only companion is shared"
+
+
+def test_the_text_only_twin_is_the_run_of_fusion_none(finished, home):
+    text = Path(read_json(finished / "run.json")["artifacts"]["text"]["path"])
+    assert run_small(home, "fusion=none", "curriculum=text_only") == text
+
+
+def test_force_runs_anew_and_gives_the_same_numbers(finished, home):
+    before = read_json(finished / "metrics.json")
+    assert run_small(home, "force=true") == finished
+    assert read_json(finished / "metrics.json") == before
+
+
+def test_an_unfinished_run_continues_to_the_same_weights(finished, home, tmp_path):
+    """Cut after the checkpoint of step 4 (as a kill would): resumed, it ends where the unbroken run did."""
+    from safetensors.torch import load_file
+
+    class Killed(BaseException):
+        pass
+
+    from ckf.train import fit
+
+    original = fit.Checkpoint.on_train_batch_end
+
+    def kill(self, trainer, *args):
+        original(self, trainer, *args)
+        if trainer.global_step == 6:
+            raise Killed
+
+    exp = compose([*SMALL, f"paths.cache={home / 'cache'}", f"paths.outputs={tmp_path}", "baselines.text=false"])[0]
+    whole = pipeline.train(compose([*SMALL, f"paths.cache={home / 'cache'}", f"paths.outputs={tmp_path / 'whole'}",
+                                    "baselines.text=false"])[0])  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit.Checkpoint, "on_train_batch_end", kill)
+        with pytest.raises((Killed, SystemExit, KeyboardInterrupt, CkfError)):
+            pipeline.train(exp)
+    resumed = pipeline.train(exp)
+    for name in (
+        "fusion.safetensors",
+        "adapters/shared/adapter_model.safetensors",
+        "adapters/ctr/adapter_model.safetensors",
+    ):
+        first, second = load_file(whole / name), load_file(resumed / name)
+        assert all(torch.equal(first[key], second[key]) for key in first), name
+    steps = [json.loads(line)["step"] for line in (resumed / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps)), "no step is logged twice"
+
+
+def test_methods_without_a_language_model(home):
+    for method in ("cf_only", "bias"):
+        run = run_small(home, f"method={method}")
+        metrics = read_json(run / "metrics.json")
+        other = "cf" if method == "cf_only" else "floor"
+        assert metrics["test/ctr/auc"] == metrics[f"{other}/test/ctr/auc"]
+        assert not (run / "adapters").exists()
+
+
+def test_tallrec_and_joint_and_shared_lora(home):
+    for overrides in (
+        ["method=tallrec"],
+        ["curriculum=joint", "baselines.text=false"],
+        ["lora=shared", "fusion=random"],
+    ):
+        assert "test/ctr/auc" in read_json(run_small(home, *overrides) / "metrics.json")
+
+
+def test_one_task_alone_and_a_weighted_list(home):
+    alone = read_json(run_small(home, "tasks=ctr", "baselines.text=false") / "metrics.json")
+    assert "test/ctr/auc" in alone
+    assert "test/topk/n" not in alone
+    mixed = run_small(home, "tasks=[{name: ctr, weight: 3}, {name: topk, weight: 1}]", "baselines.text=false")
+    assert read_run(mixed)[0].task_mix[0].weight == 3
+
+
+def test_a_missing_artifact_is_named(finished, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    shutil.rmtree(copy / "adapters" / "ctr")
+    with pytest.raises(ArtifactError, match="no adapter 'ctr'"):
+        scores_of(copy)
+
+
+def test_evaluate_again_with_another_batch_size_gives_the_same_numbers(finished):
+    before = read_json(finished / "metrics.json")
+    pipeline.evaluate(finished, ["evaluate.batch_size=7"])
+    after = read_json(finished / "metrics.json")
+    assert set(before) == set(after)
+    for key, value in before.items():
+        assert after[key] == pytest.approx(value, abs=1e-5), key
