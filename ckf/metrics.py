@@ -126,7 +126,11 @@ def compute_metrics(predictions: pd.DataFrame, split: str, candidates: int) -> d
 
 
 def with_worst_scores(rows: pd.DataFrame, task: str) -> pd.DataFrame:
-    """Give every unusable answer the worst score: wrong with certainty, the far end of the scale, last."""
+    """Give every unusable answer the worst score: wrong with certainty, the far end of the scale, last.
+
+    The scale is 1 to 5 stars, wider where the labels are: labels alone would make it a point in a
+    sample of equal ratings, and an unusable answer there right.
+    """
     missing = rows["score"].isna()
     if not missing.any():
         return rows
@@ -136,7 +140,7 @@ def with_worst_scores(rows: pd.DataFrame, task: str) -> pd.DataFrame:
     elif task == "topk":
         worst = np.full(len(rows), -np.inf)
     else:
-        low, high = label.min(), label.max()
+        low, high = min(1.0, label.min()), max(5.0, label.max())
         worst = np.where(label - low > high - label, low, high)
     return rows.assign(
         score=np.where(missing, worst, rows["score"].to_numpy(dtype=float)),
@@ -176,6 +180,8 @@ def _topk_metrics(rows: pd.DataFrame, candidates: int) -> dict[str, float]:
         return {"n": 0}
     lists = rows["example_id"].astype("category").cat.codes.to_numpy()
     ranks = target_ranks(rows["label"].to_numpy(dtype=float), rows["score"].to_numpy(dtype=float), lists)
+    if not len(ranks):
+        return {"n": 0}
     tag = f"[c{candidates}]"
     found: dict[str, float] = {f"hr@{k}{tag}": hit_rate(ranks, k) for k in (1, 3, 5, 10)}
     found.update({f"ndcg@{k}{tag}": ndcg(ranks, k) for k in (5, 10)})

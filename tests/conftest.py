@@ -31,11 +31,23 @@ TITLES = [
 @pytest.fixture(scope="session")
 def prompts() -> PromptsConfig:
     return PromptsConfig(
-        ctr=PromptConfig("Liked: {history}. Next: {candidate}. Answer:", "Liked: {history}. Next: {candidate} <user><item>. Answer:", " {label}"),
-        rating=PromptConfig("Rated: {history}. Next: {candidate}. Rating:", "Rated: {history}. Next: {candidate} <user><item>. Rating:", " {label}"),
-        topk=PromptConfig("Liked: {history}. Choose: {candidates}. Answer:", "Liked: {history}. Choose: {candidates} <item>. For <user>. Answer:", " {label}"),
+        ctr=PromptConfig(
+            "Liked: {history}. Next: {candidate}. Answer:",
+            "Liked: {history}. Next: {candidate} <user><item>. Answer:",
+            " {label}",
+        ),
+        rating=PromptConfig(
+            "Rated: {history}. Next: {candidate}. Rating:",
+            "Rated: {history}. Next: {candidate} <user><item>. Rating:",
+            " {label}",
+        ),
+        topk=PromptConfig(
+            "Liked: {history}. Choose: {candidates}. Answer:",
+            "Liked: {history}. Choose: {candidates} <item>. For <user>. Answer:",
+            " {label}",
+        ),
         explain=PromptConfig("Review: {review}. Rating:", "Review: {review} <user><item>. Rating:", " {label}"),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,26 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "ckf"
-ORDER = ["errors", "metrics", "artifacts", "config", "runs", "data", "cf", "prompts", "model", "train", "eval", "sweep", "check",
-         "report", "pipeline", "usage", "cli", "__main__"]  # fmt: skip
+ORDER = [
+    "errors",
+    "metrics",
+    "artifacts",
+    "config",
+    "runs",
+    "data",
+    "cf",
+    "prompts",
+    "model",
+    "train",
+    "eval",
+    "sweep",
+    "check",
+    "report",
+    "pipeline",
+    "usage",
+    "cli",
+    "__main__",
+]
 
 
 def imports_of(path: Path) -> set[str]:

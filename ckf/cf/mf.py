@@ -23,7 +23,7 @@ class MFModel:
 
     The biases start at the floor's, so that training adds the interaction to counting. The exported
     vectors are ``[p_u, b_u]`` and ``[q_v, b_v]``: a fusion sees all that the model knows. An id that
-    train never met has the zero vector, which is the average user or item.
+    train never met has the zero vector, which is the average user or item, in the model as in the export.
     """
 
     def __init__(self, data: CFData, cfg: MFConfig, seed: int) -> None:
@@ -113,7 +113,7 @@ class MFModel:
 
 
 class _Factors(nn.Module):
-    """Parameters of the model; row 0 of each table is padding and never trained."""
+    """Parameters of the model; row 0 of each table is padding, and ids that train never met are as empty."""
 
     user_start: Tensor
     item_start: Tensor
@@ -124,10 +124,13 @@ class _Factors(nn.Module):
         super().__init__()
         draw = named_generator(seed, "mf start")
 
-        def factors(n: int) -> nn.Parameter:
-            return nn.Parameter(torch.tensor(draw.normal(scale=0.05, size=(n + 1, dim)), dtype=torch.float32))
+        def factors(n: int, seen: np.ndarray) -> nn.Parameter:
+            start = draw.normal(scale=0.05, size=(n + 1, dim))
+            start[np.setdiff1d(np.arange(n + 1), seen)] = 0.0  # else cold ids would be scored by noise
+            return nn.Parameter(torch.tensor(start, dtype=torch.float32))
 
-        self.user_factors, self.item_factors = factors(data.n_users), factors(data.n_items)
+        self.user_factors = factors(data.n_users, data.train.user)
+        self.item_factors = factors(data.n_items, data.train.item)
         for kind, means in (("user", floor.user_mean), ("item", floor.item_mean)):
             start = torch.tensor(logit(means) - logit(floor.mean), dtype=torch.float32)
             self.register_buffer(f"{kind}_start", start)

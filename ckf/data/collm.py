@@ -27,7 +27,7 @@ def read_collm(cfg: CollmConfig) -> Source:
     for split, name in FILES.items():
         path = Path(cfg.root) / name
         table = _checked(read_pickled_table(path), path)
-        for items, names in zip(table["his"], table["his_title"], strict=True):
+        for items, names in zip(table["his"], table["his_title"], strict=True):  # of equal lengths: _checked
             titles.update((int(i), str(t)) for i, t in zip(items, names, strict=True) if i)
         titles.update((int(i), str(t)) for i, t in zip(table["iid"], table["title"], strict=True))
         parts.append(
@@ -67,7 +67,16 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         bad = np.flatnonzero(table[name].to_numpy() < 1)
         if len(bad):
             raise DataError(f"{path}: row {bad[0]}: {name} is {table[name].iloc[bad[0]]}; ids start at 1")
+    uneven = (table["his"].map(_length) != table["his_title"].map(_length)) | (table["his"].map(_length) < 0)
+    bad = np.flatnonzero(uneven.to_numpy())
+    if len(bad):
+        raise DataError(f"{path}: row {bad[0]}: his and his_title must be lists of one length")
     bad = np.flatnonzero(~table["label"].isin((0, 1)).to_numpy())
     if len(bad):
         raise DataError(f"{path}: row {bad[0]}: label is {table['label'].iloc[bad[0]]}; allowed are 0 and 1")
     return table
+
+
+def _length(cell: object) -> int:
+    """Length of a list cell, -1 for what is no list."""
+    return len(cell) if isinstance(cell, (list, tuple, np.ndarray)) else -1

@@ -32,7 +32,7 @@ def build_examples(
     parts = []
     for task in tasks:
         rows = _rows_of(base, task)
-        rows = _with_histories(rows, base, task, history_items)
+        rows = _with_histories(rows, base, task, history_items, keys)
         rows["example_id"] = [
             f"{task}/{s}/{u}-{i}" for s, u, i in zip(rows["split"], rows["user"], rows["item"], strict=True)
         ]
@@ -55,11 +55,15 @@ def build_examples(
 
 
 def normalised_titles(items: pd.DataFrame) -> dict[int, str]:
-    """Titles as a reader would compare them: no case, no punctuation, one form of each letter."""
-    return {
-        int(item): "".join(c for c in unicodedata.normalize("NFKC", title).casefold() if c.isalnum())
-        for item, title in zip(items["item"], items["title"], strict=True)
-    }
+    """Titles as a reader would compare them: no case, no punctuation, one form of each letter.
+
+    A title of punctuation alone ("!!!") is compared as it stands; else all such titles would be one.
+    """
+    found = {}
+    for item, title in zip(items["item"], items["title"], strict=True):
+        folded = unicodedata.normalize("NFKC", title).casefold()
+        found[int(item)] = "".join(c for c in folded if c.isalnum()) or folded
+    return found
 
 
 def _warmth(interactions: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -84,14 +88,21 @@ def _rows_of(base: pd.DataFrame, task: str) -> pd.DataFrame:
     raise ValueError(f"unknown task '{task}'")
 
 
-def _with_histories(rows: pd.DataFrame, base: pd.DataFrame, task: str, last: int) -> pd.DataFrame:
-    """Add ``history`` and ``history_ratings``: the user's strictly earlier items, oldest first, never the target."""
+def _with_histories(
+    rows: pd.DataFrame, base: pd.DataFrame, task: str, last: int, titles: dict[int, str]
+) -> pd.DataFrame:
+    """Add ``history`` and ``history_ratings``: the user's strictly earlier items, oldest first.
+
+    Never the target, nor another item of its title (a second edition would name the answer).
+    """
     rated = task == "rating"
+    twins = _items_of_shared_titles(titles)
     histories: list[Any] = []
     ratings: list[Any] = []
     if "history" in base:
         for item, history in zip(rows["item"], rows["history"], strict=True):
-            histories.append([int(i) for i in history if i != item][-last:])
+            same = twins.get(item, {item})
+            histories.append([int(i) for i in history if i not in same][-last:])
             ratings.append([])
         return rows.assign(history=histories, history_ratings=ratings)
     pool = base if rated else base[base["click"] == 1]
@@ -100,12 +111,24 @@ def _with_histories(rows: pd.DataFrame, base: pd.DataFrame, task: str, last: int
         for user, group in pool.groupby("user")
     }
     nothing = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
-    for user, when in zip(rows["user"], rows["timestamp"], strict=True):
+    for user, item, when in zip(rows["user"], rows["item"], rows["timestamp"], strict=True):
         times, items, stars = by_user.get(user, nothing)
         stop = int(np.searchsorted(times, when, side="left"))  # the same second is not earlier
-        histories.append(items[max(0, stop - last) : stop])
-        ratings.append(stars[max(0, stop - last) : stop] if rated else [])
+        if item in twins:
+            kept = np.flatnonzero(~np.isin(items[:stop], list(twins[item])))[-last:]
+        else:
+            kept = np.arange(max(0, stop - last), stop)
+        histories.append(items[kept])
+        ratings.append(stars[kept] if rated else [])
     return rows.assign(history=histories, history_ratings=ratings)
+
+
+def _items_of_shared_titles(titles: dict[int, str]) -> dict[int, set[int]]:
+    """For each item whose title is not its own alone, all items of that title."""
+    items = pd.Series(list(titles), index=list(titles.values()))
+    shared = items[items.index.duplicated(keep=False)]
+    groups = shared.groupby(level=0).agg(set)
+    return {int(item): group for group in groups for item in group}
 
 
 def _candidates(

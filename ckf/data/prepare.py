@@ -53,7 +53,9 @@ def build_dataset(cfg: DatasetConfig, split: SplitConfig, out: Path) -> None:
 
 def write_dataset(source: Source, split: SplitConfig, out: Path, hashes: dict[str, str]) -> None:
     """Check, split, sort and write a source's tables."""
-    rows = source.interactions.sort_values(["timestamp", "user", "item"], kind="stable").reset_index(drop=True)
+    # a pair rated twice in one second differs in its rating or review alone: only with them is the order total
+    order = ["timestamp", "user", "item", "rating", "click", "review"]
+    rows = source.interactions.sort_values(order, kind="stable").reset_index(drop=True)
     repeated = rows.duplicated(["user", "item"])
     rows = rows[~repeated].reset_index(drop=True)
     rows["split"] = assign_split(rows, split)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import Logger
 
 from ckf.cf.vectors import VectorTables
@@ -119,6 +121,8 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*mid-epoch.*")
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # the frozen backbone
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's own
         if first_step < steps:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if trainer.interrupted:
@@ -165,7 +169,7 @@ def _trainer(exp: ExperimentConfig, run: Path, steps: int, first_step: int, logg
         gradient_clip_val=exp.train.gradient_clip,
         log_every_n_steps=exp.train.log_every_steps,
         logger=[JsonlLogger(run, first_step), *([logger] if logger else [])],
-        callbacks=[Checkpoint(run, exp.train.checkpoint_every_steps), TQDMProgressBar(refresh_rate=10)],
+        callbacks=[Checkpoint(run, exp.train.checkpoint_every_steps), Progress(refresh_rate=10)],
         enable_checkpointing=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
@@ -180,6 +184,14 @@ def _strategy(name: str, accelerator: str) -> Any:
 
         return DDPStrategy(process_group_backend="gloo")
     return name
+
+
+class Progress(TQDMProgressBar):
+    """Lightning's bar on stderr: stdout is for what the run says and its folder."""
+
+    def init_train_tqdm(self) -> Tqdm:
+        """Make the bar over the steps."""
+        return Tqdm(desc="training", unit="step", leave=True, dynamic_ncols=True, file=sys.stderr, mininterval=1.0)
 
 
 class Checkpoint(pl.Callback):

@@ -160,7 +160,7 @@ def test_named_draws_belong_to_their_names():
     assert (named_uniform(0, "negatives", keys, 5) == first[:, :5]).all()
     assert not (named_uniform(1, "negatives", keys, 20) == first).any()
     assert not (named_uniform(0, "order", keys, 20) == first).any()
-    assert 0 <= first.min()
+    assert first.min() >= 0
     assert first.max() < 1
     assert abs(first.mean() - 0.5) < 0.01
     assert abs(np.corrcoef(first[:, 0], first[:, 1])[0, 1]) < 0.15

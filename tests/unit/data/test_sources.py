@@ -61,7 +61,7 @@ def test_a_table_with_a_call_inside_a_cell_is_refused(tmp_path):
 def test_what_is_no_table_is_one_line(tmp_path, content):
     path = tmp_path / "broken.pkl"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="broken.pkl") as caught:
+    with pytest.raises(DataError, match=r"broken\.pkl") as caught:
         read_pickled_table(path)
     assert "\n" not in str(caught.value)
 
