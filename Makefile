@@ -10,6 +10,8 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# two test processes of one thread each beat one process of two: the models are tiny
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-all test-gpu lint types format check wheel clean
@@ -32,10 +34,10 @@ run: install ## the main job on the built-in data (CPU, a few minutes)
 	$(BIN)/python -m ckf $(ARGS)
 
 test: install ## the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 test-all: install ## every test that needs no GPU
-	$(BIN)/python -m pytest -m "not gpu"
+	$(PYTEST) -m "not gpu"
 
 test-gpu: install ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu

@@ -191,6 +191,23 @@ def _topk_metrics(rows: pd.DataFrame, candidates: int) -> dict[str, float]:
 # --- uncertainty
 
 
+def bootstrap_ci(values: np.ndarray, users: np.ndarray, samples: int, seed: int) -> tuple[float, float]:
+    """95% percentile bootstrap interval of the mean of ``values`` [n], users drawn with replacement.
+
+    For whatever is a mean over rows: hits, NDCG or reciprocal rank of a list, absolute errors; for
+    RMSE give squared errors and take the roots of both ends.
+    """
+    codes, count = pd.factorize(users)[0], len(np.unique(users))
+    total, rows = np.bincount(codes, weights=values, minlength=count), np.bincount(codes, minlength=count)
+    draw = np.random.default_rng(seed)
+    means = np.empty(samples)
+    for sample in range(samples):
+        times = np.bincount(draw.integers(0, count, count), minlength=count)
+        means[sample] = (times @ total) / (times @ rows)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def auc_interval(
     labels: np.ndarray, scores: np.ndarray, users: np.ndarray, samples: int, seed: int
 ) -> tuple[float, float]:
@@ -207,8 +224,11 @@ def paired_bootstrap_auc(
     """AUC of a minus AUC of b on the same rows: difference, 95% interval and two-sided p-value.
 
     Users are drawn with replacement, since a user's rows are not independent; p is twice the
-    smaller share of resamples on either side of zero (at least 1 / samples).
+    smaller share of resamples on either side of zero (at least 1 / samples). A NaN score is an
+    unusable answer and stands below every negative or above every positive.
     """
+    worst = np.where(np.asarray(labels) > 0, -np.inf, np.inf)
+    scores_a, scores_b = (np.where(np.isnan(s), worst, s) for s in (scores_a, scores_b))
     ranked_a, ranked_b = _Ranked(labels, scores_a), _Ranked(labels, scores_b)
     weights = list(_user_weights(users, samples, seed))
     differences = np.asarray([ranked_a.auc(w) - ranked_b.auc(w) for w in weights])

@@ -35,7 +35,7 @@ class BiasModel:
 
     def click_probability(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """P(click) of each pair. [n]"""
-        return expit(logit(self.item_mean[items]) + logit(self.user_mean[users]) - logit(self.mean))
+        return expit(logits(self.item_mean)[items] + logits(self.user_mean)[users] - logits(self.mean))
 
     def rating(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Expected rating of each pair. [n]"""
@@ -51,6 +51,11 @@ class BiasModel:
     def vectors(self) -> None:
         """Counts have no vectors."""
         return
+
+
+def logits(means: np.ndarray | float) -> np.ndarray:
+    """Logits of click means, in nats; a mean of 0 or 1 (no pseudo-counts, or one class) stays finite."""
+    return logit(np.clip(means, 1e-6, 1 - 1e-6))
 
 
 def shrunk_mean(ids: np.ndarray, values: np.ndarray, largest: int, prior: float, pseudo_counts: float) -> np.ndarray:

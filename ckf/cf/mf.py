@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit, logit
+from scipy.special import expit
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ckf.cf.bias import BiasModel
-from ckf.cf.table import CFData, Interactions
+from ckf.cf.bias import BiasModel, logits
+from ckf.cf.table import CFData
 from ckf.config.schema import MFConfig
 from ckf.data.seeds import named_generator
+from ckf.errors import DataError
 from ckf.metrics import auc
 
 
@@ -65,7 +66,9 @@ class MFModel:
     # --- fitting
 
     def _fit(self, seed: int) -> None:
-        cfg, train = self.cfg, self.data.train
+        cfg, train, val = self.cfg, self.data.train, self.data.val
+        if len(np.unique(val.click)) < 2:  # or no epoch would beat the start, and the model would be the floor
+            raise DataError(f"mf: the epoch is chosen by val AUC, but the {len(val.click)} val rows have one class only")
         optimizer = torch.optim.Adam(self.net.parameters(), lr=cfg.learning_rate, weight_decay=cfg.weight_decay)
         columns = [torch.tensor(x) for x in (train.user, train.item, train.click, train.rating)]
         best, best_epoch, best_state = -np.inf, 0, self._state()
@@ -77,7 +80,7 @@ class MFModel:
                 optimizer.zero_grad(set_to_none=True)
                 self._loss(*(column[rows] for column in columns)).backward()
                 optimizer.step()
-            value = self._validate(self.data.val)
+            value = auc(val.click, self.rank_score(val.user, val.item))
             bar.set_postfix(val_auc=f"{value:.4f}", refresh=False)
             if value > best + 1e-5:
                 best, best_epoch, best_state = value, epoch, self._state()
@@ -104,10 +107,6 @@ class MFModel:
         ).square()
         return loss + self.cfg.embedding_l2 * (squares + moved).mean()
 
-    def _validate(self, val: Interactions) -> float:
-        value = auc(val.click, self.rank_score(val.user, val.item))
-        return -np.inf if np.isnan(value) else value
-
     def _state(self) -> dict[str, Tensor]:
         return {name: value.clone() for name, value in self.net.state_dict().items()}
 
@@ -132,10 +131,10 @@ class _Factors(nn.Module):
         self.user_factors = factors(data.n_users, data.train.user)
         self.item_factors = factors(data.n_items, data.train.item)
         for kind, means in (("user", floor.user_mean), ("item", floor.item_mean)):
-            start = torch.tensor(logit(means) - logit(floor.mean), dtype=torch.float32)
+            start = torch.tensor(logits(means) - logits(floor.mean), dtype=torch.float32)
             self.register_buffer(f"{kind}_start", start)
             self.register_parameter(f"{kind}_bias", nn.Parameter(start.clone()))
-        self.mu = nn.Parameter(torch.tensor(float(logit(floor.mean))))
+        self.mu = nn.Parameter(torch.tensor(float(logits(floor.mean))))
         self.offset = nn.Parameter(torch.tensor(floor.rating_mean if floor.rated else 0.0))
         self.slope = nn.Parameter(torch.tensor(1.0))
 
