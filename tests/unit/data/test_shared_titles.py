@@ -35,7 +35,7 @@ def test_histories_and_candidates_never_name_the_target_by_another_edition(tmp_p
     affected = 0
     for row in examples[(examples["task"] == "rating") & (examples["item"] <= 20)].itertuples():
         past = rows[(rows["user"] == row.user) & (rows["timestamp"] < row.timestamp)].sort_values(["timestamp", "item"])
-        kept = past[[titles[i] != titles[row.item] for i in past["item"]]]
+        kept = past[past["item"].map(titles) != titles[row.item]]
         affected += len(kept) < len(past)
         assert row.history.tolist() == kept["item"].tolist()[-5:], "still full: the next older item takes the place"
         assert row.history_ratings.tolist() == kept["rating"].tolist()[-5:]
