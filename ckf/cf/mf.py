@@ -68,7 +68,7 @@ class MFModel:
     def _fit(self, seed: int) -> None:
         cfg, train, val = self.cfg, self.data.train, self.data.val
         if len(np.unique(val.click)) < 2:  # or no epoch would beat the start, and the model would be the floor
-            raise DataError(f"mf: the epoch is chosen by val AUC, but the {len(val.click)} val rows have one class only")
+            raise DataError(f"mf: the epoch is chosen by val AUC, but all {len(val.click)} val rows are of one class")
         optimizer = torch.optim.Adam(self.net.parameters(), lr=cfg.learning_rate, weight_decay=cfg.weight_decay)
         columns = [torch.tensor(x) for x in (train.user, train.item, train.click, train.rating)]
         best, best_epoch, best_state = -np.inf, 0, self._state()
