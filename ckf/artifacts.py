@@ -93,7 +93,7 @@ class Store:
             self.say(f"{stage}: reusing {path}")
             return Artifact(path, digest, reused=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(path.name + ".lock")):
+        with FileLock(path.with_name(f".{path.name}.lock")):
             if (path / STAMP).is_file():
                 self.say(f"{stage}: reusing {path}")
                 return Artifact(path, digest, reused=True)

@@ -136,7 +136,7 @@ def with_worst_scores(rows: pd.DataFrame, task: str) -> pd.DataFrame:
         return rows
     label = rows["label"].to_numpy(dtype=float)
     if task == "ctr":
-        worst = np.where(label > 0, 0.0, 1.0)
+        worst = _with_worst_clicks(label, rows["score"].to_numpy(dtype=float))
     elif task == "topk":
         worst = np.full(len(rows), -np.inf)
     else:
@@ -146,6 +146,14 @@ def with_worst_scores(rows: pd.DataFrame, task: str) -> pd.DataFrame:
         score=np.where(missing, worst, rows["score"].to_numpy(dtype=float)),
         answer=np.where(missing, "", rows["answer"].astype(str)),
     )
+
+
+def _with_worst_clicks(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Scores in which a NaN is the wrong class with certainty (for logits: as extreme as the most extreme score)."""
+    scores, missing = np.asarray(scores, dtype=float), np.isnan(scores)
+    usable = scores[~missing]
+    wrong = np.where(np.asarray(labels) > 0, usable.min(initial=0.0), usable.max(initial=1.0))
+    return np.where(missing, wrong, scores)
 
 
 def _task_metrics(task: str, rows: pd.DataFrame, candidates: int) -> dict[str, float]:
@@ -211,10 +219,16 @@ def bootstrap_ci(values: np.ndarray, users: np.ndarray, samples: int, seed: int)
 def auc_interval(
     labels: np.ndarray, scores: np.ndarray, users: np.ndarray, samples: int, seed: int
 ) -> tuple[float, float]:
-    """95% percentile bootstrap interval of the AUC, users drawn with replacement."""
-    ranked = _Ranked(labels, scores)
+    """95% percentile bootstrap interval of the AUC, users drawn with replacement; a NaN score counts as the worst.
+
+    NaN twice when no resample holds both classes.
+    """
+    ranked = _Ranked(labels, _with_worst_clicks(labels, scores))
     values = np.asarray([ranked.auc(weights) for weights in _user_weights(users, samples, seed)])
-    low, high = np.nanpercentile(values, [2.5, 97.5])
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -225,10 +239,9 @@ def paired_bootstrap_auc(
 
     Users are drawn with replacement, since a user's rows are not independent; p is twice the
     smaller share of resamples on either side of zero (at least 1 / samples). A NaN score is an
-    unusable answer and stands below every negative or above every positive.
+    unusable answer and counts as the worst one, as in ``compute_metrics``.
     """
-    worst = np.where(np.asarray(labels) > 0, -np.inf, np.inf)
-    scores_a, scores_b = (np.where(np.isnan(s), worst, s) for s in (scores_a, scores_b))
+    scores_a, scores_b = _with_worst_clicks(labels, scores_a), _with_worst_clicks(labels, scores_b)
     ranked_a, ranked_b = _Ranked(labels, scores_a), _Ranked(labels, scores_b)
     weights = list(_user_weights(users, samples, seed))
     differences = np.asarray([ranked_a.auc(w) - ranked_b.auc(w) for w in weights])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -156,6 +157,8 @@ def _checkpoint_step(checkpoint: Path | None) -> int:
 def _trainer(exp: ExperimentConfig, run: Path, steps: int, first_step: int, logger: Logger | None) -> pl.Trainer:
     from hydra.utils import get_class
 
+    # which devices there are, and advertisements, are not news to who chose the trainer
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     cfg = exp.trainer
     return get_class(cfg._target_)(
         accelerator=cfg.accelerator,

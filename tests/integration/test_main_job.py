@@ -214,3 +214,15 @@ def test_evaluate_again_with_another_batch_size_gives_the_same_numbers(finished)
     assert set(before) == set(after)
     for key, value in before.items():
         assert after[key] == pytest.approx(value, abs=1e-5), key
+
+
+def test_a_local_folder_as_backbone_and_another_split(finished, home):
+    folder = read_json(finished / "run.json")["artifacts"]["backbone"]["path"]
+    hf = ["backbone=hf", f"backbone.path={folder}"]
+    barred = ("backbone.hidden_size",)
+    overrides = [x for x in SMALL if not x.startswith(barred)]
+    paths = [f"paths.cache={home / 'cache'}", f"paths.outputs={home / 'outputs'}"]
+    run = pipeline.run(compose([*overrides, *paths, *hf, "split=leave_last_out", "curriculum.apply=lr"])[0])
+    metrics = read_json(run / "metrics.json")
+    assert metrics["test/ctr/n"] == 80, "one test interaction a user"
+    assert "text/test/topk/mrr[c5]" in metrics
