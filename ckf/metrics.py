@@ -149,11 +149,11 @@ def with_worst_scores(rows: pd.DataFrame, task: str) -> pd.DataFrame:
 
 
 def _with_worst_clicks(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Scores in which a NaN is the wrong class with certainty (for logits: as extreme as the most extreme score)."""
+    """Scores in which a NaN is the wrong class with certainty: probability 0 or 1, or beyond every logit."""
     scores, missing = np.asarray(scores, dtype=float), np.isnan(scores)
     usable = scores[~missing]
-    wrong = np.where(np.asarray(labels) > 0, usable.min(initial=0.0), usable.max(initial=1.0))
-    return np.where(missing, wrong, scores)
+    low, high = (0.0, 1.0) if ((usable >= 0) & (usable <= 1)).all() else (-np.inf, np.inf)
+    return np.where(missing, np.where(np.asarray(labels) > 0, low, high), scores)
 
 
 def _task_metrics(task: str, rows: pd.DataFrame, candidates: int) -> dict[str, float]:
