@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,9 @@ def test_file_opens_with_a_comment_that_says_what_it_is(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SWEEPS, ids=name)
 def test_sweep_file_composes(path: Path) -> None:
-    trials = file_trials(load_sweep(path), ["logger=csv"])
-    assert len({trial.name for trial in trials}) == len(trials) == 12
+    sweep = load_sweep(path)
+    trials = file_trials(sweep, ["logger=csv"])
+    assert len({trial.name for trial in trials}) == len(trials) == math.prod(map(len, sweep.grid.values()))
     check_trials(trials)
 
 
@@ -101,7 +103,7 @@ def own(tmp_path: Path, files: dict[str, str]) -> Path:
 def test_own_option(tmp_path: Path) -> None:
     folder = own(tmp_path, {"fusion/wide": "defaults: [_schema_meta, _self_]\nmeta_hidden: 128\n"})
     exp, _ = compose(["fusion=wide", "fusion.dropout=0.1"], folder)
-    assert (exp.fusion.name, exp.fusion.meta_hidden, exp.fusion.dropout) == ("meta", 128, 0.0)  # type: ignore[attr-defined]
+    assert (exp.fusion.name, exp.fusion.meta_hidden, exp.fusion.dropout) == ("meta", 128, 0.1)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

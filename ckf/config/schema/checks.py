@@ -1,0 +1,23 @@
+"""Checks that the nodes' ``problems()`` share: each yields one line for a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+
+def at_least(name: str, value: float | None, low: float) -> Iterator[str]:
+    """Yield a problem line when ``value`` is set and below ``low``."""
+    if value is not None and value < low:
+        yield f"{name}: must be at least {low:g}, got {value:g}"
+
+
+def fraction(name: str, value: float, *, open_top: bool = False) -> Iterator[str]:
+    """Yield a problem line when ``value`` is outside [0, 1] (or [0, 1) with ``open_top``)."""
+    if not 0 <= value <= 1 or (open_top and value == 1):
+        yield f"{name}: must be a fraction from 0 to {'below ' if open_top else ''}1, got {value:g}"
+
+
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:
+    """Yield a problem line when ``value`` is not one of ``allowed``."""
+    if value not in allowed:
+        yield f"{name}: '{value}' is not allowed; one of {', '.join(allowed)}"

@@ -1,0 +1,60 @@
+"""The whole of a run's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from ckf.config.schema.checks import at_least
+from ckf.config.schema.data import DatasetConfig, PromptsConfig, SplitConfig, TaskConfig, TasksConfig
+from ckf.config.schema.model import BackboneConfig, CFConfig, CurriculumConfig, FusionConfig, LoraConfig
+from ckf.config.schema.running import (
+    BaselinesConfig,
+    EvaluateConfig,
+    LoggerConfig,
+    MethodConfig,
+    PathsConfig,
+    PretrainConfig,
+    TrainConfig,
+    TrainerConfig,
+)
+
+
+@dataclass
+class ExperimentConfig:
+    """The whole of a run's configuration."""
+
+    name: str = "main"
+    seed: int = 0
+    dataset: DatasetConfig = MISSING
+    split: SplitConfig = MISSING
+    cf: CFConfig = MISSING
+    backbone: BackboneConfig = MISSING
+    lora: LoraConfig = MISSING
+    fusion: FusionConfig = MISSING
+    tasks: TasksConfig = MISSING
+    prompts: PromptsConfig = MISSING
+    curriculum: CurriculumConfig = MISSING
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    trainer: TrainerConfig = MISSING
+    logger: LoggerConfig = MISSING
+    method: MethodConfig = MISSING
+    baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    force: bool = False
+
+    def problems(self) -> Iterator[str]:
+        """Rules across groups."""
+        from ckf.config.rules import cross_group_problems
+
+        yield from at_least("seed", self.seed, 0)
+        yield from cross_group_problems(self)
+
+    @property
+    def task_mix(self) -> list[TaskConfig]:
+        """The tasks of this run: as listed, or every task the dataset provides with weight 1."""
+        return self.tasks.mix or [TaskConfig(name=task) for task in self.dataset.provides]

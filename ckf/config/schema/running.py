@@ -1,0 +1,159 @@
+"""Pre-training, fine-tuning, evaluation, and what stands around a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from ckf.config.schema.checks import at_least, fraction, one_of
+
+
+@dataclass
+class PretrainConfig:
+    """How the tiny backbone is trained from nothing; its seed is its own, since a backbone is given, not swept."""
+
+    steps: int = 500
+    batch_size: int = 32
+    length_tokens: int = 128
+    learning_rate: float = 5e-3
+    seed: int = 0
+
+    def problems(self) -> Iterator[str]:
+        """Check ranges."""
+        for name in ("steps", "batch_size", "length_tokens"):
+            yield from at_least(name, getattr(self, name), 1)
+
+
+@dataclass
+class TrainConfig:
+    """Fine-tuning. ``max_steps`` (optimizer steps) wins over ``epochs`` (passes over the largest task)."""
+
+    epochs: float = 3.0
+    max_steps: int | None = None
+    global_batch_size: int = 64
+    accumulation_steps: int = 1
+    learning_rate: float = 3e-3
+    fusion_learning_rate: float = 1e-2
+    weight_decay: float = 1e-3
+    adam_eps: float = 1e-6
+    warmup_fraction: float = 0.05
+    schedule: str = "linear"
+    gradient_clip: float = 1.0
+    max_length_tokens: int = 2048
+    length_buckets: int = 4
+    log_every_steps: int = 10
+    checkpoint_every_steps: int = 200
+    gradient_checkpointing: bool = False
+    workers: int = 0
+
+    def problems(self) -> Iterator[str]:
+        """Check ranges."""
+        if self.epochs <= 0:
+            yield f"epochs: must be above 0, got {self.epochs:g}"
+        for name in (
+            "max_steps", "global_batch_size", "accumulation_steps", "length_buckets", "log_every_steps",
+            "checkpoint_every_steps",
+        ):  # fmt: skip
+            yield from at_least(name, getattr(self, name), 1)
+        yield from at_least("max_length_tokens", self.max_length_tokens, 16)
+        yield from at_least("workers", self.workers, 0)
+        yield from one_of("schedule", self.schedule, ("linear", "cosine", "constant"))
+        yield from fraction("warmup_fraction", self.warmup_fraction)
+        for name in ("learning_rate", "fusion_learning_rate"):
+            if getattr(self, name) <= 0:
+                yield f"{name}: must be above 0, got {getattr(self, name):g}"
+
+
+@dataclass
+class EvaluateConfig:
+    """Scoring. ``max_examples`` keeps a named-random subset of each task and stamps the result."""
+
+    splits: list[str] = field(default_factory=lambda: ["test"])
+    batch_size: int = 128
+    max_examples: int | None = None
+    bootstrap_samples: int = 1000
+
+    def problems(self) -> Iterator[str]:
+        """Check ranges and split names."""
+        yield from at_least("batch_size", self.batch_size, 1)
+        yield from at_least("max_examples", self.max_examples, 1)
+        yield from at_least("bootstrap_samples", self.bootstrap_samples, 10)
+        for split in self.splits:
+            yield from one_of("splits", split, ("val", "test"))
+        if not self.splits:
+            yield "splits: is empty; e.g. [test]"
+
+
+@dataclass
+class TrainerConfig:
+    """Arguments of Lightning's Trainer; ``_target_`` may name a subclass."""
+
+    _target_: str = "pytorch_lightning.Trainer"
+    accelerator: str = "cpu"
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+
+    def problems(self) -> Iterator[str]:
+        """Check ranges and names."""
+        yield from at_least("devices", self.devices, 1)
+        yield from at_least("num_nodes", self.num_nodes, 1)
+        yield from one_of("precision", self.precision, ("32-true", "bf16-mixed"))
+        yield from one_of("accelerator", self.accelerator, ("cpu", "gpu", "auto"))
+
+    @property
+    def world_size(self) -> int:
+        """Processes that train together."""
+        return self.devices * self.num_nodes
+
+
+@dataclass
+class LoggerConfig:
+    """Arguments of a Lightning logger; metrics always go to ``metrics.jsonl`` as well."""
+
+    _target_: str = MISSING
+
+
+@dataclass
+class WandbConfig(LoggerConfig):
+    """Weights & Biases; ``mode=auto`` is online with a login and offline without one, never a prompt."""
+
+    project: str = "ckf"
+    entity: str | None = None
+    group: str | None = None
+    mode: str = "auto"
+
+    def problems(self) -> Iterator[str]:
+        """Check the mode."""
+        yield from one_of("mode", self.mode, ("auto", "online", "offline", "disabled"))
+
+
+@dataclass
+class CSVConfig(LoggerConfig):
+    """Lightning's CSV logger."""
+
+
+@dataclass
+class MethodConfig:
+    """The named preset: a published method as a choice of the groups above."""
+
+    name: str = MISSING
+    paper: str = ""
+
+
+@dataclass
+class BaselinesConfig:
+    """Rows trained and reported beside the model."""
+
+    text: bool = True
+
+
+@dataclass
+class PathsConfig:
+    """Where artifacts and runs go. Relative paths count from the working directory."""
+
+    cache: str = "cache"
+    outputs: str = "outputs"
