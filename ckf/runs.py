@@ -26,6 +26,11 @@ def run_folder(exp: ExperimentConfig, dataset_hash: str) -> Path:
     return Path(exp.paths.outputs) / f"{'-'.join(parts)}-{digest}-seed{exp.seed}"
 
 
+def result_key(exp: ExperimentConfig) -> str:
+    """What names a run without reading its data: config hash and seed. Kept results are files of this name."""
+    return f"{fingerprint(run_hash_payload(exp))}-seed{exp.seed}"
+
+
 def is_finished(run: Path) -> bool:
     """Whether the run has its metrics; they are written last."""
     return (run / METRICS).is_file()

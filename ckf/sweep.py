@@ -24,6 +24,7 @@ from ckf.artifacts import fingerprint
 from ckf.config.compose import compose
 from ckf.config.overrides import assign_all
 from ckf.errors import CkfError, ConfigError
+from ckf.runs import result_key
 
 
 @dataclass
@@ -174,10 +175,15 @@ def _names(names: list[str], total: int) -> str:
 
 
 def run_file(path: Path, overrides: Sequence[str], config_dir: Path | None, jobs: int) -> Path:
-    """Run a sweep file's trials; return the folder of their logs."""
+    """Run a sweep file's trials; return the folder of their logs.
+
+    A trial whose result is kept beside the file (``results/``, from which the table is rendered)
+    counts as done, unless ``force=true`` is among the overrides.
+    """
     trials = file_trials(load_sweep(path), overrides)
     name = path.parent.name if path.stem == "sweep" else path.stem
-    return _run("", name, trials, config_dir, jobs)
+    kept = None if "force=true" in overrides else path.parent / "results"
+    return _run("", name, trials, config_dir, jobs, kept)
 
 
 def run_multirun(verb: str, overrides: Sequence[str], config_dir: Path | None, jobs: int) -> Path:
@@ -186,7 +192,9 @@ def run_multirun(verb: str, overrides: Sequence[str], config_dir: Path | None, j
     return _run(verb, verb or "multirun", trials, config_dir, jobs)
 
 
-def _run(verb: str, name: str, trials: list[Trial], config_dir: Path | None, jobs: int) -> Path:
+def _run(
+    verb: str, name: str, trials: list[Trial], config_dir: Path | None, jobs: int, kept: Path | None = None
+) -> Path:
     outputs = check_trials(trials, config_dir)
     logs = outputs / "sweeps" / f"{name}-{fingerprint(verb, [trial.overrides for trial in trials])[:8]}"
     logs.mkdir(parents=True, exist_ok=True)
@@ -195,7 +203,9 @@ def _run(verb: str, name: str, trials: list[Trial], config_dir: Path | None, job
 
     def one(number: int, trial: Trial) -> None:
         slug = re.sub(r"[^\w.=-]+", "_", trial.name)[:100]
-        outcome = run_trial(trial_command(verb, trial, config_dir), logs / f"{number:03d}-{slug}.log")
+        outcome = _kept(trial, config_dir, kept) or run_trial(
+            trial_command(verb, trial, config_dir), logs / f"{number:03d}-{slug}.log"
+        )
         states[outcome.state] += 1
         place = f"[{number}/{len(trials)}] {trial.name}"
         print(f"{place}: {outcome.state} in {outcome.seconds:.1f} s; {outcome.detail}", flush=True)
@@ -211,6 +221,14 @@ def _run(verb: str, name: str, trials: list[Trial], config_dir: Path | None, job
     if states["failed"]:
         raise CkfError(f"{states['failed']} of {len(trials)} trials failed; their logs are in {logs}")
     return logs
+
+
+def _kept(trial: Trial, config_dir: Path | None, folder: Path | None) -> Outcome | None:
+    """The outcome of a trial whose result is kept in ``folder``."""
+    if folder is None or not folder.is_dir():
+        return None
+    result = folder / f"{result_key(compose(trial.overrides, config_dir)[0])}.json"
+    return Outcome("already done", 0.0, f"kept in {result}") if result.is_file() else None
 
 
 def trial_command(verb: str, trial: Trial, config_dir: Path | None) -> list[str]:

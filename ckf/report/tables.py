@@ -6,14 +6,14 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from ckf.artifacts import fingerprint, plain, read_json, write_json
-from ckf.config.compose import compose, load_yaml, run_hash_payload
+from ckf.artifacts import plain, read_json, write_json
+from ckf.config.compose import compose, load_yaml
 from ckf.config.schema import ExperimentConfig
 from ckf.errors import ArtifactError
 from ckf.report.build import markdown_table, mean_sd
 from ckf.report.collect import Run, load_run
 from ckf.report.content import Table
-from ckf.runs import CONFIG, METRICS
+from ckf.runs import CONFIG, METRICS, result_key
 from ckf.sweep import Sweep, Trial, file_trials, load_sweep
 
 RESULTS = "results"
@@ -35,7 +35,7 @@ def render_table(folder: Path, outputs: Path) -> Path:
     (folder / RESULTS).mkdir(exist_ok=True)
     results: list[dict[str, Any] | None] = []
     for trial, config in zip(trials, configs, strict=True):
-        key = _key(config)
+        key = result_key(config)
         path = folder / RESULTS / f"{key}.json"
         if key in finished:
             write_json(path, _result(trial, sweep, load_run(finished[key])))
@@ -49,16 +49,11 @@ def render_table(folder: Path, outputs: Path) -> Path:
     return target
 
 
-def _key(config: ExperimentConfig) -> str:
-    """What names a run without reading its data: config hash and seed."""
-    return f"{fingerprint(run_hash_payload(config))}-seed{config.seed}"
-
-
 def _finished_runs(outputs: Path) -> dict[str, Path]:
     runs = {}
     for config in sorted(outputs.glob(f"*/{CONFIG}")):
         if (config.parent / METRICS).is_file():
-            runs[_key(load_yaml(config))] = config.parent
+            runs[result_key(load_yaml(config))] = config.parent
     return runs
 
 

@@ -170,6 +170,24 @@ def test_a_table_is_rendered_from_runs_and_again_from_its_results(tmp_path):
     assert again == text
 
 
+def test_a_kept_result_counts_as_done_unless_forced(tmp_path, monkeypatch, capsys):
+    from ckf import sweep
+
+    folder, outputs = tmp_path / "t", tmp_path / "outputs"
+    folder.mkdir()
+    (folder / "sweep.yaml").write_text(SWEEP, encoding="utf-8")
+    make_run(outputs / "m0", "fusion=meta")
+    render_table(folder, outputs)
+    ran: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sweep, "run_trial", lambda command, log: ran.append(log.name) or sweep.Outcome("done", 0.0, ""))
+    sweep.run_file(folder / "sweep.yaml", [], None, 1)
+    assert len(ran) == 3
+    assert "fusion=meta seed=0: already done in 0.0 s; kept in" in capsys.readouterr().out
+    sweep.run_file(folder / "sweep.yaml", ["force=true"], None, 1)
+    assert len(ran) == 7
+
+
 def test_nothing_finished_is_said(tmp_path):
     (tmp_path / "sweep.yaml").write_text(SWEEP, encoding="utf-8")
     with pytest.raises(ArtifactError, match="no run of its sweep is finished"):
