@@ -3,10 +3,12 @@
 #   PYTHON  the interpreter it is made with         (default python3, needs 3.11 or newer)
 #   TORCH   how pip gets torch; for other builds:   make install TORCH="torch==2.13.0 --index-url URL"
 #   ARGS    arguments of the main job:              make run ARGS="method=tallrec seed=1"
+#   JOBS    runs of a table at a time, one CPU thread each (default 2; 1 where they share a GPU)
 VENV ?= .venv
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 ARGS ?=
+JOBS ?= 2
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -57,7 +59,7 @@ check: install ## compose and check every option and every sweep
 	$(BIN)/python -m ckf check --all
 
 table-%: install ## a table: run what is missing of experiments/<name>/sweep.yaml, then render it
-	$(BIN)/python -m ckf sweep experiments/$*/sweep.yaml
+	OMP_NUM_THREADS=1 $(BIN)/python -m ckf sweep experiments/$*/sweep.yaml --jobs $(JOBS)
 	$(BIN)/python -m ckf report table=experiments/$*
 
 wheel: install ## build dist/*.whl

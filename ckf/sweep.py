@@ -39,7 +39,7 @@ class Sweep:
     metrics: list[str] = field(default_factory=list)
 
     def problems(self) -> Iterator[str]:
-        """Check that something is swept, and that rows are made from swept keys."""
+        """Check that something is swept, and that the rows are the swept keys but the seed."""
         for name in ("title", "question"):
             if not getattr(self, name).strip():
                 yield f"{name}: required, has no value"
@@ -49,9 +49,12 @@ class Sweep:
         for key, values in self.grid.items():
             if not values:
                 yield f"grid.{key}: is empty"
-        for index, key in enumerate(self.rows):
-            if key not in self.grid:
-                yield f"rows[{index}]: '{key}' is not a key of the grid ({', '.join(self.grid)})"
+        unknown = [key for key in self.rows if key not in self.grid]
+        for key in unknown:
+            yield f"rows[{self.rows.index(key)}]: '{key}' is not a key of the grid ({', '.join(self.grid)})"
+        for key in self.grid:
+            if not unknown and self.rows and key not in (*self.rows, "seed"):
+                yield f"grid.{key}: is swept but is no row; only seeds are averaged over"
 
 
 @dataclass(frozen=True)

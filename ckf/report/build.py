@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import statistics
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from ckf.artifacts import plain
+from ckf.artifacts import fingerprint
 from ckf.config.compose import run_hash_payload
 from ckf.errors import ArtifactError
 from ckf.report.collect import Run, load_run, same_protocol
-from ckf.report.content import Content, Table, number, run_content, task_columns
+from ckf.report.content import Content, Table, mean_sd, run_content, task_columns
 from ckf.report.figures import training_curves
 
 
@@ -26,9 +24,10 @@ def report(runs: list[Path], out: Path) -> Path:
         raise ArtifactError("report: no run folder matches; e.g. `ckf report runs='outputs/*' out=report`")
     loaded = [load_run(path) for path in sorted(runs)]
     content = run_content(loaded[0]) if len(loaded) == 1 else summary_content(loaded)
+    pages = {"report.md": to_markdown(content), "report.html": to_html(content, loaded)}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "report.md").write_text(to_markdown(content), encoding="utf-8")
-    (out / "report.html").write_text(to_html(content, loaded), encoding="utf-8")
+    for name, text in pages.items():
+        (out / name).write_text(text, encoding="utf-8")
     return out
 
 
@@ -48,7 +47,7 @@ def to_markdown(content: Content) -> str:
 
 def markdown_table(table: Table) -> str:
     """A Markdown table whose columns line up when read as plain text; figures on the right."""
-    cells = [table.header, *table.rows]
+    cells = [[cell.replace("|", r"\|") for cell in row] for row in (table.header, *table.rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(table.header))]
 
     def line(row: list[str]) -> str:
@@ -56,7 +55,7 @@ def markdown_table(table: Table) -> str:
         return "| " + " | ".join(padded) + " |"
 
     rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:])]) + "|"
-    return "\n".join([line(table.header), rule, *map(line, table.rows)])
+    return "\n".join([line(cells[0]), rule, *map(line, cells[1:])])
 
 
 def to_html(content: Content, runs: list[Run]) -> str:
@@ -74,11 +73,8 @@ def summary_content(runs: list[Run]) -> Content:
     for task in tasks:
         title, metric = next(iter(task_columns(task, candidates).items()))
         columns[f"{task} {title}"] = f"test/{task}/{metric}"
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(str(sorted(plain(run_hash_payload(run.config)).items())), []).append(run)
     rows = []
-    for members in groups.values():
+    for members in _by_config(runs):
         cells = [mean_sd([run.get(key) for run in members]) for key in columns.values()]
         rows.append([_label(members[0], runs), *cells, str(len(members))])
     return Content(
@@ -88,20 +84,21 @@ def summary_content(runs: list[Run]) -> Content:
     )
 
 
-def mean_sd(values: list[float | None]) -> str:
-    """Mean ± standard deviation of what was measured; a single value stands alone."""
-    found = [value for value in values if value is not None]
-    if len(found) < 2:
-        return number(found[0] if found else None)
-    return f"{statistics.mean(found):.4f} ± {statistics.stdev(found):.4f}"
+def _by_config(runs: list[Run]) -> list[list[Run]]:
+    """Runs that differ in their seed only stand together."""
+    groups: dict[str, dict[int, Run]] = {}
+    for run in runs:
+        group = groups.setdefault(fingerprint(run_hash_payload(run.config)), {})
+        twin = group.setdefault(run.config.seed, run)
+        if twin is not run:
+            raise ArtifactError(f"{twin.path} and {run.path} have the same config and seed; name one of them")
+    return [list(group.values()) for group in groups.values()]
 
 
 def _label(run: Run, runs: list[Run]) -> str:
-    """The settings in which the runs differ, for this run."""
-    flats = [_flat(plain(dataclasses.replace(r.config, seed=0))) for r in runs]
-    mine = _flat(plain(dataclasses.replace(run.config, seed=0)))
-    hidden = ("paths.", "logger.", "method.", "force")
-    keys = [key for key in mine if not key.startswith(hidden) and any(flat.get(key) != mine[key] for flat in flats)]
+    """The settings in which the runs differ, for this run; of those that can change a result."""
+    mine, *flats = (_flat(run_hash_payload(r.config)) for r in (run, *runs))
+    keys = [key for key in mine if not key.startswith("method.") and any(flat.get(key) != mine[key] for flat in flats)]
     return ", ".join(f"{key}={mine[key]}" for key in keys) or run.config.method.name
 
 

@@ -11,7 +11,9 @@ from typing import Any
 from ckf.artifacts import read_json
 from ckf.config.schema import ExperimentConfig
 from ckf.errors import ArtifactError
-from ckf.runs import METRICS, read_run
+from ckf.runs import CARD, METRICS, read_run
+
+SPLITS = ("val", "test")
 
 
 @dataclass(frozen=True)
@@ -28,22 +30,52 @@ class Run:
         return self.metrics.get(key if source == "model" else f"{source}/{key}")
 
     @property
-    def protocol(self) -> tuple[Any, ...]:
+    def splits(self) -> list[str]:
+        """The splits that were scored; `ckf evaluate` may have scored others than the config says."""
+        found = {key.split("/")[0] for key in self.metrics}
+        return [split for split in SPLITS if split in found]
+
+    @property
+    def max_examples(self) -> int | None:
+        """The limit the metrics were made with, which `ckf evaluate` may have set."""
+        limit = self.metrics.get("evaluate/max_examples")
+        return None if limit is None else int(limit)
+
+    @property
+    def scored_as_configured(self) -> bool:
+        """Whether the metrics are those that the run's own config asks for."""
+        asked = self.config.evaluate
+        return self.max_examples == asked.max_examples and set(self.splits) == set(asked.splits)
+
+    @property
+    def protocol(self) -> dict[str, Any]:
         """What must agree for two numbers to stand in one column: data, candidates, subset."""
-        return (
-            self.config.dataset.name,
-            self.card["artifacts"]["dataset"]["hash"],
-            self.config.tasks.candidates,
-            self.config.evaluate.max_examples,
-        )
+        return {
+            "dataset": self.config.dataset.name,
+            "dataset artifact": self.card["artifacts"]["dataset"]["hash"],
+            "tasks.candidates": self.config.tasks.candidates,
+            "tasks.negatives_seed": self.config.tasks.negatives_seed,
+            "evaluate.max_examples": self.max_examples,
+        }
 
     @cached_property
     def steps(self) -> list[dict[str, float]]:
-        """Logged step metrics, in order."""
+        """Logged step metrics, in order.
+
+        Raises:
+            ArtifactError: names a line that is not JSON.
+        """
         path = self.path / "metrics.jsonl"
-        if not path.is_file():
-            return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        steps = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                steps.append(json.loads(line))
+            except ValueError:
+                raise ArtifactError(
+                    f"{path}: line {number} is not JSON; without this file the report has no curves"
+                ) from None
+        return steps
 
 
 def load_run(path: Path) -> Run:
@@ -55,6 +87,10 @@ def load_run(path: Path) -> Run:
     config, card = read_run(path)
     if not (path / METRICS).is_file():
         raise ArtifactError(f"{path}: not finished (no {METRICS}); the same `ckf` command continues it")
+    if "hash" not in card.get("artifacts", {}).get("dataset", {}):
+        raise ArtifactError(
+            f"{path / CARD}: names no dataset artifact; the same `ckf` command with force=true mends it"
+        )
     return Run(path, config, card, read_json(path / METRICS))
 
 
@@ -64,9 +100,9 @@ def same_protocol(runs: list[Run]) -> None:
     Raises:
         ArtifactError: names two runs that differ and what in.
     """
-    names = ("dataset", "dataset artifact", "tasks.candidates", "evaluate.max_examples")
     for run in runs[1:]:
-        for name, first, other in zip(names, runs[0].protocol, run.protocol, strict=True):
+        for name, first in runs[0].protocol.items():
+            other = run.protocol[name]
             if first != other:
                 raise ArtifactError(
                     f"{run.path} and {runs[0].path} differ in {name} ({other} and {first}); "

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,18 +54,30 @@ def task_columns(task: str, candidates: int) -> dict[str, str]:
     return {"RMSE": "rmse", "MAE": "mae", "accuracy": "accuracy", "rows": "n"}
 
 
-def number(value: float | None) -> str:
-    """Four decimals for figures, none for counts."""
-    if value is None:
-        return MISSING
-    return str(int(value)) if float(value).is_integer() and abs(value) > 1 else f"{value:.4f}"
+def number(value: float | None, form: str = ".4f") -> str:
+    """A figure as text: four decimals unless told otherwise; a dash where nothing was measured."""
+    return MISSING if value is None or math.isnan(value) else f"{value:{form}}"
+
+
+def metric_number(metric: str, value: float | None) -> str:
+    """Counts are whole, figures have four decimals."""
+    return number(value, ".0f" if metric.split("@")[0] in ("n", "uauc_users") else ".4f")
+
+
+def mean_sd(values: Sequence[float | None]) -> str:
+    """Mean ± standard deviation of what was measured; a single value stands alone, gaps are said."""
+    found = [value for value in values if value is not None and not math.isnan(value)]
+    gaps = f" ({len(found)} of {len(values)})" if 0 < len(found) < len(values) else ""
+    if len(found) < 2:
+        return number(found[0] if found else None) + gaps
+    return f"{statistics.mean(found):.4f} ± {statistics.stdev(found):.4f}{gaps}"
 
 
 def run_content(run: Run) -> Content:
     """Everything the report of one run says."""
     cfg = run.config
     content = Content(f"{cfg.method.name} on {cfg.dataset.name}, backbone {cfg.backbone.name}, seed {cfg.seed}")
-    for split in cfg.evaluate.splits:
+    for split in run.splits:
         for task in (t.name for t in cfg.task_mix):
             content.tables.append(_task_table(run, split, task))
         content.tables.append(_slice_table(run, split))
@@ -92,9 +107,9 @@ def _task_table(run: Run, split: str, task: str) -> Table:
     names = source_names(run)
     rows = []
     for source in SOURCES:
-        values = [run.get(f"{split}/{task}/{metric}", source) for metric in columns.values()]
-        if any(value is not None for value in values):
-            rows.append([names[source], *map(number, values)])
+        values = {metric: run.get(f"{split}/{task}/{metric}", source) for metric in columns.values()}
+        if any(value is not None for value in values.values()):
+            rows.append([names[source], *(metric_number(*pair) for pair in values.items())])
     if task == "ctr":
         for key, name in (("truth", "planted truth"), ("text", "best reader of text"), ("counting", "best counting")):
             value = run.metrics.get(f"known/{split}/ctr/auc_{key}")
@@ -108,7 +123,7 @@ def _slice_table(run: Run, split: str) -> Table:
     for suffix, meaning in SLICES.items():
         values = [run.get(f"{split}/ctr/auc{suffix}", source) for source in SOURCES]
         if any(value is not None for value in values):
-            rows.append([meaning, *map(number, values), number(run.get(f"{split}/ctr/n{suffix}"))])
+            rows.append([meaning, *map(number, values), metric_number("n", run.get(f"{split}/ctr/n{suffix}"))])
     return Table(
         f"ctr AUC, warm and cold ({split})", ["", "this model", "text-only", "CF model", "floor", "rows"], rows
     )
@@ -116,21 +131,46 @@ def _slice_table(run: Run, split: str) -> Table:
 
 def _verdicts(run: Run, split: str) -> list[str]:
     names = {"text": "text-only", "cf": f"the CF model ({run.config.cf.name})", "floor": "the bias floor"}
+    where = "" if split == "test" else f" on {split}"
     lines = []
     for source, name in names.items():
         key = f"{split}/ctr/auc_minus_{source}"
-        if key not in run.metrics:
-            continue
-        diff, low, high, p = (run.metrics[f"{key}{end}"] for end in ("", "_low", "_high", "_p"))
-        judged = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
-        lines.append(
-            f"{run.config.method.name} minus {name}, ctr AUC: {diff:+.4f} [{low:+.4f}, {high:+.4f}], "
-            f"p = {p:.3g}: {judged}"
-        )
-    floor, model = run.get(f"{split}/ctr/auc", "floor"), run.get(f"{split}/ctr/auc")
-    if floor is not None and model is not None and model <= floor and run.config.backbone.name != "none":
-        lines.append("This model does not beat counting (the bias floor) in ctr AUC.")
+        if key in run.metrics:
+            judged = _judged(*(run.metrics[f"{key}{end}"] for end in ("", "_low", "_high", "_p")))
+            lines.append(f"{run.config.method.name} minus {name} in ctr AUC{where}: {judged}")
+    if run.config.backbone.name != "none":
+        lines += [
+            f"This model does not beat counting (the bias floor) in {title}{where}."
+            for title in _lost_to_counting(run, split)
+        ]
     return lines
+
+
+def _judged(diff: float, low: float, high: float, p: float) -> str:
+    """A paired difference with its interval, and what may be said of it."""
+    said = f"{number(diff, '+.4f')} [{number(low, '+.4f')}, {number(high, '+.4f')}], p = {number(p, '.3g')}"
+    if math.isnan(low) or math.isnan(high):
+        return f"{said} (too few users for an interval)"
+    judged = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
+    return f"{said} (95% paired bootstrap over users): {judged}"
+
+
+def _lost_to_counting(run: Run, split: str) -> list[str]:
+    """The first figure of each task in which the floor is as good or better."""
+    lost = []
+    for task in (t.name for t in run.config.task_mix):
+        title, metric = next(iter(task_columns(task, run.config.tasks.candidates).items()))
+        model, floor = run.get(f"{split}/{task}/{metric}"), run.get(f"{split}/{task}/{metric}", "floor")
+        if model is not None and floor is not None:
+            ahead = floor - model if lower_is_better(metric) else model - floor
+            if not ahead > 0:
+                lost.append(f"{task} {title}")
+    return lost
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric is an error."""
+    return any(word in metric for word in ("rmse", "mae", "logloss", "ece"))
 
 
 def _published(run: Run) -> Table | None:
@@ -147,9 +187,8 @@ def _published(run: Run) -> Table | None:
 
 def _stamps(run: Run) -> list[str]:
     stamps = []
-    limit = run.metrics.get("evaluate/max_examples")
-    if limit is not None:
-        stamps.append(f"Scored on a subset: at most {int(limit)} examples of each task (evaluate.max_examples).")
+    if run.max_examples is not None:
+        stamps.append(f"Scored on a subset: at most {run.max_examples} examples of each task (evaluate.max_examples).")
     for key, value in run.metrics.items():
         if key.endswith("/unusable") and value > 0:
             stamps.append(f"{key}: {int(value)} unusable answers, scored as the worst answer.")

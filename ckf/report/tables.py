@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import platform
+import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
 from ckf.artifacts import plain, read_json, write_json
-from ckf.config.compose import compose, load_yaml
+from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig
-from ckf.errors import ArtifactError
-from ckf.report.build import markdown_table, mean_sd
+from ckf.errors import ArtifactError, CkfError
+from ckf.report.build import markdown_table
 from ckf.report.collect import Run, load_run
-from ckf.report.content import Table
-from ckf.runs import CONFIG, METRICS, result_key
+from ckf.report.content import MISSING, Table, lower_is_better, mean_sd
+from ckf.runs import CONFIG, is_finished, result_key
 from ckf.sweep import Sweep, Trial, file_trials, load_sweep
 
 RESULTS = "results"
@@ -30,31 +31,60 @@ def render_table(folder: Path, outputs: Path) -> Path:
     """
     sweep = load_sweep(folder / "sweep.yaml")
     trials = file_trials(sweep)
-    configs = [compose(list(trial.overrides))[0] for trial in trials]
+    keys = [result_key(compose(list(trial.overrides))[0]) for trial in trials]
     finished = _finished_runs(outputs)
-    (folder / RESULTS).mkdir(exist_ok=True)
-    results: list[dict[str, Any] | None] = []
-    for trial, config in zip(trials, configs, strict=True):
-        key = result_key(config)
-        path = folder / RESULTS / f"{key}.json"
-        if key in finished:
-            write_json(path, _result(trial, sweep, load_run(finished[key])))
-        results.append(read_json(path) if path.is_file() else None)
-    if not any(results):
+    kept = folder / RESULTS
+    if not any(key in finished or (kept / f"{key}.json").is_file() for key in keys):
         raise ArtifactError(
             f"{folder}: no run of its sweep is finished; `ckf sweep {folder / 'sweep.yaml'}` makes them"
         )
+    results: dict[str, dict[str, Any]] = {}
+    for trial, key in zip(trials, keys, strict=True):
+        if key in finished:
+            results[key] = _result(trial, sweep, finished[key])
+        elif (kept / f"{key}.json").is_file():
+            results[key] = read_json(kept / f"{key}.json")
+    _same_data(results)
+    kept.mkdir(exist_ok=True)
+    for key, result in results.items():
+        write_json(kept / f"{key}.json", result)
+    missing = [trial.name for trial, key in zip(trials, keys, strict=True) if key not in results]
     target = folder / "RESULTS.md"
-    target.write_text(_rendered(folder, sweep, trials, results), encoding="utf-8")
+    target.write_text(_rendered(folder, sweep, list(results.values()), missing), encoding="utf-8")
     return target
 
 
-def _finished_runs(outputs: Path) -> dict[str, Path]:
+def _finished_runs(outputs: Path) -> dict[str, Run]:
+    """Finished runs by their result's name; what cannot count is said on stderr."""
     runs = {}
-    for config in sorted(outputs.glob(f"*/{CONFIG}")):
-        if (config.parent / METRICS).is_file():
-            runs[result_key(load_yaml(config))] = config.parent
+    for path in sorted(config.parent for config in outputs.glob(f"*/{CONFIG}")):
+        if not is_finished(path):
+            continue
+        try:
+            run = load_run(path)
+        except CkfError as error:
+            print(f"left out: {path}: {str(error).splitlines()[0]}", file=sys.stderr)
+            continue
+        if run.scored_as_configured:
+            runs[result_key(run.config)] = run
+        else:
+            print(f"left out: {path}: scored otherwise than its config says (`ckf evaluate`)", file=sys.stderr)
     return runs
+
+
+def _same_data(results: dict[str, dict[str, Any]]) -> None:
+    """Refuse results on two versions of the data.
+
+    Raises:
+        ArtifactError: names two results that differ.
+    """
+    (first, one), *others = results.items()
+    for key, other in others:
+        if other["data"] != one["data"]:
+            raise ArtifactError(
+                f"results {first} and {key} differ in dataset artifact ({one['data']} and {other['data']}); "
+                "one table cannot hold both, remove the old"
+            )
 
 
 def _result(trial: Trial, sweep: Sweep, run: Run) -> dict[str, Any]:
@@ -82,9 +112,7 @@ def _value(config: ExperimentConfig, key: str) -> Any:
     return getattr(node, "name", node) if not isinstance(plain(node), list) else plain(node)
 
 
-def _rendered(folder: Path, sweep: Sweep, trials: list[Trial], results: list[dict[str, Any] | None]) -> str:
-    done = [result for result in results if result is not None]
-    missing = [trial.name for trial, result in zip(trials, results, strict=True) if result is None]
+def _rendered(folder: Path, sweep: Sweep, done: list[dict[str, Any]], missing: list[str]) -> str:
     machines = sorted(
         {f"{r['machine']['cores']} cores, Python {r['machine']['python']}" for r in done if r.get("machine")}
     )
@@ -95,54 +123,64 @@ def _rendered(folder: Path, sweep: Sweep, trials: list[Trial], results: list[dic
     if missing:
         text += f"\nNot finished: {', '.join(missing)}.\n"
     commits = sorted({str(r["git"]) for r in done})
-    text += f"\nMachine: {'; '.join(machines) or platform.machine()}. Commit: {', '.join(commits)}.\n"
+    text += f"\nMachine: {'; '.join(machines) or 'not recorded'}. Commit: {', '.join(commits)}.\n"
     return text
 
 
 def _table(sweep: Sweep, results: list[dict[str, Any]]) -> Table:
-    groups: dict[str, list[dict[str, Any]]] = {}
+    by_row: dict[str, dict[int, dict[str, float]]] = {}
     for result in results:
-        groups.setdefault(", ".join(f"{key}={value}" for key, value in result["row"].items()), []).append(result)
-    cells = {
-        row: [mean_sd([member["metrics"].get(metric) for member in members]) for metric in sweep.metrics]
-        for row, members in groups.items()
-    }
+        row = ", ".join(f"{key}={value}" for key, value in result["row"].items())
+        by_row.setdefault(row, {})[result["seed"]] = result["metrics"]
+    lines = [*by_row.items(), *_baseline_lines(by_row)]
+    cells = [[mean_sd([seeds[s].get(metric) for s in seeds]) for metric in sweep.metrics] for _, seeds in lines]
     for column, metric in enumerate(sweep.metrics):
-        best = _best_row(groups, metric)
+        best = _best([seeds for _, seeds in lines], metric)
         if best is not None:
             cells[best][column] = f"**{cells[best][column]}**"
-    rows = [[row, *cells[row], _seeds(members)] for row, members in groups.items()]
-    for source, name in _BASELINES.items():
-        values = [_baseline(results, source, metric) for metric in sweep.metrics]
-        if any(any(v is not None for v in column) for column in values):
-            rows.append([name, *(mean_sd(column) for column in values), ""])
+    rows = [[name, *mine, _seeds(seeds)] for (name, seeds), mine in zip(lines, cells, strict=True)]
+    rows = [row for row in rows if any(cell != MISSING for cell in row[1:-1])]
     return Table(sweep.title, [" / ".join(sweep.rows), *(_heading(m) for m in sweep.metrics), "seeds"], rows)
 
 
-def _baseline(results: list[dict[str, Any]], source: str, metric: str) -> list[float | None]:
-    """One value a seed: the baselines are the same in every row of the table."""
-    by_seed: dict[int, float | None] = {}
-    for result in results:
-        value = result["metrics"].get(f"{source}/{metric}")
-        if value is not None:
-            by_seed[result["seed"]] = value
-    values = list(by_seed.values())
-    return values[:1] if len(set(values)) == 1 else values
+def _baseline_lines(by_row: dict[str, dict[int, dict[str, float]]]) -> list[tuple[str, dict[int, dict[str, float]]]]:
+    """The baselines: one line where all rows have the same, else one line for each row (seed -> metrics)."""
+    lines = []
+    for source, name in _BASELINES.items():
+        mine = {row: _baseline(seeds, source) for row, seeds in by_row.items()}
+        merged: dict[int, dict[str, float]] = {}
+        for seeds in mine.values():
+            merged.update(seeds)
+        if any(merged[seed] != metrics for seeds in mine.values() for seed, metrics in seeds.items()):
+            lines += [(f"{name} ({row})", seeds) for row, seeds in mine.items() if seeds]
+        elif source == "floor":  # counting draws nothing at random: the same for every seed
+            lines.append((name, dict(list(merged.items())[:1])))
+        else:
+            lines.append((name, merged))
+    return lines
 
 
-def _best_row(groups: dict[str, list[dict[str, Any]]], metric: str) -> str | None:
-    lower_is_better = any(word in metric for word in ("rmse", "mae", "logloss", "ece"))
+def _baseline(seeds: dict[int, dict[str, float]], source: str) -> dict[int, dict[str, float]]:
+    found = {
+        seed: {key.removeprefix(f"{source}/"): metrics[key] for key in metrics if key.startswith(f"{source}/")}
+        for seed, metrics in seeds.items()
+    }
+    return {seed: metrics for seed, metrics in found.items() if metrics}
+
+
+def _best(lines: list[dict[int, dict[str, float]]], metric: str) -> int | None:
+    """Index of the line with the best mean."""
     means = {}
-    for row, members in groups.items():
-        values = [m["metrics"][metric] for m in members if metric in m["metrics"]]
+    for index, seeds in enumerate(lines):
+        values = [metrics[metric] for metrics in seeds.values() if metric in metrics]
         if values:
-            means[row] = sum(values) / len(values) * (-1 if lower_is_better else 1)
-    return max(means, key=lambda row: means[row]) if means else None
+            means[index] = statistics.mean(values) * (-1 if lower_is_better(metric) else 1)
+    return max(means, key=lambda index: means[index]) if means else None
 
 
-def _seeds(members: list[dict[str, Any]]) -> str:
-    return "1 (single seed)" if len(members) == 1 else str(len(members))
+def _seeds(seeds: dict[int, dict[str, float]]) -> str:
+    return "1 (single seed)" if len(seeds) == 1 else str(len(seeds))
 
 
 def _heading(metric: str) -> str:
-    return metric.removeprefix("test/").replace("_minus_text", " minus text-only")
+    return metric.removeprefix("test/").replace("_minus_text", " minus text-only").replace("_low", ", lower 95%")

@@ -49,9 +49,9 @@ class JsonlLogger(Logger):
 
     @rank_zero_only
     def _drop_from(self, first_step: int) -> None:
-        """A resumed run logs again from its checkpoint on; a new one starts an empty file."""
+        """A resumed run logs again from its checkpoint on, a line that a kill cut short too; a new one starts empty."""
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() and first_step else []
-        kept = [line for line in lines if json.loads(line)["step"] < first_step]
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] < first_step]
         self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
 

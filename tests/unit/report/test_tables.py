@@ -1,0 +1,137 @@
+"""A table of experiments/: from run folders into results/, and from there alone into RESULTS.md."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ckf import sweep
+from ckf.errors import ArtifactError, ConfigError
+from ckf.report.tables import render_table
+from tests.unit.report.runs import cells, make_run
+
+SWEEP = """
+title: T
+question: Q?
+overrides: [dataset=synthetic]
+grid: {fusion: [linear, meta], seed: [0, 1]}
+rows: [fusion]
+metrics: [test/ctr/auc, test/rating/rmse]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "t"
+    folder.mkdir()
+    (folder / "sweep.yaml").write_text(SWEEP, encoding="utf-8")
+    return folder
+
+
+def fill(outputs):
+    """Both seeds of one row, one seed of the other."""
+    for seed in (0, 1):
+        metrics = {"test/ctr/auc": 0.7 + seed / 10, "text/test/ctr/auc": 0.5 + seed / 10}
+        make_run(outputs / f"m{seed}", "fusion=meta", f"seed={seed}", metrics=metrics)
+    metrics = {"test/ctr/auc": 0.6, "test/rating/rmse": 1.0, "text/test/ctr/auc": 0.5}
+    make_run(outputs / "l0", "fusion=linear", metrics=metrics)
+
+
+def test_a_table_is_rendered_from_runs_and_again_from_its_results(folder, tmp_path):
+    fill(tmp_path / "outputs")
+    text = render_table(folder, tmp_path / "outputs").read_text(encoding="utf-8")
+    assert cells(text, "fusion=meta")[1:] == ["**0.7500 ± 0.0707**", "1.2000 ± 0.0000", "2"]
+    assert cells(text, "fusion=linear")[1:] == ["0.6000", "**1.0000**", "1 (single seed)"]
+    assert cells(text, "text-only")[1:] == ["0.5500 ± 0.0707", "–", "2"]
+    assert cells(text, "CF model")[1:] == ["0.7000 ± 0.0000", "–", "2"]
+    assert cells(text, "bias floor")[1] == "0.6600"
+    assert "Not finished: fusion=linear seed=1" in text
+    assert "2 cores, Python 3.11.0" in text
+    assert len(list((folder / "results").glob("*.json"))) == 3
+    again = render_table(folder, tmp_path / "gone").read_text(encoding="utf-8")
+    assert again == text
+
+
+def test_a_result_says_where_it_comes_from(folder, tmp_path):
+    fill(tmp_path / "outputs")
+    render_table(folder, tmp_path / "outputs")
+    (path,) = (folder / "results").glob("*-seed1.json")
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    assert (kept["row"], kept["seed"], kept["git"]) == ({"fusion": "meta"}, 1, "0123")
+    assert kept["command"] == "ckf dataset=synthetic fusion=meta seed=1"
+    assert kept["metrics"]["test/ctr/auc"] == pytest.approx(0.8)
+    assert str(tmp_path) not in path.read_text(encoding="utf-8")
+
+
+def test_a_floor_that_wins_is_the_bold_one(folder, tmp_path):
+    make_run(tmp_path / "outputs" / "a", "fusion=meta", metrics={"cf/test/ctr/auc": 0.5})
+    text = render_table(folder, tmp_path / "outputs").read_text(encoding="utf-8")
+    assert cells(text, "fusion=meta")[1] == "0.6123"
+    assert cells(text, "bias floor")[1] == "**0.6600**"
+
+
+def test_a_baseline_that_depends_on_the_row_has_a_row_for_each(tmp_path):
+    """The text-only twin of rank 4 is not that of rank 8; the floor is the same for both."""
+    (tmp_path / "sweep.yaml").write_text(
+        SWEEP.replace("fusion: [linear, meta]", "lora.rank: [4, 8]").replace("[fusion]", "[lora.rank]"),
+        encoding="utf-8",
+    )
+    for rank in (4, 8):
+        make_run(tmp_path / "o" / str(rank), f"lora.rank={rank}", metrics={"text/test/ctr/auc": rank / 100})
+    text = render_table(tmp_path, tmp_path / "o").read_text(encoding="utf-8")
+    assert cells(text, "text-only (lora.rank=4)")[1] == "0.0400"
+    assert cells(text, "text-only (lora.rank=8)")[1] == "0.0800"
+    assert text.count("| bias floor") == 1
+
+
+def test_a_swept_key_that_is_no_row_is_not_averaged_over(folder, tmp_path):
+    grid = "grid: {fusion: [linear, meta], lora.rank: [4, 8], seed: [0, 1]}"
+    (folder / "sweep.yaml").write_text(SWEEP.replace(SWEEP.splitlines()[4], grid), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"lora.rank: is swept but is no row"):
+        render_table(folder, tmp_path / "outputs")
+
+
+def test_a_run_scored_otherwise_than_its_config_says_does_not_count(folder, tmp_path, capsys):
+    """`ckf evaluate run=… evaluate.max_examples=5` must not replace the full numbers in results/."""
+    fill(tmp_path / "outputs")
+    text = render_table(folder, tmp_path / "outputs").read_text(encoding="utf-8")
+    path = tmp_path / "outputs" / "m0" / "metrics.json"
+    for changed in ({"test/ctr/auc": 0.99, "evaluate/max_examples": 5}, {"val/ctr/auc": 0.99}):
+        path.write_text(json.dumps(changed), encoding="utf-8")
+        assert render_table(folder, tmp_path / "outputs").read_text(encoding="utf-8") == text
+        assert "m0: scored otherwise than its config says" in capsys.readouterr().err
+
+
+def test_results_of_two_versions_of_the_data_are_not_mixed(folder, tmp_path):
+    make_run(tmp_path / "outputs" / "old", "fusion=meta", data="old")
+    make_run(tmp_path / "outputs" / "new", "fusion=meta", "seed=1", data="new")
+    with pytest.raises(ArtifactError, match=r"differ in dataset artifact"):
+        render_table(folder, tmp_path / "outputs")
+
+
+def test_runs_of_another_version_do_not_stand_in_the_way(folder, tmp_path, capsys):
+    fill(tmp_path / "outputs")
+    alien = make_run(tmp_path / "outputs" / "alien")
+    (alien / "config.yaml").write_text("nothing: here\n", encoding="utf-8")
+    render_table(folder, tmp_path / "outputs")
+    assert "alien" in capsys.readouterr().err
+
+
+def test_nothing_finished_is_said(folder, tmp_path):
+    with pytest.raises(ArtifactError, match="no run of its sweep is finished"):
+        render_table(folder, tmp_path / "outputs")
+    assert not (folder / "results").exists()
+
+
+def test_a_kept_result_counts_as_done_unless_forced(folder, tmp_path, monkeypatch, capsys):
+    make_run(tmp_path / "outputs" / "m0", "fusion=meta")
+    render_table(folder, tmp_path / "outputs")
+    ran: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sweep, "run_trial", lambda command, log: ran.append(log.name) or sweep.Outcome("done", 0.0, ""))
+    sweep.run_file(folder / "sweep.yaml", [], None, 1)
+    assert len(ran) == 3
+    assert "fusion=meta seed=0: already done in 0.0 s; kept in" in capsys.readouterr().out
+    sweep.run_file(folder / "sweep.yaml", ["force=true"], None, 1)
+    assert len(ran) == 7
