@@ -29,7 +29,10 @@ from ckf.runs import result_key
 
 @dataclass
 class Sweep:
-    """A sweep file: what is asked, the grid, and how the table is made from it."""
+    """A sweep file: what is asked, the grid, and how the table is made from it.
+
+    ``control`` names a row (``{fusion: random}``) that the others are compared with, seed by seed.
+    """
 
     title: str = ""
     question: str = ""
@@ -37,6 +40,7 @@ class Sweep:
     grid: dict[str, list[Any]] = field(default_factory=dict)
     rows: list[str] = field(default_factory=list)
     metrics: list[str] = field(default_factory=list)
+    control: dict[str, Any] = field(default_factory=dict)
 
     def problems(self) -> Iterator[str]:
         """Check that something is swept, and that the rows are the swept keys but the seed."""
@@ -55,6 +59,9 @@ class Sweep:
         for key in self.grid:
             if not unknown and self.rows and key not in (*self.rows, "seed"):
                 yield f"grid.{key}: is swept but is no row; only seeds are averaged over"
+        for key, value in self.control.items():
+            if value not in self.grid.get(key, []):
+                yield f"control: {key}={value} is not in the grid"
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
+
+from scipy.stats import t
 
 from ckf.artifacts import plain, read_json, write_json
 from ckf.config.compose import compose
@@ -18,6 +21,7 @@ from ckf.runs import CONFIG, is_finished, result_key
 from ckf.sweep import Sweep, Trial, file_trials, load_sweep
 
 RESULTS = "results"
+Seeds = dict[int, dict[str, float]]  # seed -> metrics of its run
 _BASELINES = {"text": "text-only", "cf": "CF model", "floor": "bias floor"}
 
 
@@ -120,6 +124,7 @@ def _rendered(folder: Path, sweep: Sweep, done: list[dict[str, Any]], missing: l
     text += f"Made by `make table-{folder.name}` (base: `{' '.join(sweep.overrides)}`). "
     text += "Mean ± sd over seeds; best mean in bold. Intervals of single runs are in `results/`.\n\n"
     text += markdown_table(_table(sweep, done)) + "\n"
+    text += "".join(f"\n- {line}" for line in _paired_lines(sweep, done)) + "\n"
     if missing:
         text += f"\nNot finished: {', '.join(missing)}.\n"
     commits = sorted({str(r["git"]) for r in done})
@@ -127,28 +132,36 @@ def _rendered(folder: Path, sweep: Sweep, done: list[dict[str, Any]], missing: l
     return text
 
 
-def _table(sweep: Sweep, results: list[dict[str, Any]]) -> Table:
-    by_row: dict[str, dict[int, dict[str, float]]] = {}
+def _by_row(results: list[dict[str, Any]]) -> dict[str, Seeds]:
+    rows: dict[str, Seeds] = {}
     for result in results:
-        row = ", ".join(f"{key}={value}" for key, value in result["row"].items())
-        by_row.setdefault(row, {})[result["seed"]] = result["metrics"]
+        rows.setdefault(_row_name(result["row"]), {})[result["seed"]] = result["metrics"]
+    return rows
+
+
+def _row_name(row: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in row.items())
+
+
+def _table(sweep: Sweep, results: list[dict[str, Any]]) -> Table:
+    by_row = _by_row(results)
     lines = [*by_row.items(), *_baseline_lines(by_row)]
     cells = [[mean_sd([seeds[s].get(metric) for s in seeds]) for metric in sweep.metrics] for _, seeds in lines]
     for column, metric in enumerate(sweep.metrics):
         best = _best([seeds for _, seeds in lines], metric)
         if best is not None:
             cells[best][column] = f"**{cells[best][column]}**"
-    rows = [[name, *mine, _seeds(seeds)] for (name, seeds), mine in zip(lines, cells, strict=True)]
+    rows = [[name, *mine, _seeds(name, seeds)] for (name, seeds), mine in zip(lines, cells, strict=True)]
     rows = [row for row in rows if any(cell != MISSING for cell in row[1:-1])]
     return Table(sweep.title, [" / ".join(sweep.rows), *(_heading(m) for m in sweep.metrics), "seeds"], rows)
 
 
-def _baseline_lines(by_row: dict[str, dict[int, dict[str, float]]]) -> list[tuple[str, dict[int, dict[str, float]]]]:
+def _baseline_lines(by_row: dict[str, Seeds]) -> list[tuple[str, Seeds]]:
     """The baselines: one line where all rows have the same, else one line for each row (seed -> metrics)."""
     lines = []
     for source, name in _BASELINES.items():
         mine = {row: _baseline(seeds, source) for row, seeds in by_row.items()}
-        merged: dict[int, dict[str, float]] = {}
+        merged: Seeds = {}
         for seeds in mine.values():
             merged.update(seeds)
         if any(merged[seed] != metrics for seeds in mine.values() for seed, metrics in seeds.items()):
@@ -160,7 +173,7 @@ def _baseline_lines(by_row: dict[str, dict[int, dict[str, float]]]) -> list[tupl
     return lines
 
 
-def _baseline(seeds: dict[int, dict[str, float]], source: str) -> dict[int, dict[str, float]]:
+def _baseline(seeds: Seeds, source: str) -> Seeds:
     found = {
         seed: {key.removeprefix(f"{source}/"): metrics[key] for key in metrics if key.startswith(f"{source}/")}
         for seed, metrics in seeds.items()
@@ -168,7 +181,29 @@ def _baseline(seeds: dict[int, dict[str, float]], source: str) -> dict[int, dict
     return {seed: metrics for seed, metrics in found.items() if metrics}
 
 
-def _best(lines: list[dict[int, dict[str, float]]], metric: str) -> int | None:
+def _paired_lines(sweep: Sweep, results: list[dict[str, Any]]) -> list[str]:
+    """Each row against its text-only twin and against the control, in the table's first metric, seed by seed."""
+    metric, by_row = sweep.metrics[0], _by_row(results)
+    control = by_row.get(_row_name(sweep.control), {})
+    lines = []
+    for row, seeds in by_row.items():
+        text = {seed: metrics.get(f"text/{metric}") for seed, metrics in seeds.items()}
+        rival = {seed: metrics.get(metric) for seed, metrics in control.items()}
+        for name, others in (("text-only", text), (_row_name(sweep.control), rival)):
+            pairs = [(metrics.get(metric), others.get(seed)) for seed, metrics in seeds.items()]
+            found = [mine - other for mine, other in pairs if mine is not None and other is not None]
+            if name != row and len(found) > 1:
+                lines.append(f"{row} minus {name}, {_heading(metric)}: {_interval(found)}")
+    return lines
+
+
+def _interval(differences: list[float]) -> str:
+    mean, count = statistics.mean(differences), len(differences)
+    half = float(t.ppf(0.975, count - 1)) * statistics.stdev(differences) / math.sqrt(count)
+    return f"{mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}] (95% t-interval, paired over {count} seeds)"
+
+
+def _best(lines: list[Seeds], metric: str) -> int | None:
     """Index of the line with the best mean."""
     means = {}
     for index, seeds in enumerate(lines):
@@ -178,7 +213,9 @@ def _best(lines: list[dict[int, dict[str, float]]], metric: str) -> int | None:
     return max(means, key=lambda index: means[index]) if means else None
 
 
-def _seeds(seeds: dict[int, dict[str, float]]) -> str:
+def _seeds(name: str, seeds: Seeds) -> str:
+    if name.startswith(_BASELINES["floor"]):
+        return "any"
     return "1 (single seed)" if len(seeds) == 1 else str(len(seeds))
 
 

@@ -69,6 +69,8 @@ def test_sweep_file(tmp_path: Path) -> None:
         ("[2, 4]", "[]", "grid.lora.rank: is empty"),
         ("[2, 4]", "2", "grid"),
         ("metrics: [test/ctr/auc]", "metrics: []", "metrics: is empty"),
+        ("metrics:", "control: {lora.rank: 3}\nmetrics:", "control: lora.rank=3 is not in the grid"),
+        ("[lora.rank]", "[seed]", "grid.lora.rank: is swept but is no row"),
         ("title: Ranks", "title: [", "cannot be read ("),
     ],
 )

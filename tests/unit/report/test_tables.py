@@ -18,6 +18,7 @@ overrides: [dataset=synthetic]
 grid: {fusion: [linear, meta], seed: [0, 1]}
 rows: [fusion]
 metrics: [test/ctr/auc, test/rating/rmse]
+control: {fusion: linear}
 """
 
 
@@ -53,6 +54,22 @@ def test_a_table_is_rendered_from_runs_and_again_from_its_results(folder, tmp_pa
     assert again == text
 
 
+def test_rows_are_compared_seed_by_seed(folder, tmp_path):
+    """Differences .1, .2 and .3 from text-only: mean .2, sd .1, half width 4.3027 * .1 / sqrt(3)."""
+    path = folder / "sweep.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("seed: [0, 1]", "seed: [0, 1, 2]"), encoding="utf-8")
+    for seed in range(3):
+        values = {"test/ctr/auc": 0.6 + 0.2 * seed, "text/test/ctr/auc": 0.5 + 0.1 * seed}
+        make_run(tmp_path / f"o/m{seed}", "fusion=meta", f"seed={seed}", metrics=values)
+        values = {"test/ctr/auc": 0.6 + 0.2 * seed - 0.05, "text/test/ctr/auc": None}
+        make_run(tmp_path / f"o/l{seed}", "fusion=linear", f"seed={seed}", metrics=values)
+    text = render_table(folder, tmp_path / "o").read_text(encoding="utf-8")
+    of_seeds = "(95% t-interval, paired over 3 seeds)"
+    assert f"- fusion=meta minus text-only, ctr/auc: +0.2000 [-0.0484, +0.4484] {of_seeds}" in text
+    assert f"- fusion=meta minus fusion=linear, ctr/auc: +0.0500 [+0.0500, +0.0500] {of_seeds}" in text
+    assert "- fusion=linear minus" not in text
+
+
 def test_a_result_says_where_it_comes_from(folder, tmp_path):
     fill(tmp_path / "outputs")
     render_table(folder, tmp_path / "outputs")
@@ -74,7 +91,9 @@ def test_a_floor_that_wins_is_the_bold_one(folder, tmp_path):
 def test_a_baseline_that_depends_on_the_row_has_a_row_for_each(tmp_path):
     """The text-only twin of rank 4 is not that of rank 8; the floor is the same for both."""
     (tmp_path / "sweep.yaml").write_text(
-        SWEEP.replace("fusion: [linear, meta]", "lora.rank: [4, 8]").replace("[fusion]", "[lora.rank]"),
+        SWEEP.replace("fusion: [linear, meta]", "lora.rank: [4, 8]")
+        .replace("[fusion]", "[lora.rank]")
+        .replace("fusion: linear", ""),
         encoding="utf-8",
     )
     for rank in (4, 8):
