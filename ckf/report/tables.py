@@ -1,119 +1,36 @@
-"""A table of ``experiments/<name>``: results gathered from run folders, kept beside the sweep, rendered from there."""
+"""The table of a sweep, ``RESULTS.md`` and ``RESULTS.svg``, rendered from its results."""
 
 from __future__ import annotations
 
 import math
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
 from scipy.stats import t
 
-from ckf.artifacts import plain, read_json, write_json
-from ckf.config.compose import compose
-from ckf.config.schema import ExperimentConfig
-from ckf.errors import ArtifactError, CkfError
 from ckf.report.build import markdown_table
-from ckf.report.collect import Run, load_run
 from ckf.report.content import MISSING, Table, lower_is_better, mean_sd
-from ckf.runs import CONFIG, is_finished, result_key
-from ckf.sweep import Sweep, Trial, file_trials, load_sweep
+from ckf.report.figures import dot_plot
+from ckf.report.results import RESULTS, gather_results
+from ckf.sweep import Sweep, load_sweep
 
-RESULTS = "results"
 Seeds = dict[int, dict[str, float]]  # seed -> metrics of its run
 _BASELINES = {"text": "text-only", "cf": "CF model", "floor": "bias floor"}
 
 
 def render_table(folder: Path, outputs: Path) -> Path:
-    """Copy the sweep's finished runs into ``folder/results`` and write ``folder/RESULTS.md`` from them.
-
-    A result that is already kept counts as done when its run folder is gone.
+    """Gather the sweep's results from ``outputs`` and write ``RESULTS.md`` and ``RESULTS.svg`` from them.
 
     Raises:
-        ArtifactError: nothing is finished yet.
+        ArtifactError: nothing is finished yet, or two results are of different data.
     """
     sweep = load_sweep(folder / "sweep.yaml")
-    trials = file_trials(sweep)
-    keys = [result_key(compose(list(trial.overrides))[0]) for trial in trials]
-    finished = _finished_runs(outputs)
-    kept = folder / RESULTS
-    if not any(key in finished or (kept / f"{key}.json").is_file() for key in keys):
-        raise ArtifactError(
-            f"{folder}: no run of its sweep is finished; `ckf sweep {folder / 'sweep.yaml'}` makes them"
-        )
-    results: dict[str, dict[str, Any]] = {}
-    for trial, key in zip(trials, keys, strict=True):
-        if key in finished:
-            results[key] = _result(trial, sweep, finished[key])
-        elif (kept / f"{key}.json").is_file():
-            results[key] = read_json(kept / f"{key}.json")
-    _same_data(results)
-    kept.mkdir(exist_ok=True)
-    for key, result in results.items():
-        write_json(kept / f"{key}.json", result)
-    missing = [trial.name for trial, key in zip(trials, keys, strict=True) if key not in results]
+    results, missing = gather_results(folder, sweep, outputs)
     target = folder / "RESULTS.md"
-    target.write_text(_rendered(folder, sweep, list(results.values()), missing), encoding="utf-8")
+    target.write_text(_rendered(folder, sweep, results, missing), encoding="utf-8")
+    target.with_suffix(".svg").write_text(_figure(sweep, results), encoding="utf-8")
     return target
-
-
-def _finished_runs(outputs: Path) -> dict[str, Run]:
-    """Finished runs by their result's name; what cannot count is said on stderr."""
-    runs = {}
-    for path in sorted(config.parent for config in outputs.glob(f"*/{CONFIG}")):
-        if not is_finished(path):
-            continue
-        try:
-            run = load_run(path)
-        except CkfError as error:
-            print(f"left out: {path}: {str(error).splitlines()[0]}", file=sys.stderr)
-            continue
-        if run.scored_as_configured:
-            runs[result_key(run.config)] = run
-        else:
-            print(f"left out: {path}: scored otherwise than its config says (`ckf evaluate`)", file=sys.stderr)
-    return runs
-
-
-def _same_data(results: dict[str, dict[str, Any]]) -> None:
-    """Refuse results on two versions of the data.
-
-    Raises:
-        ArtifactError: names two results that differ.
-    """
-    (first, one), *others = results.items()
-    for key, other in others:
-        if other["data"] != one["data"]:
-            raise ArtifactError(
-                f"results {first} and {key} differ in dataset artifact ({one['data']} and {other['data']}); "
-                "one table cannot hold both, remove the old"
-            )
-
-
-def _result(trial: Trial, sweep: Sweep, run: Run) -> dict[str, Any]:
-    """What the table keeps of a run: enough to render it again and to know where it comes from."""
-    return {
-        "trial": trial.name,
-        "row": {key: _value(run.config, key) for key in sweep.rows},
-        "seed": run.config.seed,
-        "command": "ckf " + " ".join(trial.overrides),
-        "git": run.card.get("git"),
-        "versions": run.card.get("versions"),
-        "machine": run.card.get("machine"),
-        "data": run.card["artifacts"]["dataset"]["hash"],
-        "stages": run.card.get("stages"),
-        "train": run.card.get("train"),
-        "metrics": run.metrics,
-    }
-
-
-def _value(config: ExperimentConfig, key: str) -> Any:
-    """Value of a swept key; a group is called by its option's name."""
-    node: Any = config
-    for part in key.split("."):
-        node = getattr(node, part)
-    return getattr(node, "name", node) if not isinstance(plain(node), list) else plain(node)
 
 
 def _rendered(folder: Path, sweep: Sweep, done: list[dict[str, Any]], missing: list[str]) -> str:
@@ -122,8 +39,8 @@ def _rendered(folder: Path, sweep: Sweep, done: list[dict[str, Any]], missing: l
     )
     text = f"# {sweep.title}\n\n{sweep.question}\n\n"
     text += f"Made by `make table-{folder.name}` (base: `{' '.join(sweep.overrides)}`). "
-    text += "Mean ± sd over seeds; best mean in bold. Intervals of single runs are in `results/`.\n\n"
-    text += markdown_table(_table(sweep, done)) + "\n"
+    text += f"Mean ± sd over seeds; best mean in bold. Intervals of single runs are in `{RESULTS}/`.\n\n"
+    text += markdown_table(_table(sweep, done)) + f"\n\n![{_heading(sweep.metrics[0])} of each row](RESULTS.svg)\n"
     text += "".join(f"\n- {line}" for line in _paired_lines(sweep, done)) + "\n"
     if missing:
         text += f"\nNot finished: {', '.join(missing)}.\n"
@@ -141,6 +58,15 @@ def _by_row(results: list[dict[str, Any]]) -> dict[str, Seeds]:
 
 def _row_name(row: dict[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in row.items())
+
+
+def _figure(sweep: Sweep, results: list[dict[str, Any]]) -> str:
+    metric, by_row = sweep.metrics[0], _by_row(results)
+    values = {
+        name: [metrics[metric] for metrics in seeds.values() if metric in metrics]
+        for name, seeds in [*by_row.items(), *_baseline_lines(by_row)]
+    }
+    return dot_plot({name: found for name, found in values.items() if found}, _heading(metric))
 
 
 def _table(sweep: Sweep, results: list[dict[str, Any]]) -> Table:

@@ -50,8 +50,11 @@ def test_a_table_is_rendered_from_runs_and_again_from_its_results(folder, tmp_pa
     assert "Not finished: fusion=linear seed=1" in text
     assert "2 cores, Python 3.11.0" in text
     assert len(list((folder / "results").glob("*.json"))) == 3
+    figure = (folder / "RESULTS.svg").read_text(encoding="utf-8")
     again = render_table(folder, tmp_path / "gone").read_text(encoding="utf-8")
     assert again == text
+    assert (folder / "RESULTS.svg").read_text(encoding="utf-8") == figure
+    assert figure.startswith("<svg")
 
 
 def test_rows_are_compared_seed_by_seed(folder, tmp_path):
