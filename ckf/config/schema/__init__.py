@@ -6,6 +6,12 @@ It is not ``__post_init__`` because that would not run on composed values. No he
 a refused config must answer in well under three seconds.
 """
 
+from ckf.config.schema.backbone import (
+    BackboneConfig,
+    HFBackboneConfig,
+    NoBackboneConfig,
+    TinyBackboneConfig,
+)
 from ckf.config.schema.data import (
     TASKS,
     CollmConfig,
@@ -18,22 +24,17 @@ from ckf.config.schema.data import (
     TasksConfig,
 )
 from ckf.config.schema.experiment import ExperimentConfig
+from ckf.config.schema.lora import LoraConfig, LoraRoleConfig
 from ckf.config.schema.model import (
-    BackboneConfig,
     BiasConfig,
     CFConfig,
     CurriculumConfig,
     FusionConfig,
-    HFBackboneConfig,
     LinearFusionConfig,
-    LoraConfig,
-    LoraRoleConfig,
     MetaFusionConfig,
     MFConfig,
-    NoBackboneConfig,
     NoFusionConfig,
     RandomFusionConfig,
-    TinyBackboneConfig,
 )
 from ckf.config.schema.running import (
     BaselinesConfig,
