@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ckf.errors import ArtifactError
 
@@ -61,9 +62,24 @@ def load_backbone(
     return model
 
 
+@torch.no_grad()
 def embedding_norm(model: Any) -> float:
-    """Mean Euclidean norm of the backbone's word embeddings; slots start at this norm."""
-    return float(model.get_input_embeddings().weight.detach().float().norm(dim=1).mean())
+    """Mean Euclidean norm of the vectors that words enter the first layer with; slots start at this norm.
+
+    It is that of the embedding layer's output, not of its weights: Gemma's multiplies them by sqrt(hidden_size).
+    """
+    embed = model.get_input_embeddings()
+    total, count = 0.0, embed.weight.shape[0]
+    for ids in torch.arange(count, device=embed.weight.device).split(8192):
+        total += float(embed(ids).float().norm(dim=1).sum())
+    return total / count
+
+
+def vocabulary_logits(model: Any, hidden: Tensor) -> Tensor:
+    """Logits [A, V] in fp32 of hidden states [A, d], soft-capped where the backbone does so (Gemma 2)."""
+    logits: Tensor = model.get_output_embeddings()(hidden).float()
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def _first_line(error: Exception) -> str:

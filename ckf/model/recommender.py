@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ckf.model.attention import Masks, attention_masks, branch_allowed
+from ckf.model.backbone import vocabulary_logits
 from ckf.model.fusion import Fusion
 from ckf.model.lora import AdapterSpec, MultiLoraLinear, Routing
 from ckf.prompts.collate import PromptBatch, SlotBatch
@@ -57,13 +59,18 @@ class Recommender(nn.Module):
             embeddings = self._fill_slots(embeddings, batch.slots, learn_fusion)
         hidden = self.backbone.get_decoder()(
             inputs_embeds=embeddings,
-            attention_mask=None if batch.branch_of is None else branch_mask(batch.branch_of, embeddings.dtype),
+            attention_mask=self._masks(batch, embeddings.dtype),
             position_ids=batch.position_ids,
             use_cache=False,
         ).last_hidden_state
         # the vocabulary projection is the largest matrix there is: only answer positions go through it
-        logits = self.backbone.get_output_embeddings()(hidden[batch.answer_rows, batch.answer_cols]).float()
+        logits = vocabulary_logits(self.backbone, hidden[batch.answer_rows, batch.answer_cols])
         return -F.cross_entropy(logits, batch.answer_targets, reduction="none")
+
+    def _masks(self, batch: PromptBatch, dtype: torch.dtype) -> Masks | None:
+        if batch.branch_of is None or batch.position_ids is None:
+            return None
+        return attention_masks(self.backbone.config, branch_allowed(batch.branch_of), batch.position_ids, dtype)
 
     def _fill_slots(self, embeddings: Tensor, slots: SlotBatch, learn: bool) -> Tensor:
         if self.fusion is None:
@@ -71,16 +78,3 @@ class Recommender(nn.Module):
         users, items = self.fusion(slots.users, slots.items, slots.history, slots.history_mask)
         values = torch.cat([users[slots.user_rows], items]).flatten(0, 1).to(embeddings.dtype)
         return embeddings.index_put((slots.rows, slots.cols), values if learn else values.detach())
-
-
-def branch_mask(branch_of: Tensor, dtype: torch.dtype) -> Tensor:
-    """Additive attention mask [B, 1, T, T]: causal, and an answer sees the prompt and itself alone.
-
-    ``branch_of`` [B, T] is 0 for the prompt, k for the k-th answer, -1 for padding (as `PromptBatch`).
-    """
-    length = branch_of.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=branch_of.device).tril()
-    same = branch_of[:, :, None] == branch_of[:, None, :]
-    allowed = causal & (same | (branch_of[:, None, :] == 0))
-    mask = torch.zeros(allowed.shape, dtype=dtype, device=branch_of.device)
-    return mask.masked_fill(~allowed, torch.finfo(dtype).min).unsqueeze(1)

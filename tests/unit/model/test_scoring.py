@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ckf.model.recommender import branch_mask
+from ckf.model.attention import branch_allowed
 from tests.conftest import make_example
 
 
@@ -53,7 +53,7 @@ def test_every_answer_is_scored_with_its_terminator(collator):
 
 
 def test_branch_mask_by_hand():
-    mask = branch_mask(torch.tensor([[0, 0, 1, 2, 2, -1]]), torch.float32)[0, 0] == 0
+    mask = branch_allowed(torch.tensor([[0, 0, 1, 2, 2, -1]]))[0].int()
     expected = [
         "100000",
         "110000",

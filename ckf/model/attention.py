@@ -1,0 +1,52 @@
+"""Attention masks of our own: answers as branches of one prompt, inside the windows of the backbone's layers.
+
+A family either has one mask for all layers (Llama, Gemma, Mistral) or one for each kind of layer
+(Qwen 2 and 3, Gemma 2 and 3, whose layers alternate between full and sliding attention);
+``transformers`` takes the latter as a dictionary by the kind's name. Windows count positions, not
+columns: a branch lies behind its neighbours in the row, but starts right after the prompt.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Masks = Tensor | dict[str, Tensor]
+
+
+def branch_allowed(branch_of: Tensor) -> Tensor:
+    """Who may look at whom [B, T, T]: causal, and a branch sees the prompt and itself alone.
+
+    ``branch_of`` [B, T] is 0 for the prompt, k for the k-th branch, -1 for padding (as `PromptBatch`).
+    """
+    length = branch_of.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=branch_of.device).tril()
+    same = branch_of[:, :, None] == branch_of[:, None, :]
+    return causal & (same | (branch_of[:, None, :] == 0))
+
+
+def attention_masks(config: Any, allowed: Tensor, position_ids: Tensor, dtype: torch.dtype) -> Masks:
+    """Additive masks [B, 1, T, T] for the decoder of ``config``, one for each kind of its layers.
+
+    ``allowed`` [B, T, T] says who may look at whom before any window; ``position_ids`` [B, T].
+    """
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if not kinds:
+        return _additive(_within(allowed, position_ids, window), dtype)
+    masks = {"full_attention": allowed, "sliding_attention": _within(allowed, position_ids, window)}
+    return {kind: _additive(masks[kind], dtype) for kind in sorted(kinds)}
+
+
+def _within(allowed: Tensor, position_ids: Tensor, window: int | None) -> Tensor:
+    """Leave out what lies ``window`` positions back or further, as ``transformers`` counts it."""
+    if window is None:
+        return allowed
+    return allowed & (position_ids[:, :, None] - position_ids[:, None, :] < window)
+
+
+def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    mask = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+    return mask.masked_fill(~allowed, torch.finfo(dtype).min).unsqueeze(1)
