@@ -15,11 +15,11 @@ from filelock import FileLock
 from ckf.artifacts import Artifact, Store, plain
 from ckf.config.schema import (
     BiasConfig,
-    CurriculumConfig,
     ExperimentConfig,
     HFBackboneConfig,
     MethodConfig,
     NoFusionConfig,
+    TextOnlyCurriculumConfig,
     TinyBackboneConfig,
 )
 from ckf.errors import CkfError
@@ -166,7 +166,7 @@ def text_companion(exp: ExperimentConfig) -> ExperimentConfig:
     return dataclasses.replace(
         exp,
         fusion=NoFusionConfig(name="none"),
-        curriculum=CurriculumConfig(name="text_only"),
+        curriculum=TextOnlyCurriculumConfig(name="text_only"),
         method=MethodConfig(name="text_only"),
     )
 

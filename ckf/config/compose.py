@@ -50,6 +50,8 @@ IMPLIED = (
         "there is no language model to adapt",
     ),
     Implied("fusion", "none", {"curriculum": "text_only"}, "there is nothing to fuse"),
+    Implied("fusion", "soft_prompt", {"prompts": "soft"}, "free vectors have a slot of their own"),
+    Implied("fusion", "binary", {"prompts": "codes", "curriculum": "joint"}, "adapters must learn to read the codes"),
 )
 
 

@@ -56,36 +56,87 @@ def _target_problems(exp: ExperimentConfig) -> Iterator[str]:
 
 def _fusion_problems(exp: ExperimentConfig) -> Iterator[str]:
     fusion, curriculum = exp.fusion.name, exp.curriculum.name
-    no_backbone = isinstance(exp.backbone, schema.NoBackboneConfig)
-    if exp.fusion.fuses:
-        if not exp.cf.has_vectors:
-            usable = _options("cf", lambda cls: cls().has_vectors)
-            yield f"fusion={fusion}: cf={exp.cf.name} has no vectors to fuse; use cf={usable}, or fusion=none"
-        if no_backbone:
-            usable = _options("backbone", lambda cls: cls is not schema.NoBackboneConfig)
-            yield (f"fusion={fusion}: backbone=none has nothing to fuse into; use backbone={usable}, or fusion=none")
-        elif curriculum == "text_only":
+    if not exp.fusion.fuses:
+        if exp.curriculum.has_cf_stream:
+            usable = _options("fusion", lambda cls: cls().fuses)
             yield (
-                f"fusion={fusion}: curriculum=text_only has no CF stream, the fusion would get no gradient; "
-                "use curriculum=sigmoid, joint, or fusion=none"
+                f"curriculum={curriculum}: fusion=none makes prompts without slots, so there is no CF stream; "
+                f"use curriculum=text_only, or fusion={usable}"
             )
-    elif curriculum in ("sigmoid", "joint"):
-        usable = _options("fusion", lambda cls: cls().fuses)
+        return
+    if exp.fusion.reads_vectors and not exp.cf.has_vectors:
+        usable = _options("cf", lambda cls: cls().has_vectors)
+        yield f"fusion={fusion}: cf={exp.cf.name} has no vectors to fuse; use cf={usable}, or fusion=none"
+    if isinstance(exp.backbone, schema.NoBackboneConfig):
+        usable = _options("backbone", lambda cls: cls is not schema.NoBackboneConfig)
+        yield f"fusion={fusion}: backbone=none has nothing to fuse into; use backbone={usable}, or fusion=none"
+    elif not exp.curriculum.has_cf_stream:
+        usable = _options("curriculum", lambda cls: cls().has_cf_stream)
         yield (
-            f"curriculum={curriculum}: fusion=none makes prompts without slots, so there is no CF stream; "
-            f"use curriculum=text_only, or fusion={usable}"
+            f"fusion={fusion}: curriculum={curriculum} has no CF stream, the fusion would get no gradient; "
+            f"use curriculum={usable}, or fusion=none"
         )
+    elif not exp.fusion.learns and not exp.curriculum.adapters_read_cf:
+        yield (
+            f"fusion={fusion}: curriculum={curriculum} lets no adapter read the codes, and there is no map to learn; "
+            "use curriculum=joint, or two_stage with curriculum.second_stage=adapters"
+        )
+    elif exp.fusion.learns and not exp.curriculum.fusion_learns:
+        yield (
+            f"fusion={fusion}: curriculum.second_stage=adapters never trains the map; "
+            "use curriculum.second_stage=fusion or both"
+        )
+    yield from _slot_problems(exp)
+
+
+def _slot_problems(exp: ExperimentConfig) -> Iterator[str]:
+    """Each task's slot prompt must hold what its fusion fills, and nothing that it does not."""
+    mapped = ("user", "item", "pair")
+    match exp.fusion:
+        case schema.SoftPromptFusionConfig():
+            fits, usable = ({"soft"},), "soft"
+        case schema.BinaryFusionConfig():
+            fits, usable = ({"user_code", "item_code"},), "codes"
+        case schema.MetaFusionConfig(item_side=side) if getattr(exp.fusion, "map", "meta").startswith("meta"):
+            personal = {"user"} if side == "shared" else {"user", "item"}
+            fits, usable = (set(mapped), personal), "late, early, pair"
+        case _:
+            fits, usable = (set(mapped),), "late, early, pair"
+    faults: dict[str, list[str]] = {}
+    for task in (task.name for task in exp.task_mix if task.name in TASKS):
+        fault = _slot_fault(getattr(exp.prompts, task).slots, fits)
+        if fault:
+            faults.setdefault(fault, []).append(task)
+    for fault, (first, *others) in faults.items():
+        also = f" ({', '.join(others)} too)" if others else ""
+        yield f"prompts.{first}.slots: fusion={exp.fusion.name} {fault}{also}; use prompts={usable}, or mend the wording"
+
+
+def _slot_fault(wording: str, fits: tuple[set[str], ...]) -> str | None:
+    """What a slot prompt lacks: one of each set in ``fits`` must be there, and nothing beyond the first."""
+    named = {**{slot: f"<{slot}>" for slot in schema.SLOTS}, **{code: f"{{{code}}}" for code in schema.CODES}}
+    found = {name for name, mark in named.items() if mark in wording}
+    for needed in fits:
+        if not found & needed:
+            return f"needs {' or '.join(mark for name, mark in named.items() if name in needed)}"
+    foreign = [mark for name, mark in named.items() if name in found - fits[0]]
+    return f"does not fill {' or '.join(foreign)}" if foreign else None
 
 
 def _adapter_problems(exp: ExperimentConfig) -> Iterator[str]:
+    lora, curriculum = exp.lora.name, exp.curriculum.name
     if isinstance(exp.backbone, schema.NoBackboneConfig):
         if exp.lora.trains:
-            yield f"lora={exp.lora.name}: backbone=none has nothing to adapt; use lora=none"
-    elif not exp.lora.trains and exp.curriculum.name in ("sigmoid", "text_only"):
+            yield f"lora={lora}: backbone=none has nothing to adapt; use lora=none"
+    elif exp.lora.trains and not (exp.curriculum.has_text_stream or exp.curriculum.has_cf_stream):
+        yield f"lora={lora}: curriculum={curriculum} trains nothing; use lora=none, or curriculum=text_only"
+    elif not exp.lora.trains and exp.curriculum.has_text_stream:
         yield (
-            f"lora={exp.lora.name}: curriculum={exp.curriculum.name} has a text stream, which would train "
+            f"lora={lora}: curriculum={curriculum} has a text stream, which would train "
             "nothing; use curriculum=joint, or lora=multi, shared"
         )
+    elif not exp.lora.trains and exp.fusion.fuses and not exp.fusion.learns:
+        yield f"lora={lora}: fusion={exp.fusion.name} has no map, so nothing would learn; use lora=multi, shared"
 
 
 def _split_problems(exp: ExperimentConfig) -> Iterator[str]:

@@ -14,7 +14,7 @@ from yaml import YAMLError
 from ckf.artifacts import plain
 from ckf.config.groups import load_groups
 from ckf.config.overrides import assign_all, read_overrides
-from ckf.config.schema import ExperimentConfig
+from ckf.config.schema import TASKS, ExperimentConfig
 from ckf.config.store import SCHEMAS
 from ckf.config.validate import to_experiment
 from ckf.errors import ConfigError
@@ -108,4 +108,8 @@ def run_hash_payload(exp: ExperimentConfig) -> dict[str, Any]:
     payload = {key: value for key, value in plain(exp).items() if key not in _UNNAMED}
     payload["dataset"].pop("root", None)
     payload["train"].pop("workers", None)
+    if not exp.fusion.fuses:  # so that runs with different slots share one text-only twin
+        payload["train"].pop("fusion_learning_rate", None)
+        for task in TASKS:
+            payload["prompts"][task].pop("slots", None)
     return payload

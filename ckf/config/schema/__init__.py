@@ -13,6 +13,8 @@ from ckf.config.schema.backbone import (
     TinyBackboneConfig,
 )
 from ckf.config.schema.data import (
+    CODES,
+    SLOTS,
     TASKS,
     CollmConfig,
     DatasetConfig,
@@ -24,18 +26,26 @@ from ckf.config.schema.data import (
     TasksConfig,
 )
 from ckf.config.schema.experiment import ExperimentConfig
-from ckf.config.schema.lora import LoraConfig, LoraRoleConfig
-from ckf.config.schema.model import (
-    BiasConfig,
-    CFConfig,
+from ckf.config.schema.fusion import (
+    MAPS,
+    BinaryFusionConfig,
     CurriculumConfig,
     FusionConfig,
+    JointCurriculumConfig,
     LinearFusionConfig,
+    MetaAttentionFusionConfig,
     MetaFusionConfig,
-    MFConfig,
+    MLPFusionConfig,
+    NoCurriculumConfig,
     NoFusionConfig,
     RandomFusionConfig,
+    SigmoidCurriculumConfig,
+    SoftPromptFusionConfig,
+    TextOnlyCurriculumConfig,
+    TwoStageCurriculumConfig,
 )
+from ckf.config.schema.lora import LoraConfig, LoraRoleConfig
+from ckf.config.schema.model import BiasConfig, CFConfig, MFConfig
 from ckf.config.schema.running import (
     BaselinesConfig,
     CSVConfig,
@@ -50,10 +60,14 @@ from ckf.config.schema.running import (
 )
 
 __all__ = [
+    "CODES",
+    "MAPS",
+    "SLOTS",
     "TASKS",
     "BackboneConfig",
     "BaselinesConfig",
     "BiasConfig",
+    "BinaryFusionConfig",
     "CFConfig",
     "CSVConfig",
     "CollmConfig",
@@ -63,26 +77,34 @@ __all__ = [
     "ExperimentConfig",
     "FusionConfig",
     "HFBackboneConfig",
+    "JointCurriculumConfig",
     "LinearFusionConfig",
     "LoggerConfig",
     "LoraConfig",
     "LoraRoleConfig",
     "MFConfig",
+    "MLPFusionConfig",
+    "MetaAttentionFusionConfig",
     "MetaFusionConfig",
     "MethodConfig",
     "NoBackboneConfig",
+    "NoCurriculumConfig",
     "NoFusionConfig",
     "PathsConfig",
     "PretrainConfig",
     "PromptConfig",
     "PromptsConfig",
     "RandomFusionConfig",
+    "SigmoidCurriculumConfig",
+    "SoftPromptFusionConfig",
     "SplitConfig",
     "SyntheticConfig",
     "TaskConfig",
     "TasksConfig",
+    "TextOnlyCurriculumConfig",
     "TinyBackboneConfig",
     "TrainConfig",
     "TrainerConfig",
+    "TwoStageCurriculumConfig",
     "WandbConfig",
 ]

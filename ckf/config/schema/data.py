@@ -11,6 +11,10 @@ from omegaconf import MISSING
 from ckf.config.schema.checks import at_least, fraction, one_of
 
 TASKS = ("ctr", "rating", "topk", "explain")
+SLOTS = ("user", "item", "pair", "soft")
+"""Kinds of slots: positions of a prompt whose embeddings come from the fusion."""
+CODES = ("user_code", "item_code")
+"""Placeholders for hashed CF vectors written as text."""
 
 
 @dataclass
@@ -118,7 +122,7 @@ class TasksConfig:
 
 @dataclass
 class PromptConfig:
-    """The two prompts of a task and its answer. ``text`` has no slots; ``slots`` has <user> and/or <item>."""
+    """The two prompts of a task and its answer. ``text`` is text alone; ``slots`` has slots or codes as well."""
 
     text: str = MISSING
     slots: str = MISSING
@@ -127,7 +131,11 @@ class PromptConfig:
 
 @dataclass
 class PromptsConfig:
-    """Wording. Placeholders: {history} {candidate} {candidates} {review}; slots: <user> <item>."""
+    """Wording. Placeholders: {history} {candidate} {candidates} {review}; slots: <user> <item> <pair> <soft>.
+
+    The prompt called ``slots`` may hold the codes {user_code} {item_code} as well. Which slots it
+    holds decides what the fusion computes.
+    """
 
     separator: str = "; "
     empty_history: str = "nothing yet"
@@ -150,18 +158,19 @@ class PromptsConfig:
             for kind in ("text", "slots"):
                 wording = getattr(prompt, kind)
                 found = set(re.findall(r"\{(\w*)\}", wording))
-                for name in sorted(found - allowed[task]):
-                    known = ", ".join(sorted(allowed[task]))
+                mine = allowed[task] | (set(CODES) if kind == "slots" else set())
+                for name in sorted(found - mine):
+                    known = ", ".join(sorted(mine))
                     yield f"{task}.{kind}: unknown placeholder {{{name}}}; allowed: {known}"
                 if needed[task] not in found:
                     yield f"{task}.{kind}: the placeholder {{{needed[task]}}} is missing"
                 slots = set(re.findall(r"<(\w+)>", wording))
-                for name in sorted(slots - {"user", "item"}):
-                    yield f"{task}.{kind}: unknown slot <{name}>; allowed: <user>, <item>"
-                if kind == "text" and slots & {"user", "item"}:
+                for name in sorted(slots - set(SLOTS)):
+                    yield f"{task}.{kind}: unknown slot <{name}>; allowed: {', '.join(f'<{slot}>' for slot in SLOTS)}"
+                if kind == "text" and slots & set(SLOTS):
                     yield f"{task}.text: the text-only prompt may hold no slot"
-                if kind == "slots" and "item" not in slots and task != "topk":
-                    yield f"{task}.slots: the slot <item> is missing"
+                if kind == "slots" and not slots & set(SLOTS) and not found & set(CODES):
+                    yield f"{task}.slots: holds no slot and no code; add e.g. <user><item>"
             if not prompt.answer.strip():
                 yield f"{task}.answer: is empty; e.g. ' {{label}}'"
             elif "{label}" not in prompt.answer:

@@ -10,8 +10,9 @@ from omegaconf import MISSING
 from ckf.config.schema.backbone import BackboneConfig
 from ckf.config.schema.checks import at_least
 from ckf.config.schema.data import DatasetConfig, PromptsConfig, SplitConfig, TaskConfig, TasksConfig
+from ckf.config.schema.fusion import CurriculumConfig, FusionConfig
 from ckf.config.schema.lora import LoraConfig
-from ckf.config.schema.model import CFConfig, CurriculumConfig, FusionConfig
+from ckf.config.schema.model import CFConfig
 from ckf.config.schema.running import (
     BaselinesConfig,
     EvaluateConfig,

@@ -1,0 +1,273 @@
+"""Fusion and curriculum: what CF knowledge becomes in the prompt, and when which part learns from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from ckf.config.schema.checks import at_least, fraction, one_of
+
+MAPS = ("linear", "mlp", "meta", "meta_attention")
+"""Fusions that map CF vectors into slots; the control runs any of them on shuffled tables."""
+
+
+@dataclass
+class FusionConfig:
+    """How CF vectors become slot embeddings.
+
+    ``match_scale`` starts slots at the norm of the backbone's word embeddings (else torch's own
+    initialisation). ``item_side=personal`` turns item vectors by the user's matrix as well.
+    """
+
+    name: str = MISSING
+    tokens_per_slot: int = 1
+    dropout: float = 0.0
+    match_scale: bool = True
+    item_side: str = "shared"
+
+    @property
+    def fuses(self) -> bool:
+        """Whether there is a second prompt with more than text, and so a CF stream."""
+        return True
+
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether CF vectors are needed."""
+        return True
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has parameters of its own."""
+        return True
+
+    def problems(self) -> Iterator[str]:
+        """Check ranges."""
+        yield from at_least("tokens_per_slot", self.tokens_per_slot, 1)
+        yield from fraction("dropout", self.dropout, open_top=True)
+        yield from one_of("item_side", self.item_side, ("shared", "personal"))
+
+
+@dataclass
+class NoFusionConfig(FusionConfig):
+    """Text alone."""
+
+    @property
+    def fuses(self) -> bool:
+        """No slots."""
+        return False
+
+    @property
+    def reads_vectors(self) -> bool:
+        """No vectors."""
+        return False
+
+    @property
+    def learns(self) -> bool:
+        """No parameters."""
+        return False
+
+
+@dataclass
+class LinearFusionConfig(FusionConfig):
+    """One linear map for each kind of slot."""
+
+
+@dataclass
+class MLPFusionConfig(FusionConfig):
+    """CoLLM's map: one hidden layer of ``hidden_factor`` times the CF width."""
+
+    hidden_factor: int = 10
+
+    def problems(self) -> Iterator[str]:
+        """Check ranges."""
+        yield from super().problems()
+        yield from at_least("hidden_factor", self.hidden_factor, 1)
+
+
+@dataclass
+class MetaFusionConfig(FusionConfig):
+    """CKF: a meta-network reads the history and emits the user's own matrix."""
+
+    meta_hidden: int = 32
+
+    def problems(self) -> Iterator[str]:
+        """Check ranges."""
+        yield from super().problems()
+        yield from at_least("meta_hidden", self.meta_hidden, 1)
+
+
+@dataclass
+class MetaAttentionFusionConfig(MetaFusionConfig):
+    """``meta`` with a history pooled by attention, a non-linear meta-network and a residual around the identity."""
+
+
+@dataclass
+class RandomFusionConfig(MetaFusionConfig):
+    """The control: the map called ``map`` on vectors shuffled over users and over items."""
+
+    map: str = "meta"
+    hidden_factor: int = 10
+
+    def problems(self) -> Iterator[str]:
+        """Check ranges and the map's name."""
+        yield from super().problems()
+        yield from one_of("map", self.map, MAPS)
+        yield from at_least("hidden_factor", self.hidden_factor, 1)
+
+
+@dataclass
+class SoftPromptFusionConfig(FusionConfig):
+    """Free vectors of each task in place of CF knowledge: ``tokens_per_slot`` of them."""
+
+    @property
+    def reads_vectors(self) -> bool:
+        """No vectors."""
+        return False
+
+    def problems(self) -> Iterator[str]:
+        """There is no item side."""
+        yield from super().problems()
+        if self.item_side != "shared":
+            yield f"item_side: soft prompts know no items; must be shared, got {self.item_side}"
+
+
+@dataclass
+class BinaryFusionConfig(FusionConfig):
+    """BinLLM: hashed codes of the CF vectors as text, ``bits`` a code; there is nothing to map."""
+
+    bits: int = 32
+    code: str = "dotted"
+    hash_seed: int = 0
+
+    @property
+    def learns(self) -> bool:
+        """The adapters read the codes; there are no other parameters."""
+        return False
+
+    def problems(self) -> Iterator[str]:
+        """Check ranges, and that dotted codes are whole bytes."""
+        yield from super().problems()
+        yield from at_least("bits", self.bits, 1)
+        yield from at_least("hash_seed", self.hash_seed, 0)
+        yield from one_of("code", self.code, ("plain", "dotted"))
+        if self.code == "dotted" and self.bits % 8:
+            yield f"bits: must be a multiple of 8 for code=dotted, got {self.bits}"
+        if self.item_side != "shared":
+            yield f"item_side: codes are not mapped; must be shared, got {self.item_side}"
+
+
+@dataclass
+class CurriculumConfig:
+    """Weights of the text and the CF stream over the steps, and who learns from which."""
+
+    name: str = MISSING
+
+    @property
+    def has_cf_stream(self) -> bool:
+        """Whether prompts with slots (or codes) are trained on."""
+        return True
+
+    @property
+    def has_text_stream(self) -> bool:
+        """Whether text-only prompts are trained on."""
+        return True
+
+    @property
+    def adapters_read_cf(self) -> bool:
+        """Whether adapters learn from the CF stream at some time."""
+        return False
+
+    @property
+    def fusion_learns(self) -> bool:
+        """Whether the fusion learns at some time."""
+        return True
+
+
+@dataclass
+class SigmoidCurriculumConfig(CurriculumConfig):
+    """CKF: the weight moves from the text stream to the CF stream along a sigmoid over the steps."""
+
+    apply: str = "loss"
+    steepness: float = 8.0
+
+    def problems(self) -> Iterator[str]:
+        """Check the names."""
+        yield from one_of("apply", self.apply, ("loss", "lr"))
+        if self.steepness <= 0:
+            yield f"steepness: must be above 0, got {self.steepness:g}"
+
+
+@dataclass
+class TwoStageCurriculumConfig(CurriculumConfig):
+    """Adapters on text for the first ``first_fraction`` of the steps; then ``second_stage`` on CF prompts."""
+
+    first_fraction: float = 0.5
+    second_stage: str = "fusion"
+
+    @property
+    def adapters_read_cf(self) -> bool:
+        """In the second stage, unless it is the fusion's alone."""
+        return self.second_stage != "fusion"
+
+    @property
+    def fusion_learns(self) -> bool:
+        """In the second stage, unless it is the adapters' alone."""
+        return self.second_stage != "adapters"
+
+    def problems(self) -> Iterator[str]:
+        """Check ranges and names."""
+        yield from one_of("second_stage", self.second_stage, ("fusion", "adapters", "both"))
+        if not 0 < self.first_fraction < 1:
+            yield f"first_fraction: must be above 0 and below 1, got {self.first_fraction:g}"
+
+
+@dataclass
+class JointCurriculumConfig(CurriculumConfig):
+    """Adapters and fusion learn from the CF prompts from the first step to the last."""
+
+    @property
+    def has_text_stream(self) -> bool:
+        """CF prompts alone."""
+        return False
+
+    @property
+    def adapters_read_cf(self) -> bool:
+        """Always."""
+        return True
+
+
+@dataclass
+class TextOnlyCurriculumConfig(CurriculumConfig):
+    """Adapters learn from text prompts; there is no CF stream."""
+
+    @property
+    def has_cf_stream(self) -> bool:
+        """Text alone."""
+        return False
+
+    @property
+    def fusion_learns(self) -> bool:
+        """There is nothing for it to learn from."""
+        return False
+
+
+@dataclass
+class NoCurriculumConfig(CurriculumConfig):
+    """Nothing is trained."""
+
+    @property
+    def has_cf_stream(self) -> bool:
+        """No step is taken."""
+        return False
+
+    @property
+    def has_text_stream(self) -> bool:
+        """No step is taken."""
+        return False
+
+    @property
+    def fusion_learns(self) -> bool:
+        """No step is taken."""
+        return False
