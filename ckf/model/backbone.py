@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,11 @@ import torch
 from torch import Tensor
 
 from ckf.errors import ArtifactError
+from ckf.model.lora import Routing
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text")
+EAGER_ONLY = ("gemma2",)
+"""Families that cap their attention scores, which torch's fused attention cannot."""
 
 
 def load_tokenizer(path: str | Path, revision: str | None = None, trust_remote_code: bool = False) -> Any:
@@ -23,7 +28,7 @@ def load_tokenizer(path: str | Path, revision: str | None = None, trust_remote_c
 
     try:
         return AutoTokenizer.from_pretrained(str(path), revision=revision, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(
             f"backbone.path: no tokenizer could be loaded from '{path}' ({_first_line(error)})"
         ) from None
@@ -36,30 +41,98 @@ def load_backbone(
     revision: str | None = None,
     trust_remote_code: bool = False,
     attention: str = "sdpa",
+    quantization: str = "none",
 ) -> Any:
     """Load a causal LM, frozen, without its cache.
 
     Raises:
-        ArtifactError: it cannot be loaded, or its family is not one of `FAMILIES`.
+        ArtifactError: it cannot be loaded, its weights are incomplete, its family is not one of
+            `FAMILIES`, or it cannot be quantised here.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(str(path), **options)
-        if config.model_type not in FAMILIES:
-            raise ArtifactError(
-                f"backbone.path: '{path}' is of family '{config.model_type}', which is not supported; "
-                f"supported: {', '.join(FAMILIES)}"
-            )
-        model = AutoModelForCausalLM.from_pretrained(
-            str(path), dtype=getattr(torch, dtype), attn_implementation=attention, **options
+        _check_family(path, config, attention)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            str(path),
+            dtype=getattr(torch, dtype),
+            attn_implementation=attention,
+            output_loading_info=True,
+            **quantization_options(quantization, dtype),
+            **options,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ArtifactError(f"backbone.path: no model could be loaded from '{path}' ({_first_line(error)})") from None
+    if missing := sorted(report["missing_keys"]):
+        raise ArtifactError(
+            f"backbone.path: the weights in '{path}' are incomplete: {len(missing)} tensors are missing, "
+            f"the first is {missing[0]}"
+        )
     model.requires_grad_(False)
     model.config.use_cache = False
     return model
+
+
+def _check_family(path: str | Path, config: Any, attention: str) -> None:
+    family = config.model_type
+    if family not in FAMILIES:
+        raise ArtifactError(
+            f"backbone.path: '{path}' is of family '{family}', which is not supported; supported: {', '.join(FAMILIES)}"
+        )
+    if attention == "sdpa" and family in EAGER_ONLY:
+        raise ArtifactError(
+            f"backbone.attention: family '{family}' caps its attention scores, which sdpa cannot; "
+            "use backbone.attention=eager"
+        )
+    if getattr(config, "use_bidirectional_attention", None):
+        raise ArtifactError(f"backbone.path: '{path}' attends in both directions; a causal language model is needed")
+
+
+def quantization_options(kind: str, dtype: str) -> dict[str, Any]:
+    """Arguments of ``from_pretrained`` for ``none``, ``8bit`` or ``4bit`` (NF4, doubly quantised).
+
+    Raises:
+        ArtifactError: bitsandbytes or a GPU is missing.
+    """
+    if kind == "none":
+        return {}
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ArtifactError(
+            f"backbone.quantization={kind}: the package bitsandbytes is not installed; "
+            "pip install 'ckf[quant]', or use backbone.quantization=none"
+        )
+    if not torch.cuda.is_available():
+        raise ArtifactError(f"backbone.quantization={kind}: needs a CUDA device and there is none; use none")
+    from transformers import BitsAndBytesConfig
+
+    if kind == "8bit":
+        chosen = BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        chosen = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=getattr(torch, dtype),
+        )
+    # quantised weights cannot be moved later, so each process loads them where it will work
+    return {"quantization_config": chosen, "device_map": {"": int(os.environ.get("LOCAL_RANK", "0"))}}
+
+
+def checkpoint_activations(model: Any, routing: Routing) -> None:
+    """Recompute each layer's activations in the backward pass instead of keeping them.
+
+    ``transformers`` does so in training mode alone, and a frozen backbone is not in it; so the layers
+    themselves are put into it, while what is inside them (its dropout) stays as it was.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    model.activation_checkpointing_enable({"use_reentrant": False, "context_fn": routing.checkpoint_contexts})
+    model.disable_input_require_grads()  # of use to reentrant checkpoints alone; scoring would trip over it
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            module.training = True
 
 
 @torch.no_grad()

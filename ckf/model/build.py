@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -14,31 +15,40 @@ from ckf.config.schema import (
     LinearFusionConfig,
     LoraConfig,
     LoraRoleConfig,
+    LoraTaskConfig,
     MetaFusionConfig,
     NoFusionConfig,
 )
 from ckf.errors import ConfigError
-from ckf.model.backbone import embedding_norm, load_backbone
+from ckf.model.backbone import checkpoint_activations, embedding_norm, load_backbone
 from ckf.model.fusion import Fusion, LinearFusion, MetaFusion
 from ckf.model.lora import SHARED, AdapterSpec, Routing, inject_lora
 from ckf.model.recommender import Recommender
 
+T = TypeVar("T")
+
 
 def adapter_specs(cfg: LoraConfig, tasks: list[str]) -> list[AdapterSpec]:
     """Adapters of a run: ``shared`` and one for each task, with values inherited from the ``lora`` node."""
-    roles: list[tuple[str, LoraRoleConfig]] = [(SHARED, cfg.shared)] if cfg.shared else []
+    roles: list[tuple[str, list[LoraRoleConfig | LoraTaskConfig]]] = [(SHARED, [cfg.shared])] if cfg.shared else []
     if cfg.per_task:
-        roles += [(task, cfg.per_task) for task in tasks]
+        own = {entry.name: entry for entry in cfg.tasks}
+        roles += [(task, [own[task], cfg.per_task] if task in own else [cfg.per_task]) for task in tasks]
     return [
         AdapterSpec(
             name=name,
-            rank=cfg.rank if role.rank is None else role.rank,
-            alpha=cfg.alpha if role.alpha is None else role.alpha,
-            dropout=cfg.dropout if role.dropout is None else role.dropout,
-            target_modules=tuple(role.target_modules),
+            rank=_inherited(cfg.rank, [node.rank for node in nodes]),
+            alpha=_inherited(cfg.alpha, [node.alpha for node in nodes]),
+            dropout=_inherited(cfg.dropout, [node.dropout for node in nodes]),
+            target_modules=tuple(_inherited([], [node.target_modules for node in nodes])),
+            rslora=cfg.rslora,
         )
-        for name, role in roles
+        for name, nodes in roles
     ]
+
+
+def _inherited(default: T, nearest_first: list[T | None]) -> T:
+    return next((value for value in nearest_first if value is not None), default)
 
 
 def build_fusion(cfg: FusionConfig, cf_dim: int, llm_dim: int, norm: float) -> Fusion | None:
@@ -67,11 +77,12 @@ def build_recommender(
             "revision": exp.backbone.revision,
             "trust_remote_code": exp.backbone.trust_remote_code,
             "attention": exp.backbone.attention,
+            "quantization": exp.backbone.quantization,
         }
     model = load_backbone(backbone, dtype=exp.backbone.dtype, **options)  # type: ignore[arg-type]
-    if exp.train.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     routing = Routing()
+    if exp.train.gradient_checkpointing:
+        checkpoint_activations(model, routing)
     adapters = adapter_specs(exp.lora, tasks)
     with torch.random.fork_rng():
         torch.manual_seed(exp.seed)

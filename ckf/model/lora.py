@@ -4,16 +4,19 @@ For a projection ``W`` with adapters ``(A_k, B_k, s_k)`` a row of task ``t`` get
 
     y = W x + sum over k in {shared, t} of  s_k B_k A_k x
 
-(LoRA: Hu et al. 2021, eq. 3). The stack computes ``A x`` for all adapters at once, zeroes the ranks
-that are not the row's, and applies the stacked ``B``. Every adapter takes part in every step, so
-distributed training needs no search for unused parameters, and nothing is ever switched.
+(LoRA: Hu et al. 2021, eq. 3; ``s = alpha / r``, with rslora ``alpha / sqrt(r)``). The stack computes
+``A x`` for all adapters at once, zeroes the ranks that are not the row's, and applies the stacked
+``B``. Every adapter takes part in every step, so distributed training needs no search for unused
+parameters, and nothing is ever switched.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +27,23 @@ SHARED = "shared"
 
 @dataclass(frozen=True)
 class AdapterSpec:
-    """One adapter: ``name`` is ``shared`` or a task's; alpha / rank scales its output, as in PEFT."""
+    """One adapter: ``name`` is ``shared`` or a task's. Fields mean what PEFT's of the same name mean."""
 
     name: str
     rank: int
     alpha: float
     dropout: float
     target_modules: tuple[str, ...]
+    rslora: bool = False
+
+    @property
+    def scale(self) -> float:
+        """The factor on ``B A x``."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+    def targets(self, module: str) -> bool:
+        """Whether the adapter goes on the module of this dotted name; a target may be its whole end."""
+        return any(f".{module}".endswith(f".{target}") for target in self.target_modules)
 
 
 class Routing:
@@ -40,11 +53,29 @@ class Routing:
         self.task_index: Tensor | None = None  # [B]
         self.learn = True
 
+    def checkpoint_contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Contexts of a checkpointed layer's forward pass and of its recomputation.
+
+        The recomputation happens in the backward pass, after other batches may have gone through the
+        model: it must see the rows and the rights of its own forward pass.
+        """
+        return nullcontext(), self._as(dict(vars(self)))
+
+    @contextmanager
+    def _as(self, state: dict[str, object]) -> Iterator[None]:
+        now = dict(vars(self))
+        vars(self).update(state)
+        try:
+            yield
+        finally:
+            vars(self).update(now)
+
 
 class MultiLoraLinear(nn.Module):
-    """A frozen linear layer with the stacked adapters of all roles that target it.
+    """A frozen linear layer (plain or quantised) with the stacked adapters of all roles that target it.
 
-    ``task_of`` gives for each adapter the task index it serves, or -1 for all tasks.
+    ``task_of`` gives for each adapter the task index it serves, or -1 for all tasks. Of ``base`` only
+    ``in_features``, ``out_features`` and a call are used: a quantised layer's weight has another shape.
     """
 
     lora_scale: Tensor
@@ -56,14 +87,17 @@ class MultiLoraLinear(nn.Module):
         self.adapters = list(adapters)
         self.routing = routing
         ranks = [adapter.rank for adapter in adapters]
-        self.lora_a = nn.Parameter(torch.empty(sum(ranks), base.in_features))
-        self.lora_b = nn.Parameter(torch.zeros(base.out_features, sum(ranks)))
+        self.lora_a = nn.Parameter(torch.empty(sum(ranks), base.in_features, dtype=torch.float32))
+        self.lora_b = nn.Parameter(torch.zeros(base.out_features, sum(ranks), dtype=torch.float32))
         for block in self.lora_a.data.split(ranks):
             nn.init.kaiming_uniform_(block, a=math.sqrt(5))
-        self.dropout = nn.Dropout(adapters[0].dropout)
-        scale = [a.alpha / a.rank for a in adapters for _ in range(a.rank)]
+        # adapters beside each other with one rate share its mask; the usual case is one group
+        groups = [(rate, list(group)) for rate, group in groupby(adapters, key=lambda adapter: adapter.dropout)]
+        self.dropouts = nn.ModuleList(nn.Dropout(rate) for rate, _ in groups)
+        self.group_ranks = [sum(adapter.rank for adapter in group) for _, group in groups]
+        scale = [a.scale for a in adapters for _ in range(a.rank)]
         task = [t for a, t in zip(adapters, task_of, strict=True) for _ in range(a.rank)]
-        self.register_buffer("lora_scale", torch.tensor(scale), persistent=False)
+        self.register_buffer("lora_scale", torch.tensor(scale, dtype=torch.float32), persistent=False)
         self.register_buffer("lora_task", torch.tensor(task), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,10 +111,11 @@ class MultiLoraLinear(nn.Module):
         mine = (self.lora_task < 0) | (self.lora_task == task_index[:, None])
         gate = (mine * self.lora_scale).unsqueeze(1)  # [B, 1, R]
         y = self.base(x)
-        x = self.dropout(x)
         if not torch.is_autocast_enabled(x.device.type):
             x = x.to(a.dtype)
-        h = F.linear(x, a)
+        groups = zip(self.dropouts, a.split(self.group_ranks), strict=True)
+        parts = [F.linear(dropout(x), block) for dropout, block in groups]
+        h = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
         return y + F.linear(h * gate.to(h.dtype), b).to(y.dtype)
 
     def weights_of(self, name: str) -> tuple[Tensor, Tensor]:
@@ -100,20 +135,20 @@ def inject_lora(
     """Replace every targeted linear layer of ``model`` in place; return the new layers by module name.
 
     Raises:
-        ValueError: a target that matches no linear layer.
+        ValueError: a target that matches no linear layer, or the vocabulary projection (it may be tied
+            to the embeddings, and goes over answer positions alone).
     """
-    layers: dict[str, MultiLoraLinear] = {}
+    output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    ends = {name.rsplit(".", 1)[-1] for name in linear}
+    linear = {name: module for name, module in linear.items() if module is not output}
     for adapter in adapters:
         for target in adapter.target_modules:
-            if target not in ends:
-                raise ValueError(
-                    f"lora: no projection is called '{target}'; this backbone has {', '.join(sorted(ends))}"
-                )
+            if not any(f".{name}".endswith(f".{target}") for name in linear):
+                ends = sorted({name.rsplit(".", 1)[-1] for name in linear})
+                raise ValueError(f"lora: no projection is called '{target}'; this backbone has {', '.join(ends)}")
+    layers: dict[str, MultiLoraLinear] = {}
     for name, module in linear.items():
-        end = name.rsplit(".", 1)[-1]
-        mine = [adapter for adapter in adapters if end in adapter.target_modules]
+        mine = [adapter for adapter in adapters if adapter.targets(name)]
         if mine:
             task_of = [-1 if adapter.name == SHARED else list(tasks).index(adapter.name) for adapter in mine]
             layers[name] = MultiLoraLinear(module, mine, task_of, routing)

@@ -44,7 +44,7 @@ from ckf.config.schema.fusion import (
     TextOnlyCurriculumConfig,
     TwoStageCurriculumConfig,
 )
-from ckf.config.schema.lora import LoraConfig, LoraRoleConfig
+from ckf.config.schema.lora import LoraConfig, LoraInitConfig, LoraRoleConfig, LoraTaskConfig
 from ckf.config.schema.model import BiasConfig, CFConfig, MFConfig
 from ckf.config.schema.running import (
     BaselinesConfig,
@@ -81,7 +81,9 @@ __all__ = [
     "LinearFusionConfig",
     "LoggerConfig",
     "LoraConfig",
+    "LoraInitConfig",
     "LoraRoleConfig",
+    "LoraTaskConfig",
     "MFConfig",
     "MLPFusionConfig",
     "MetaAttentionFusionConfig",

@@ -9,6 +9,9 @@ from omegaconf import MISSING
 
 from ckf.config.schema.checks import at_least, one_of
 
+ATTENTIONS = ("sdpa", "eager")
+MASKLESS = ("flash_attention_2", "flash_attention_3", "flash_attention_4", "paged_attention")
+
 
 @dataclass
 class BackboneConfig:
@@ -44,17 +47,33 @@ class TinyBackboneConfig(BackboneConfig):
 
 @dataclass
 class HFBackboneConfig(BackboneConfig):
-    """Any local folder or hub name that ``transformers`` can load as a causal language model."""
+    """Any local folder or hub name that ``transformers`` can load as a causal language model.
+
+    ``quantization`` loads the frozen weights in 8 or 4 bits (bitsandbytes, needs a GPU); ``dtype`` is then
+    that of the computation. ``chat_template=auto`` puts the prompt into the user's turn of the tokenizer's
+    own template and the answer into the assistant's. ``trust_remote_code`` runs Python that lies beside
+    the weights: only for a tokenizer that cannot be loaded otherwise.
+    """
 
     path: str = MISSING
     revision: str | None = None
     trust_remote_code: bool = False
     attention: str = "sdpa"
+    quantization: str = "none"
+    chat_template: str = "none"
 
     def problems(self) -> Iterator[str]:
-        """Candidate scoring needs an attention that takes a mask."""
+        """Check the names; scoring all answers at once needs an attention that takes a mask."""
         yield from super().problems()
-        yield from one_of("attention", self.attention, ("sdpa", "eager"))
+        if self.attention in MASKLESS:
+            yield (
+                f"attention: '{self.attention}' cannot take the mask that scores all answers of a prompt "
+                f"in one pass; one of {', '.join(ATTENTIONS)}"
+            )
+        else:
+            yield from one_of("attention", self.attention, ATTENTIONS)
+        yield from one_of("quantization", self.quantization, ("none", "8bit", "4bit"))
+        yield from one_of("chat_template", self.chat_template, ("none", "auto"))
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Adapters: roles, ranks, and what they start from."""
+"""Adapters: roles, their ranks and targets, and what they start from."""
 
 from __future__ import annotations
 
@@ -21,42 +21,78 @@ class LoraRoleConfig:
 
     def problems(self) -> Iterator[str]:
         """Check ranges."""
-        yield from at_least("rank", self.rank, 1)
-        if self.alpha is not None and self.alpha <= 0:
-            yield f"alpha: must be above 0, got {self.alpha:g}"
-        if self.dropout is not None:
-            yield from fraction("dropout", self.dropout, open_top=True)
+        yield from _range_problems(self.rank, self.alpha, self.dropout)
         if not self.target_modules:
             yield "target_modules: is empty; name at least one projection, e.g. [q_proj]"
 
 
 @dataclass
+class LoraTaskConfig:
+    """One task's own values; what is left null is inherited from ``lora.per_task``, then from ``lora``."""
+
+    name: str = MISSING
+    rank: int | None = None
+    alpha: float | None = None
+    dropout: float | None = None
+    target_modules: list[str] | None = None
+
+    def problems(self) -> Iterator[str]:
+        """Check ranges."""
+        yield from _range_problems(self.rank, self.alpha, self.dropout)
+        if self.target_modules is not None and not self.target_modules:
+            yield "target_modules: is empty; name at least one projection, or leave it null"
+
+
+@dataclass
+class LoraInitConfig:
+    """A PEFT adapter on disk that a role (``shared`` or a task) starts from instead of noise and zeros.
+
+    ``same_backbone=false`` takes one whose card names another backbone; its shapes must fit all the same.
+    """
+
+    role: str = MISSING
+    path: str = MISSING
+    same_backbone: bool = True
+
+
+@dataclass
 class LoraConfig:
-    """Low-rank adapters: a ``shared`` role for all tasks and a ``per_task`` role, one copy for each task."""
+    """Low-rank adapters: a ``shared`` role for all tasks and a ``per_task`` role, one copy for each task.
+
+    ``rslora`` scales an adapter by alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski 2023).
+    """
 
     name: str = MISSING
     rank: int = 16
     alpha: float = 64.0
     dropout: float = 0.0
+    rslora: bool = False
     shared: LoraRoleConfig | None = None
     per_task: LoraRoleConfig | None = None
+    tasks: list[LoraTaskConfig] = field(default_factory=list)
+    init: list[LoraInitConfig] = field(default_factory=list)
 
     def problems(self) -> Iterator[str]:
-        """Check ranges, and that roles on one projection agree on dropout (they share its mask)."""
-        yield from at_least("rank", self.rank, 1)
-        if self.alpha <= 0:
-            yield f"alpha: must be above 0, got {self.alpha:g}"
-        yield from fraction("dropout", self.dropout, open_top=True)
-        if self.shared and self.per_task:
-            both = set(self.shared.target_modules) & set(self.per_task.target_modules)
-            rates = {
-                role.dropout if role.dropout is not None else self.dropout for role in (self.shared, self.per_task)
-            }
-            if both and len(rates) > 1:
-                shared = ", ".join(sorted(both))
-                yield f"per_task.dropout: must equal shared.dropout, since both roles adapt {shared}"
+        """Check ranges, and that lists name each role once."""
+        yield from _range_problems(self.rank, self.alpha, self.dropout)
+        yield from _repeated("tasks", "name", [entry.name for entry in self.tasks])
+        yield from _repeated("init", "role", [entry.role for entry in self.init])
 
     @property
     def trains(self) -> bool:
         """Whether there is any adapter."""
         return self.shared is not None or self.per_task is not None
+
+
+def _range_problems(rank: int | None, alpha: float | None, dropout: float | None) -> Iterator[str]:
+    yield from at_least("rank", rank, 1)
+    if alpha is not None and alpha <= 0:
+        yield f"alpha: must be above 0, got {alpha:g}"
+    if dropout is not None:
+        yield from fraction("dropout", dropout, open_top=True)
+
+
+def _repeated(where: str, key: str, names: list[str]) -> Iterator[str]:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield f"{where}[{index}].{key}: {name} is listed twice"
