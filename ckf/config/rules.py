@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Callable, Iterator
 
 from ckf.config import schema
+from ckf.config.model_rules import backbone_problems, lora_problems
 from ckf.config.schema import TASKS, ExperimentConfig
 from ckf.config.store import SCHEMAS
 
@@ -14,7 +15,9 @@ OWN_SPLIT = (schema.CollmConfig,)
 
 
 def _options(group: str, fits: Callable[[type], bool]) -> str:
-    return ", ".join(option for option, cls in SCHEMAS[group].items() if fits(cls))
+    """The options of a group that fit, the first of each class (presets of one class are left out)."""
+    first = {cls: option for option, cls in reversed(SCHEMAS[group].items()) if fits(cls)}
+    return ", ".join(option for option, cls in SCHEMAS[group].items() if first.get(cls) == option)
 
 
 def cross_group_problems(exp: ExperimentConfig) -> Iterator[str]:
@@ -23,6 +26,8 @@ def cross_group_problems(exp: ExperimentConfig) -> Iterator[str]:
     yield from _target_problems(exp)
     yield from _fusion_problems(exp)
     yield from _adapter_problems(exp)
+    yield from lora_problems(exp)
+    yield from backbone_problems(exp)
     yield from _split_problems(exp)
     yield from _task_problems(exp)
     yield from _batch_problems(exp)
@@ -109,7 +114,8 @@ def _slot_problems(exp: ExperimentConfig) -> Iterator[str]:
             faults.setdefault(fault, []).append(task)
     for fault, (first, *others) in faults.items():
         also = f" ({', '.join(others)} too)" if others else ""
-        yield f"prompts.{first}.slots: fusion={exp.fusion.name} {fault}{also}; use prompts={usable}, or mend the wording"
+        where = f"prompts.{first}.slots: fusion={exp.fusion.name}"
+        yield f"{where} {fault}{also}; use prompts={usable}, or mend the wording"
 
 
 def _slot_fault(wording: str, fits: tuple[set[str], ...]) -> str | None:

@@ -9,6 +9,11 @@ from hydra.core.config_store import ConfigStore
 
 from ckf.config import schema
 
+BACKBONE_PRESETS = (
+    "qwen3_0_6b", "qwen3_1_7b", "qwen2_5_1_5b", "llama3_2_1b", "llama3_1_8b", "llama2_7b", "vicuna_7b",
+    "mistral_7b", "gemma3_1b",
+)  # fmt: skip
+
 SCHEMAS: dict[str, dict[str, type[Any]]] = {
     "dataset": {"synthetic": schema.SyntheticConfig, "collm_ml1m": schema.CollmConfig},
     "split": dict.fromkeys(("provided", "temporal", "leave_last_out"), schema.SplitConfig),
@@ -17,8 +22,9 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {
         "tiny": schema.TinyBackboneConfig,
         "hf": schema.HFBackboneConfig,
         "none": schema.NoBackboneConfig,
+        **dict.fromkeys(BACKBONE_PRESETS, schema.HFBackboneConfig),
     },
-    "lora": dict.fromkeys(("multi", "shared", "none"), schema.LoraConfig),
+    "lora": dict.fromkeys(("multi", "shared", "per_task", "none"), schema.LoraConfig),
     "fusion": {
         "none": schema.NoFusionConfig,
         "linear": schema.LinearFusionConfig,
