@@ -1,69 +1,209 @@
-"""Adapters on disk, one folder a role, in PEFT's own format: stock PEFT loads them unchanged."""
+"""Adapters on disk, one folder a role, in PEFT's own format: stock PEFT loads them unchanged, and its own come in."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from ckf.artifacts import read_json
 from ckf.errors import ArtifactError
 from ckf.model.lora import AdapterSpec, MultiLoraLinear
 
-_FILE = "adapter_model.safetensors"
+WEIGHTS, CARD = "adapter_model.safetensors", "adapter_config.json"
+_PREFIX = "base_model.model."
+_PLAIN: dict[str, tuple[Any, ...]] = {
+    "use_dora": (False, None),
+    "bias": ("none", None),
+    "modules_to_save": (None, []),
+    "fan_in_fan_out": (False, None),
+    "lora_bias": (False, None),
+    "trainable_token_indices": (None, []),
+    "target_parameters": (None, []),
+}
+"""PEFT settings that change what an adapter computes, and the values with which it is a plain LoRA."""
+
+
+@dataclass(frozen=True)
+class AdapterFile:
+    """An adapter read from disk: by module its ``A`` [r, in], ``B`` [out, r] and the factor on ``B A x``."""
+
+    folder: Path
+    backbone: str | None
+    targets: tuple[str, ...]
+    weights: dict[str, tuple[Tensor, Tensor, float]]
 
 
 def save_adapters(
     folder: Path, layers: Mapping[str, MultiLoraLinear], adapters: Sequence[AdapterSpec], backbone: str
 ) -> None:
     """Write ``folder/<role>/`` for each adapter: ``adapter_config.json`` and ``adapter_model.safetensors``."""
+    for adapter in adapters:
+        mine = {name: layer.weights_of(adapter.name) for name, layer in layers.items() if adapter in layer.adapters}
+        write_adapter(
+            folder / adapter.name,
+            mine,
+            rank=adapter.rank,
+            alpha=adapter.alpha,
+            dropout=adapter.dropout,
+            rslora=adapter.rslora,
+            targets=adapter.target_modules,
+            backbone=backbone,
+        )
+
+
+def write_adapter(
+    folder: Path,
+    weights: Mapping[str, tuple[Tensor, Tensor]],
+    *,
+    rank: int,
+    alpha: float,
+    dropout: float,
+    rslora: bool,
+    targets: Sequence[str],
+    backbone: str | None,
+) -> None:
+    """Write one adapter as PEFT does; ``weights`` maps module names to ``A`` [r, in] and ``B`` [out, r]."""
     from peft import LoraConfig
 
-    for adapter in adapters:
-        target = folder / adapter.name
-        target.mkdir(parents=True, exist_ok=True)
-        state = {}
-        for name, layer in layers.items():
-            if adapter in layer.adapters:
-                a, b = layer.weights_of(adapter.name)
-                state[f"{_key(name)}.lora_A.weight"] = a.detach().cpu().contiguous()
-                state[f"{_key(name)}.lora_B.weight"] = b.detach().cpu().contiguous()
-        save_file(state, target / _FILE, metadata={"format": "pt"})
-        LoraConfig(
-            r=adapter.rank,
-            lora_alpha=adapter.alpha,
-            lora_dropout=adapter.dropout,
-            target_modules=list(adapter.target_modules),
-            base_model_name_or_path=backbone,
-            task_type="CAUSAL_LM",
-            inference_mode=True,
-        ).save_pretrained(str(target))
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        f"{_PREFIX}{name}.lora_{kind}.weight": value.detach().cpu().contiguous()
+        for name, pair in weights.items()
+        for kind, value in zip("AB", pair, strict=True)
+    }
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        use_rslora=rslora,
+        target_modules=list(targets),
+        base_model_name_or_path=backbone,
+        task_type="CAUSAL_LM",
+        inference_mode=True,
+    ).save_pretrained(str(folder))
+
+
+def read_adapter(folder: Path) -> AdapterFile:
+    """Read a LoRA that PEFT (or `save_adapters`) wrote.
+
+    Raises:
+        ArtifactError: a file is missing or broken, or it is more than a plain LoRA of linear layers.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file; an adapter is a folder with {CARD} and {WEIGHTS}")
+    card = read_json(folder / CARD)
+    _check_plain(folder, card)
+    try:
+        state = load_file(path)
+    except Exception as error:  # safetensors raises its own class, by no public name
+        raise ArtifactError(f"{path}: not a safetensors file ({str(error).splitlines()[0]})") from None
+    pairs: dict[str, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        module, _, kind = key.removeprefix(_PREFIX).rpartition(".lora_")
+        if not module or kind not in ("A.weight", "B.weight"):
+            raise ArtifactError(f"{path}: {key} is not a tensor of a plain LoRA")
+        pairs.setdefault(module, {})[kind[0]] = value
+    weights = {}
+    for module, pair in pairs.items():
+        if set(pair) != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
+            raise ArtifactError(f"{path}: lora_A and lora_B of {module} do not belong together")
+        weights[module] = (pair["A"], pair["B"], _scale(card, module, pair["A"].shape[0]))
+    targets = card.get("target_modules")
+    return AdapterFile(
+        folder=folder,
+        backbone=card.get("base_model_name_or_path"),
+        targets=tuple(sorted(targets if isinstance(targets, list) else weights)),  # a string is a pattern of PEFT's
+        weights=weights,
+    )
+
+
+def _check_plain(folder: Path, card: dict[str, Any]) -> None:
+    if card.get("peft_type") != "LORA":
+        raise ArtifactError(f"{folder / CARD}: peft_type is {card.get('peft_type')}; only LORA can be used")
+    for key, plain in _PLAIN.items():
+        if card.get(key) not in plain:
+            raise ArtifactError(f"{folder / CARD}: {key} is {card[key]}; only a plain LoRA can be used")
+
+
+def _scale(card: dict[str, Any], module: str, rank: int) -> float:
+    """PEFT's factor for one module: a pattern's alpha where one ends the module's name."""
+    patterns = card.get("alpha_pattern") or {}
+    alpha = next((a for end, a in patterns.items() if f".{module}".endswith(f".{end}")), card["lora_alpha"])
+    return float(alpha) / (math.sqrt(rank) if card.get("use_rslora") else rank)
 
 
 @torch.no_grad()
 def load_adapters(folder: Path, layers: Mapping[str, MultiLoraLinear], adapters: Sequence[AdapterSpec]) -> None:
-    """Read every adapter back into its place in the stacks.
+    """Read every adapter of a run back into its place in the stacks.
 
     Raises:
         ArtifactError: a missing file, a missing tensor or one of another shape.
     """
     for adapter in adapters:
-        path = folder / adapter.name / _FILE
-        if not path.is_file():
-            raise ArtifactError(f"{path}: no such file; the run has no adapter '{adapter.name}'")
-        state = load_file(path)
-        for name, layer in layers.items():
-            if adapter not in layer.adapters:
-                continue
-            for kind, weight in zip("AB", layer.weights_of(adapter.name), strict=True):
-                key = f"{_key(name)}.lora_{kind}.weight"
-                saved = state.get(key)
-                if saved is None or saved.shape != weight.shape:
-                    got = "missing" if saved is None else f"of shape {tuple(saved.shape)}"
-                    raise ArtifactError(f"{path}: {key} is {got}, expected {tuple(weight.shape)}: another backbone?")
-                weight.copy_(saved)
+        load_adapter(folder / adapter.name, layers, adapter)
 
 
-def _key(module: str) -> str:
-    return f"base_model.model.{module}"
+@torch.no_grad()
+def load_adapter(
+    folder: Path, layers: Mapping[str, MultiLoraLinear], adapter: AdapterSpec, backbone: str | None = None
+) -> None:
+    """Read one adapter from disk into its place in the stacks.
+
+    ``backbone`` is the name that the adapter's card must agree with (its last part, whatever the
+    case: a folder or another account may hold the same weights); None leaves the name alone.
+
+    Raises:
+        ArtifactError: it is missing, for another backbone, or its targets, rank or scale are not the role's.
+    """
+    found = read_adapter(folder)
+    if backbone is not None and found.backbone and _stem(found.backbone) != _stem(backbone):
+        raise ArtifactError(
+            f"{folder}: an adapter for the backbone '{found.backbone}', and this one is '{backbone}'; "
+            "where both are the same weights, set same_backbone: false for it"
+        )
+    mine = {name: layer for name, layer in layers.items() if adapter in layer.adapters}
+    if set(found.weights) != set(mine):
+        raise ArtifactError(f"{folder}: {_difference(set(found.weights), set(mine), adapter)}")
+    for name, layer in mine.items():
+        a, b, scale = found.weights[name]
+        to_a, to_b = layer.weights_of(adapter.name)
+        if a.shape[0] != adapter.rank:
+            raise ArtifactError(f"{folder}: its rank is {a.shape[0]}, that of '{adapter.name}' is {adapter.rank}")
+        if not math.isclose(scale, adapter.scale, rel_tol=1e-6):
+            raise ArtifactError(
+                f"{folder}: it is scaled by {scale:g}, '{adapter.name}' by {adapter.scale:g}; set alpha "
+                f"{scale * (math.sqrt(adapter.rank) if adapter.rslora else adapter.rank):g} for that role"
+            )
+        if a.shape != to_a.shape or b.shape != to_b.shape:
+            raise ArtifactError(
+                f"{folder}: {name} maps {a.shape[1]} to {b.shape[0]} features, here it is {to_a.shape[1]} to "
+                f"{to_b.shape[0]}: another backbone?"
+            )
+        if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
+            raise ArtifactError(f"{folder}: the weights of {name} hold NaN or infinity")
+        to_a.copy_(a)
+        to_b.copy_(b)
+
+
+def _stem(backbone: str) -> str:
+    return backbone.rstrip("/").rpartition("/")[2].casefold()
+
+
+def _difference(found: set[str], wanted: set[str], adapter: AdapterSpec) -> str:
+    ends = sorted({name.rpartition(".")[2] for name in found})
+    wanted_ends = sorted({name.rpartition(".")[2] for name in wanted})
+    if ends != wanted_ends:
+        return f"its targets are {', '.join(ends)}, those of '{adapter.name}' are {', '.join(wanted_ends)}"
+    odd = sorted(found ^ wanted)[0]
+    if odd in wanted:
+        return f"it has nothing for {odd}: another backbone?"
+    return f"it is for {odd}, which is not in this backbone: another backbone?"

@@ -138,7 +138,7 @@ def inject_lora(
         ValueError: a target that matches no linear layer, or the vocabulary projection (it may be tied
             to the embeddings, and goes over answer positions alone).
     """
-    output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    output = getattr(model, "get_output_embeddings", lambda: None)()
     linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     linear = {name: module for name, module in linear.items() if module is not output}
     for adapter in adapters:

@@ -1,0 +1,85 @@
+"""What a run was trained on, by content: the files of its backbone and of its tokenizer."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ckf.artifacts import file_hash
+from ckf.errors import ArtifactError
+
+_SMALL = (
+    "config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt",
+    "chat_template*", "spiece.model",
+)  # fmt: skip
+_WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json")
+_COMMIT = "commit"
+
+
+def identity(run: Path, backbone: str, revision: str | None = None) -> dict[str, dict[str, str]]:
+    """Hashes of the backbone's and the run's tokenizer files by name.
+
+    Of a backbone on the hub the commit stands for the weights; of a folder the weights are hashed too.
+    """
+    return {"backbone": _backbone(backbone, revision), "tokenizer": _hashes(run / "tokenizer", _SMALL)}
+
+
+def check_identity(run: Path, card: dict[str, Any], backbone: str, revision: str | None = None) -> None:
+    """Refuse a run whose backbone or tokenizer is no longer what it was trained with.
+
+    A card without hashes (of an earlier version of ckf) is not judged.
+
+    Raises:
+        ArtifactError: something is gone or differs; names the file.
+    """
+    recorded = card.get("identity")
+    if not recorded:
+        return
+    if not (run / "tokenizer").is_dir():
+        raise ArtifactError(f"{run / 'tokenizer'}: is gone; the same `ckf` command with force=true makes the run again")
+    if _COMMIT not in recorded["backbone"] and not Path(backbone).is_dir():
+        raise ArtifactError(
+            f"{run}: its backbone {backbone} is gone; put it back, or train the run again with force=true"
+        )
+    now = {"backbone": _backbone(backbone, revision), "tokenizer": _hashes(run / "tokenizer", _SMALL)}
+    for part, where in (("backbone", backbone), ("tokenizer", str(run / "tokenizer"))):
+        if part == "backbone" and not now[part]:
+            continue  # a hub name that is not in the cache yet: it is fetched when it is loaded
+        if fault := _difference(recorded[part], now[part]):
+            raise ArtifactError(f"{run}: its {part} {where} is not the one it was trained with: {fault}")
+
+
+def _difference(recorded: dict[str, str], now: dict[str, str]) -> str | None:
+    for name in sorted({*recorded, *now}):
+        if name not in now:
+            return f"{name} is gone"
+        if name not in recorded:
+            return f"{name} is new"
+        if recorded[name] != now[name]:
+            return f"{name} differs (sha256 {now[name][:12]}, was {recorded[name][:12]})"
+    return None
+
+
+def _backbone(path: str, revision: str | None) -> dict[str, str]:
+    folder = Path(path)
+    if folder.is_dir():
+        return _hashes(folder, _SMALL + _WEIGHTS)
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(path, "config.json", revision=revision)
+    if not isinstance(found, str):
+        return {}
+    snapshot = Path(found).parent  # <cache>/models--…/snapshots/<commit>
+    return {_COMMIT: snapshot.name, **_hashes(snapshot, ("config.json",))}
+
+
+def _hashes(folder: Path, patterns: tuple[str, ...]) -> dict[str, str]:
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    return {path.name: _hash(path, path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
+@lru_cache(maxsize=256)
+def _hash(path: Path, size: int, changed: int) -> str:
+    """Hash a file once a process as long as its size and time stand: training and scoring both ask."""
+    return file_hash(path)
