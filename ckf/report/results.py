@@ -1,4 +1,4 @@
-"""Results of a sweep: gathered from run folders and kept as JSON beside the sweep, so that its table outlives the runs."""
+"""Results of a sweep: gathered from run folders, kept as JSON beside the sweep; its table outlives the runs."""
 
 from __future__ import annotations
 
