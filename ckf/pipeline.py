@@ -23,7 +23,7 @@ from ckf.config.schema import (
     TinyBackboneConfig,
 )
 from ckf.errors import CkfError
-from ckf.runs import LAST, artifact_path, is_finished, open_run, read_run, record, run_folder
+from ckf.runs import LAST, PREVIOUS, artifact_path, is_finished, open_run, read_run, record, run_folder
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -210,7 +210,7 @@ def _open_run(exp: ExperimentConfig, dataset: Artifact, folder: Path) -> None:
     artifacts = {name: {"path": str(a.path), "hash": a.hash} for name, a in named.items()}
     if backbone:
         artifacts["backbone"] = {"path": backbone, "hash": identity}
-    if (folder / LAST).is_file():
+    if (folder / LAST).is_file() or (folder / PREVIOUS).is_file():
         say(f"train: continuing the unfinished run {folder}")
     open_run(folder, exp, artifacts)
     record(folder, stages={"artifacts": round(time.perf_counter() - started, 2)})

@@ -16,7 +16,7 @@ from ckf.config.schema import ExperimentConfig
 from ckf.errors import ArtifactError
 
 METRICS, CONFIG, CARD = "metrics.json", "config.yaml", "run.json"
-LAST = "checkpoints/last.ckpt"
+LAST, PREVIOUS = "checkpoints/last.ckpt", "checkpoints/previous.ckpt"
 
 
 def run_folder(exp: ExperimentConfig, dataset_hash: str) -> Path:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ckf.data.records import ExampleTable
 from ckf.prompts.collate import Collator, PromptBatch
@@ -95,6 +96,20 @@ class StepDataset(Dataset[StepBatch]):
         )
 
 
+class Remaining(Sampler[int]):
+    """Numbers from ``first`` on, under the length of the whole: Lightning counts batches from the start of the run,
+    and would take a shorter loader for a run that is over."""
+
+    def __init__(self, first: int, total: int) -> None:
+        self.first, self.total = first, total
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, self.total))
+
+    def __len__(self) -> int:
+        return self.total
+
+
 class StepDataModule(pl.LightningDataModule):
     """Hands Lightning the steps from ``first_step`` on, in order."""
 
@@ -104,7 +119,7 @@ class StepDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """One `StepBatch` an item; nothing is shuffled here, the plan has done it."""
-        order = range(self.first_step * self.dataset.accumulation_steps, len(self.dataset))
+        order = Remaining(self.first_step * self.dataset.accumulation_steps, len(self.dataset))
         return DataLoader(self.dataset, batch_size=None, sampler=order, num_workers=self.workers)
 
     def transfer_batch_to_device(self, batch: StepBatch, device: torch.device, dataloader_idx: int) -> StepBatch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import warnings
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from ckf.model.recommender import Recommender
 from ckf.model.saved import load_model, save_model
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import PromptEncoder
-from ckf.runs import LAST
+from ckf.train.checkpoints import Checkpoint, CheckpointFiles, say_on_stderr
 from ckf.train.curriculum import Curriculum
 from ckf.train.data import StepDataModule, StepDataset
 from ckf.train.loggers import JsonlLogger
@@ -102,10 +101,10 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
     plan = BatchPlan(table.task_index, tasks, weights, exp.train.global_batch_size, exp.seed)
     steps = exp.train.max_steps or plan.steps(exp.train.epochs)
     curriculum = Curriculum(exp.curriculum.name, steps, exp.curriculum.apply, exp.curriculum.steepness)
-    checkpoint = run / LAST if (run / LAST).is_file() else None
-    first_step = _checkpoint_step(checkpoint)
+    checkpoint, first_step = CheckpointFiles(run).newest(say_on_stderr)
     module = FineTuning(model, curriculum, exp.train, exp.seed)
-    trainer = _trainer(exp, run, steps, first_step, logger)
+    saver = Checkpoint(run, exp.train.checkpoint_every_steps)
+    trainer = _trainer(exp, run, steps, first_step, logger, saver)
     dataset = StepDataset(
         table,
         collator,
@@ -126,8 +125,13 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's own
         if first_step < steps:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    if trainer.interrupted:
-        raise CkfError(f"{run}: interrupted at step {trainer.global_step}; the same command continues it")
+        elif checkpoint is not None:  # trained to the end, and killed before its model was saved, or trained alone
+            module.load_state_dict(
+                torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"], strict=False
+            )
+    if first_step < steps and trainer.global_step < steps:
+        why = "saved" if saver.stop.asked else "which is not the end of its schedule"
+        raise CkfError(f"{run}: stopped at step {trainer.global_step} of {steps}, {why}; the same command continues it")
     if trainer.is_global_zero:
         save_model(model, collator.encoder.tokenizer, inputs.backbone, run)
     return {
@@ -145,16 +149,9 @@ def _tokenizer(exp: ExperimentConfig, inputs: Inputs) -> Any:
     return load_tokenizer(inputs.backbone, revision, getattr(exp.backbone, "trust_remote_code", False))
 
 
-def _checkpoint_step(checkpoint: Path | None) -> int:
-    if checkpoint is None:
-        return 0
-    try:
-        return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
-    except (RuntimeError, KeyError, EOFError) as error:
-        raise CkfError(f"{checkpoint}: unreadable ({error}); delete it to start the run anew") from None
-
-
-def _trainer(exp: ExperimentConfig, run: Path, steps: int, first_step: int, logger: Logger | None) -> pl.Trainer:
+def _trainer(
+    exp: ExperimentConfig, run: Path, steps: int, first_step: int, logger: Logger | None, saver: Checkpoint
+) -> pl.Trainer:
     from hydra.utils import get_class
 
     # which devices there are, and advertisements, are not news to who chose the trainer
@@ -172,7 +169,7 @@ def _trainer(exp: ExperimentConfig, run: Path, steps: int, first_step: int, logg
         gradient_clip_val=exp.train.gradient_clip,
         log_every_n_steps=exp.train.log_every_steps,
         logger=[JsonlLogger(run, first_step), *([logger] if logger else [])],
-        callbacks=[Checkpoint(run, exp.train.checkpoint_every_steps), Progress(refresh_rate=10)],
+        callbacks=[saver, Progress(refresh_rate=10)],
         enable_checkpointing=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
@@ -195,22 +192,3 @@ class Progress(TQDMProgressBar):
     def init_train_tqdm(self) -> Tqdm:
         """Make the bar over the steps."""
         return Tqdm(desc="training", unit="step", leave=True, dynamic_ncols=True, file=sys.stderr, mininterval=1.0)
-
-
-class Checkpoint(pl.Callback):
-    """Writes ``checkpoints/last.ckpt`` every so many steps, beside it first and then renamed."""
-
-    def __init__(self, run: Path, every_steps: int) -> None:
-        self.path, self.every_steps = run / LAST, every_steps
-        self.saved = -1
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Save at optimizer steps, not at the micro-batches between them."""
-        step = trainer.global_step
-        if step != self.saved and step > 0 and (step % self.every_steps == 0 or step == trainer.max_steps):
-            self.saved = step
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self.path.with_suffix(".writing")
-            trainer.save_checkpoint(temporary)
-            if trainer.is_global_zero:
-                os.replace(temporary, self.path)
