@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from ckf.artifacts import Artifact, Store, plain
 from ckf.config.schema import (
+    TASKS,
     BiasConfig,
     ExperimentConfig,
     HFBackboneConfig,
@@ -106,7 +107,8 @@ def get_backbone(exp: ExperimentConfig, dataset: Artifact) -> tuple[str, str]:
         case TinyBackboneConfig():
             from ckf.model.tiny import build_tiny
 
-            settings = {**plain(exp.backbone), "pretrain": exp.pretrain, "prompts": exp.prompts}
+            wording = {task: getattr(exp.prompts, task).text for task in TASKS}  # slots do not shape the vocabulary
+            settings = {**plain(exp.backbone), "pretrain": exp.pretrain, "prompts": wording}
             settings.pop("dtype")
             cfg = exp.backbone
             artifact = store(exp).get(

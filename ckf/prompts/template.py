@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_MARK = re.compile(r"\{(\w+)\}|<(user|item)>")
+from ckf.config.schema import SLOTS
+
+_MARK = re.compile(rf"\{{(\w+)\}}|<({'|'.join(SLOTS)})>")
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Placeholder:
 
 @dataclass(frozen=True)
 class Slot:
-    """A position whose embedding comes from the fusion; ``kind`` is ``user`` or ``item``."""
+    """A position whose embedding comes from the fusion; ``kind`` is one of ``SLOTS``."""
 
     kind: str
 

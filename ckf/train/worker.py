@@ -22,7 +22,7 @@ def run_inputs(exp: ExperimentConfig, card: dict[str, Any], run: Path) -> Inputs
         dataset=artifact_path(card, "dataset", run),
         examples=artifact_path(card, "examples", run),
         backbone=card["artifacts"]["backbone"]["path"] if "backbone" in card["artifacts"] else "",
-        cf=artifact_path(card, "cf", run) if exp.fusion.fuses else None,
+        cf=artifact_path(card, "cf", run) if exp.fusion.reads_vectors else None,
     )
 
 

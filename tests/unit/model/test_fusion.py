@@ -33,15 +33,11 @@ def test_slot_positions_hold_the_fusions_output(model, collator, mixed):
     slots = batch.slots
     embeddings = model.backbone.get_input_embeddings()(batch.input_ids)
     filled = model._fill_slots(embeddings, slots, True)
-    users, items = model.fusion(slots.users, slots.items, slots.history, slots.history_mask)
+    values = model.fusion(slots)
     at = 0
-    for row in slots.user_rows.tolist():  # the naive way, slot by slot
+    for row in [*slots.user_rows.tolist(), *slots.item_rows.tolist()]:  # the naive way, slot by slot
         assert slots.rows[at] == row
-        torch.testing.assert_close(filled[row, slots.cols[at]], users[row, 0])
-        at += 1
-    for number, row in enumerate(slots.item_rows.tolist()):
-        assert slots.rows[at] == row
-        torch.testing.assert_close(filled[row, slots.cols[at]], items[number, 0])
+        torch.testing.assert_close(filled[row, slots.cols[at]], values[at])
         at += 1
     assert at == len(slots.rows)
     untouched = torch.ones(embeddings.shape[:2], dtype=torch.bool)
