@@ -27,7 +27,8 @@ from ckf.config.schema import (
     RandomFusionConfig,
     SoftPromptFusionConfig,
 )
-from ckf.errors import ConfigError
+from ckf.errors import ArtifactError, ConfigError
+from ckf.model.adapters import load_adapter
 from ckf.model.backbone import checkpoint_activations, embedding_norm, load_backbone
 from ckf.model.fusion import Fusion, LinearFusion, MetaAttentionFusion, MetaFusion, MLPFusion, SoftPromptFusion
 from ckf.model.lora import SHARED, AdapterSpec, Routing, inject_lora
@@ -109,6 +110,21 @@ def slot_kinds(exp: ExperimentConfig, tasks: Sequence[str]) -> tuple[str, ...]:
     """Kinds of slots that the prompts of these tasks hold, in the order of `SLOTS`."""
     wordings = [getattr(exp.prompts, task).slots for task in tasks]
     return tuple(kind for kind in SLOTS if any(f"<{kind}>" in wording for wording in wordings))
+
+
+def start_adapters(model: Recommender, cfg: LoraConfig, backbone: str) -> None:
+    """Load the adapters of ``lora.init`` into their roles.
+
+    Raises:
+        ArtifactError: one is missing, or made for another backbone, rank, scale or set of targets.
+    """
+    roles = {adapter.name: adapter for adapter in model.adapters}
+    for index, entry in enumerate(cfg.init):
+        named = backbone if entry.same_backbone else None
+        try:
+            load_adapter(Path(entry.path), model.layers, roles[entry.role], named)
+        except ArtifactError as error:
+            raise ArtifactError(f"lora.init[{index}]: {error}") from None
 
 
 def build_recommender(

@@ -60,7 +60,7 @@ def export_run(run: Path, task: str, format: str, out: Path, tolerance: float | 
         if format == "peft":
             write_united(parts, temporary)
         else:
-            check_identity(run, card, backbone)
+            check_identity(run, card, backbone, getattr(exp.backbone, "revision", None))
             note["parity"] = _write_merged(run, exp, backbone, parts, temporary, tolerance)
         for name in (FUSION_CARD, FUSION_WEIGHTS):
             if (run / name).is_file():

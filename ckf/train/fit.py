@@ -17,18 +17,20 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import Logger
 
+from ckf.artifacts import read_json
 from ckf.cf.vectors import VectorTables
 from ckf.config.schema import BinaryFusionConfig, ExperimentConfig, NoCurriculumConfig, RandomFusionConfig
 from ckf.data.records import ExampleTable
 from ckf.errors import CkfError
 from ckf.model.backbone import load_tokenizer
-from ckf.model.build import build_recommender
+from ckf.model.build import build_recommender, start_adapters
+from ckf.model.identity import check_identity
 from ckf.model.recommender import Recommender
 from ckf.model.saved import load_model, save_model
 from ckf.prompts.codes import HashedCodes
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import PromptEncoder
-from ckf.runs import LAST
+from ckf.runs import CARD, LAST
 from ckf.train.curriculum import build_curriculum
 from ckf.train.data import StepDataModule, StepDataset
 from ckf.train.loggers import JsonlLogger
@@ -88,7 +90,12 @@ def task_names(exp: ExperimentConfig) -> list[str]:
 
 
 def load_trained(exp: ExperimentConfig, inputs: Inputs, run: Path) -> tuple[Recommender, Collator]:
-    """Rebuild a trained run's model and collator from its folder alone (its tokenizer, its config)."""
+    """Rebuild a trained run's model and collator from its folder alone (its tokenizer, its config).
+
+    Raises:
+        ArtifactError: its backbone or tokenizer is gone or is another one (`ckf.model.identity`).
+    """
+    check_identity(run, read_json(run / CARD), inputs.backbone, getattr(exp.backbone, "revision", None))
     collator = build_collator(exp, inputs, load_tokenizer(run / "tokenizer"))
     model = build_recommender(exp, inputs.backbone, collator.tables, task_names(exp))
     load_model(model, run)
@@ -103,6 +110,7 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
     collator = build_collator(exp, inputs, _tokenizer(exp, inputs))
     tasks = task_names(exp)
     model = build_recommender(exp, inputs.backbone, collator.tables, tasks)
+    start_adapters(model, exp.lora, inputs.backbone)
     if isinstance(exp.curriculum, NoCurriculumConfig):
         save_model(model, collator.encoder.tokenizer, inputs.backbone, run)
         return {"steps": 0, "examples_per_step": 0, **_parameter_counts(model), "history_cut": 0}
