@@ -19,6 +19,7 @@ from ckf.config.schema import (
     ExperimentConfig,
     HFBackboneConfig,
     MethodConfig,
+    NoCurriculumConfig,
     NoFusionConfig,
     TextOnlyCurriculumConfig,
     TinyBackboneConfig,
@@ -164,11 +165,15 @@ def evaluate(run_path: Path, overrides: list[str]) -> Path:
 
 
 def text_companion(exp: ExperimentConfig) -> ExperimentConfig:
-    """The text-only run with the same data, budget and seed: what a gain is measured against."""
+    """The text-only run with the same data, budget and seed: what a gain is measured against.
+
+    Without adapters there is nothing that text could train: the backbone as it is.
+    """
+    trains = exp.lora.trains
     return dataclasses.replace(
         exp,
         fusion=NoFusionConfig(name="none"),
-        curriculum=TextOnlyCurriculumConfig(name="text_only"),
+        curriculum=TextOnlyCurriculumConfig(name="text_only") if trains else NoCurriculumConfig(name="none"),
         method=MethodConfig(name="text_only"),
     )
 
