@@ -176,8 +176,12 @@ class PromptEncoder:
                     self._join(history, ids)
                 else:
                     ids.extend(self.piece(lead + self.empty_history))
-            case Placeholder("candidates", lead):
-                self._join([self.piece(lead + self.titles[item]) for item in example.candidates], ids)
+            case Placeholder("candidates", lead, slots):
+                for number, item in enumerate(_targets(example)):
+                    ids.extend(self.piece(self.separator) if number else [])
+                    for kind in slots:
+                        self._add_slot(kind, item, ids, found)
+                    ids.extend(self.piece(lead + self.titles[item]))
             case Placeholder("review", lead):
                 ids.extend(self.piece_uncached(lead + (example.review or "")))
             case Placeholder(_, lead):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ckf.config.schema import SLOTS
 
-_MARK = re.compile(rf"\{{(\w+)\}}|<({'|'.join(SLOTS)})>")
+_KIND = "|".join(SLOTS)
+_MARK = re.compile(rf"\{{((?:<(?:{_KIND})>)*)(\w+)\}}|<({_KIND})>")
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,14 @@ class Literal:
 
 @dataclass(frozen=True)
 class Placeholder:
-    """Text filled in from the example. ``lead`` is the space before it, tokenised with each filling."""
+    """Text filled in from the example. ``lead`` is the space before it, tokenised with each filling.
+
+    ``slots`` are the kinds of slots that stand before each of several fillings: ``{<pair>candidates}``.
+    """
 
     name: str
     lead: str
+    slots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,12 @@ def parse_template(wording: str) -> list[Part]:
     start = 0
     for match in _MARK.finditer(wording):
         text = wording[start : match.start()]
-        name, kind = match.group(1), match.group(2)
+        inner, name, kind = match.groups()
         lead = " " if name and text.endswith(" ") else ""
         text = text.removesuffix(lead) if lead else text
         if text:
             parts.append(Literal(text))
-        parts.append(Placeholder(name, lead) if name else Slot(kind))
+        parts.append(Placeholder(name, lead, tuple(re.findall(r"\w+", inner))) if name else Slot(kind))
         start = match.end()
     if wording[start:]:
         parts.append(Literal(wording[start:]))
