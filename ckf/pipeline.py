@@ -14,10 +14,12 @@ from filelock import FileLock
 
 from ckf.artifacts import Artifact, Store, plain
 from ckf.config.schema import (
+    TASKS,
     BiasConfig,
     ExperimentConfig,
     HFBackboneConfig,
     MethodConfig,
+    NoCurriculumConfig,
     NoFusionConfig,
     TextOnlyCurriculumConfig,
     TinyBackboneConfig,
@@ -106,7 +108,8 @@ def get_backbone(exp: ExperimentConfig, dataset: Artifact) -> tuple[str, str]:
         case TinyBackboneConfig():
             from ckf.model.tiny import build_tiny
 
-            settings = {**plain(exp.backbone), "pretrain": exp.pretrain, "prompts": exp.prompts}
+            wording = {task: getattr(exp.prompts, task).text for task in TASKS}  # slots do not shape the vocabulary
+            settings = {**plain(exp.backbone), "pretrain": exp.pretrain, "prompts": wording}
             settings.pop("dtype")
             cfg = exp.backbone
             artifact = store(exp).get(
@@ -162,11 +165,15 @@ def evaluate(run_path: Path, overrides: list[str]) -> Path:
 
 
 def text_companion(exp: ExperimentConfig) -> ExperimentConfig:
-    """The text-only run with the same data, budget and seed: what a gain is measured against."""
+    """The text-only run with the same data, budget and seed: what a gain is measured against.
+
+    Without adapters there is nothing that text could train: the backbone as it is.
+    """
+    trains = exp.lora.trains
     return dataclasses.replace(
         exp,
         fusion=NoFusionConfig(name="none"),
-        curriculum=TextOnlyCurriculumConfig(name="text_only"),
+        curriculum=TextOnlyCurriculumConfig(name="text_only") if trains else NoCurriculumConfig(name="none"),
         method=MethodConfig(name="text_only"),
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +12,11 @@ import torch
 
 from ckf.cf.vectors import VectorTables
 from ckf.config.schema import LoraConfig, LoraRoleConfig, PromptConfig, PromptsConfig, TinyBackboneConfig
+from ckf.config.store import SCHEMAS
 from ckf.data.records import Example
 from ckf.model.backbone import load_backbone, load_tokenizer
-from ckf.model.build import adapter_specs
-from ckf.model.fusion import Fusion, LinearFusion, MetaFusion
+from ckf.model.build import adapter_specs, build_fusion
+from ckf.model.fusion import Fusion
 from ckf.model.lora import Routing, inject_lora
 from ckf.model.recommender import Recommender
 from ckf.model.tiny import new_model, train_tokenizer
@@ -124,13 +127,17 @@ LORA = LoraConfig(
 )
 
 
-def make_fusion(kind: str, width: int) -> Fusion | None:
-    match kind:
-        case "linear":
-            return LinearFusion(CF_DIM, width, embedding_norm=1.0)
-        case "meta":
-            return MetaFusion(CF_DIM, width, embedding_norm=1.0)
-    return None
+FUSIONS = ("linear", "mlp", "meta", "meta_attention", "random", "soft_prompt")
+"""Fusions with slots, by the names of their options."""
+
+
+def make_fusion(kind: str, width: int, **options: Any) -> Fusion | None:
+    """The fusion of an option, as `build_fusion` makes it; ``slots``, ``tasks`` and fields of its config may be set."""
+    cls = SCHEMAS["fusion"][kind]
+    fields = {field.name for field in dataclasses.fields(cls)}
+    cfg = cls(name=kind, **{key: value for key, value in options.items() if key in fields})
+    rest = {key: value for key, value in options.items() if key not in fields}
+    return build_fusion(cfg, CF_DIM, width, 1.0, **{"tasks": len(TASKS), **rest})
 
 
 def make_model(folder: Path, tables: VectorTables, fusion: str = "meta", lora: LoraConfig = LORA) -> Recommender:

@@ -34,12 +34,16 @@ __all__ = [
 
 
 class Implied(NamedTuple):
-    """When ``group`` is ``option``, ``then`` is chosen too, except for groups that the user chose himself."""
+    """When ``group`` is ``option``, ``then`` is chosen too, except for groups that the user chose himself.
+
+    Options in ``keep`` fit already (a preset chose them) and stay.
+    """
 
     group: str
     option: str
     then: dict[str, str]
     why: str
+    keep: tuple[str, ...] = ()
 
 
 IMPLIED = (
@@ -49,9 +53,15 @@ IMPLIED = (
         {"lora": "none", "fusion": "none", "curriculum": "text_only"},
         "there is no language model to adapt",
     ),
-    Implied("fusion", "none", {"curriculum": "text_only"}, "there is nothing to fuse"),
+    Implied("fusion", "none", {"curriculum": "text_only"}, "there is nothing to fuse", keep=("none",)),
     Implied("fusion", "soft_prompt", {"prompts": "soft"}, "free vectors have a slot of their own"),
-    Implied("fusion", "binary", {"prompts": "codes", "curriculum": "joint"}, "adapters must learn to read the codes"),
+    Implied(
+        "fusion",
+        "binary",
+        {"prompts": "codes", "curriculum": "joint"},
+        "adapters must learn to read the codes",
+        keep=("two_stage",),
+    ),
 )
 
 
@@ -155,7 +165,7 @@ def _implied(choices: dict[str, str], chosen: set[str]) -> tuple[dict[str, str],
     for rule in IMPLIED:
         if now[rule.group] != rule.option:
             continue
-        changes = {g: o for g, o in rule.then.items() if g not in chosen and now[g] != o}
+        changes = {g: o for g, o in rule.then.items() if g not in chosen and now[g] not in (o, *rule.keep)}
         if changes:
             listed = " ".join(f"{g}={o}" for g, o in changes.items())
             notes.append(f"{rule.group}={rule.option}: {listed}, {rule.why}")

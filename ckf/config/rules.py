@@ -96,7 +96,8 @@ def _fusion_problems(exp: ExperimentConfig) -> Iterator[str]:
 
 def _slot_problems(exp: ExperimentConfig) -> Iterator[str]:
     """Each task's slot prompt must hold what its fusion fills, and nothing that it does not."""
-    mapped = ("user", "item", "pair")
+    mapped = {"user", "item", "pair"}
+    fits: tuple[set[str], ...]
     match exp.fusion:
         case schema.SoftPromptFusionConfig():
             fits, usable = ({"soft"},), "soft"
@@ -104,9 +105,9 @@ def _slot_problems(exp: ExperimentConfig) -> Iterator[str]:
             fits, usable = ({"user_code", "item_code"},), "codes"
         case schema.MetaFusionConfig(item_side=side) if getattr(exp.fusion, "map", "meta").startswith("meta"):
             personal = {"user"} if side == "shared" else {"user", "item"}
-            fits, usable = (set(mapped), personal), "late, early, pair"
+            fits, usable = (mapped, personal), "late, early, pair"
         case _:
-            fits, usable = (set(mapped),), "late, early, pair"
+            fits, usable = (mapped,), "late, early, pair"
     faults: dict[str, list[str]] = {}
     for task in (task.name for task in exp.task_mix if task.name in TASKS):
         fault = _slot_fault(getattr(exp.prompts, task).slots, fits)

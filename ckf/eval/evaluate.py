@@ -16,6 +16,7 @@ from ckf.eval.score import answer_log_probabilities, cf_predictions, predictions
 from ckf.metrics import auc, compute_metrics, paired_bootstrap_auc
 from ckf.runs import METRICS, record
 from ckf.train.fit import Inputs, load_trained, rating_scale, task_names
+from ckf.train.health import gradient_shares, slot_health
 
 MODEL, TEXT, CF, FLOOR = "model", "text", "cf", "floor"
 
@@ -50,6 +51,10 @@ def evaluate_run(
         everything.to_parquet(run / "predictions" / f"{split}.parquet", index=False)
         metrics.update(metrics_of(everything, split, exp))
         metrics.update(known_metrics(inputs.dataset, everything, split))
+    if loaded is not None and exp.fusion.fuses:
+        val = ExampleTable(inputs.examples / "examples.parquet", "val", task_names(exp))
+        metrics.update(slot_health(*loaded, val, batch_size=exp.evaluate.batch_size, device=_device(exp)))
+    metrics.update(gradient_shares(run))
     if exp.evaluate.max_examples is not None:
         metrics["evaluate/max_examples"] = exp.evaluate.max_examples
     write_json(run / METRICS, {key: metrics[key] for key in sorted(metrics)})

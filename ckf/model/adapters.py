@@ -174,24 +174,27 @@ def load_adapter(
     if set(found.weights) != set(mine):
         raise ArtifactError(f"{folder}: {_difference(set(found.weights), set(mine), adapter)}")
     for name, layer in mine.items():
-        a, b, scale = found.weights[name]
-        to_a, to_b = layer.weights_of(adapter.name)
-        if a.shape[0] != adapter.rank:
-            raise ArtifactError(f"{folder}: its rank is {a.shape[0]}, that of '{adapter.name}' is {adapter.rank}")
-        if not math.isclose(scale, adapter.scale, rel_tol=1e-6):
-            raise ArtifactError(
-                f"{folder}: it is scaled by {scale:g}, '{adapter.name}' by {adapter.scale:g}; set alpha "
-                f"{scale * (math.sqrt(adapter.rank) if adapter.rslora else adapter.rank):g} for that role"
-            )
-        if a.shape != to_a.shape or b.shape != to_b.shape:
-            raise ArtifactError(
-                f"{folder}: {name} maps {a.shape[1]} to {b.shape[0]} features, here it is {to_a.shape[1]} to "
-                f"{to_b.shape[0]}: another backbone?"
-            )
-        if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
-            raise ArtifactError(f"{folder}: the weights of {name} hold NaN or infinity")
-        to_a.copy_(a)
-        to_b.copy_(b)
+        if fault := _misfit(*found.weights[name], layer, name, adapter):
+            raise ArtifactError(f"{folder}: {fault}")
+    for name, layer in mine.items():
+        for own, saved in zip(layer.weights_of(adapter.name), found.weights[name][:2], strict=True):
+            own.copy_(saved)
+
+
+def _misfit(a: Tensor, b: Tensor, scale: float, layer: MultiLoraLinear, name: str, adapter: AdapterSpec) -> str | None:
+    """Why one module's saved tensors do not fit its layer, or None."""
+    to_a, to_b = layer.weights_of(adapter.name)
+    if a.shape[0] != adapter.rank:
+        return f"its rank is {a.shape[0]}, that of '{adapter.name}' is {adapter.rank}"
+    if not math.isclose(scale, adapter.scale, rel_tol=1e-6):
+        alpha = scale * (math.sqrt(adapter.rank) if adapter.rslora else adapter.rank)
+        return f"it is scaled by {scale:g}, '{adapter.name}' by {adapter.scale:g}; set alpha {alpha:g} for that role"
+    if a.shape != to_a.shape or b.shape != to_b.shape:
+        here = f"{to_a.shape[1]} to {to_b.shape[0]}"
+        return f"{name} maps {a.shape[1]} to {b.shape[0]} features, here it is {here}: another backbone?"
+    if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
+        return f"the weights of {name} hold NaN or infinity"
+    return None
 
 
 def _stem(backbone: str) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from ckf.cf.vectors import VectorTables
 from ckf.config.schema import (
+    SLOTS,
+    BinaryFusionConfig,
     ExperimentConfig,
     FusionConfig,
     HFBackboneConfig,
@@ -16,12 +19,18 @@ from ckf.config.schema import (
     LoraConfig,
     LoraRoleConfig,
     LoraTaskConfig,
+    MetaAttentionFusionConfig,
     MetaFusionConfig,
+    MFConfig,
+    MLPFusionConfig,
     NoFusionConfig,
+    RandomFusionConfig,
+    SoftPromptFusionConfig,
 )
-from ckf.errors import ConfigError
+from ckf.errors import ArtifactError, ConfigError
+from ckf.model.adapters import load_adapter
 from ckf.model.backbone import checkpoint_activations, embedding_norm, load_backbone
-from ckf.model.fusion import Fusion, LinearFusion, MetaFusion
+from ckf.model.fusion import Fusion, LinearFusion, MetaAttentionFusion, MetaFusion, MLPFusion, SoftPromptFusion
 from ckf.model.lora import SHARED, AdapterSpec, Routing, inject_lora
 from ckf.model.recommender import Recommender
 
@@ -51,16 +60,71 @@ def _inherited(default: T, nearest_first: list[T | None]) -> T:
     return next((value for value in nearest_first if value is not None), default)
 
 
-def build_fusion(cfg: FusionConfig, cf_dim: int, llm_dim: int, norm: float) -> Fusion | None:
-    """Build the fusion of a config; None for ``fusion=none``. ``random`` is ``meta`` on shuffled tables."""
+def build_fusion(
+    cfg: FusionConfig,
+    cf_dim: int,
+    llm_dim: int,
+    norm: float,
+    *,
+    slots: Sequence[str] = ("user", "item"),
+    tasks: int = 1,
+    pair_bias: bool = False,
+) -> Fusion | None:
+    """Build the fusion of a config for the kinds of slots in use; None where nothing is mapped.
+
+    ``random`` is the map it names, on tables that `ckf.train.fit` shuffles; ``binary`` is text.
+    """
+    if isinstance(cfg, SoftPromptFusionConfig):
+        return SoftPromptFusion(
+            tasks,
+            llm_dim,
+            embedding_norm=norm,
+            tokens_per_slot=cfg.tokens_per_slot,
+            dropout=cfg.dropout,
+            match_scale=cfg.match_scale,
+        )
+    shared: dict[str, Any] = {
+        "embedding_norm": norm,
+        "slots": slots,
+        "tokens_per_slot": cfg.tokens_per_slot,
+        "dropout": cfg.dropout,
+        "match_scale": cfg.match_scale,
+        "item_side": cfg.item_side,
+        "pair_bias": pair_bias,
+    }
     match cfg:
-        case NoFusionConfig():
+        case NoFusionConfig() | BinaryFusionConfig():
             return None
-        case MetaFusionConfig(tokens_per_slot=k, dropout=p, meta_hidden=hidden):
-            return MetaFusion(cf_dim, llm_dim, embedding_norm=norm, meta_hidden=hidden, tokens_per_slot=k, dropout=p)
-        case LinearFusionConfig(tokens_per_slot=k, dropout=p):
-            return LinearFusion(cf_dim, llm_dim, embedding_norm=norm, tokens_per_slot=k, dropout=p)
+        case LinearFusionConfig() | RandomFusionConfig(map="linear"):
+            return LinearFusion(cf_dim, llm_dim, **shared)
+        case MLPFusionConfig() | RandomFusionConfig(map="mlp"):
+            return MLPFusion(cf_dim, llm_dim, hidden_factor=cfg.hidden_factor, **shared)
+        case MetaAttentionFusionConfig() | RandomFusionConfig(map="meta_attention"):
+            return MetaAttentionFusion(cf_dim, llm_dim, meta_hidden=cfg.meta_hidden, **shared)
+        case MetaFusionConfig():
+            return MetaFusion(cf_dim, llm_dim, meta_hidden=cfg.meta_hidden, **shared)
     raise TypeError(f"no fusion is built from {type(cfg).__name__}; add a case in ckf/model/build.py")
+
+
+def slot_kinds(exp: ExperimentConfig, tasks: Sequence[str]) -> tuple[str, ...]:
+    """Kinds of slots that the prompts of these tasks hold, in the order of `SLOTS`."""
+    wordings = [getattr(exp.prompts, task).slots for task in tasks]
+    return tuple(kind for kind in SLOTS if any(f"<{kind}>" in wording for wording in wordings))
+
+
+def start_adapters(model: Recommender, cfg: LoraConfig, backbone: str) -> None:
+    """Load the adapters of ``lora.init`` into their roles.
+
+    Raises:
+        ArtifactError: one is missing, or made for another backbone, rank, scale or set of targets.
+    """
+    roles = {adapter.name: adapter for adapter in model.adapters}
+    for index, entry in enumerate(cfg.init):
+        named = backbone if entry.same_backbone else None
+        try:
+            load_adapter(Path(entry.path), model.layers, roles[entry.role], named)
+        except ArtifactError as error:
+            raise ArtifactError(f"lora.init[{index}]: {error}") from None
 
 
 def build_recommender(
@@ -90,9 +154,15 @@ def build_recommender(
             layers = inject_lora(model, adapters, tasks, routing)
         except ValueError as error:
             raise ConfigError([str(error)]) from None
-        fusion = None
-        if tables is not None:
-            fusion = build_fusion(exp.fusion, tables.dim, model.config.hidden_size, embedding_norm(model))
+        fusion = build_fusion(
+            exp.fusion,
+            tables.dim if tables is not None else 0,
+            model.config.hidden_size,
+            embedding_norm(model),
+            slots=slot_kinds(exp, tasks),
+            tasks=len(tasks),
+            pair_bias=isinstance(exp.cf, MFConfig),  # its vectors are [factors, bias]
+        )
         if fusion is not None and tables is not None:
             fusion.fit_scale(tables)
     return Recommender(model, layers, adapters, routing, fusion)

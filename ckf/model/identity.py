@@ -51,11 +51,13 @@ def check_identity(run: Path, card: dict[str, Any], backbone: str, revision: str
 
 
 def _difference(recorded: dict[str, str], now: dict[str, str]) -> str | None:
-    for name in sorted({*recorded, *now}):
+    for name in sorted({*recorded, *now}, key=lambda name: (name != _COMMIT, name)):
         if name not in now:
             return f"{name} is gone"
         if name not in recorded:
             return f"{name} is new"
+        if name == _COMMIT and recorded[name] != now[name]:
+            return f"its commit is {now[name]}, was {recorded[name]}"
         if recorded[name] != now[name]:
             return f"{name} differs (sha256 {now[name][:12]}, was {recorded[name][:12]})"
     return None

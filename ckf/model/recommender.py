@@ -75,6 +75,5 @@ class Recommender(nn.Module):
     def _fill_slots(self, embeddings: Tensor, slots: SlotBatch, learn: bool) -> Tensor:
         if self.fusion is None:
             raise RuntimeError("prompts with slots need a fusion")
-        users, items = self.fusion(slots.users, slots.items, slots.history, slots.history_mask)
-        values = torch.cat([users[slots.user_rows], items]).flatten(0, 1).to(embeddings.dtype)
+        values = self.fusion(slots).to(embeddings.dtype)
         return embeddings.index_put((slots.rows, slots.cols), values if learn else values.detach())

@@ -28,7 +28,9 @@ def save_model(model: Recommender, tokenizer: Any, backbone: str, run: Path) -> 
                 "cf_dim": model.fusion.cf_dim,
                 "llm_dim": model.fusion.llm_dim,
                 "tokens_per_slot": model.fusion.tokens_per_slot,
+                "slots": list(getattr(model.fusion, "slots", ("soft",))),
                 "parameters": sum(p.numel() for p in model.fusion.parameters()),
+                "parameters_by_part": model.fusion.parameter_counts(),
             },
         )
     tokenizer.save_pretrained(str(run / "tokenizer"))

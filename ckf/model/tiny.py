@@ -138,6 +138,9 @@ def _token_stream(tokenizer: Any, documents: list[str]) -> np.ndarray:
 
 
 def _wording(prompts: PromptsConfig) -> list[str]:
-    """The prompts' own words, often enough that the vocabulary holds them whole."""
+    """The text prompts' own words, often enough that the vocabulary holds them whole.
+
+    Those of the slot prompts are left out, so that runs with other slots have the same backbone.
+    """
     wordings = [prompts.ctr, prompts.rating, prompts.topk, prompts.explain]
-    return [text for wording in wordings for text in (wording.text, wording.slots, " Yes", " No")] * 50
+    return [text for wording in wordings for text in (wording.text, " Yes", " No")] * 50

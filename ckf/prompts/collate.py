@@ -1,7 +1,7 @@
 """Batches of prompts: padded ids, slot coordinates, gathered CF vectors, and where logits are needed.
 
-Shapes use B rows, T tokens, S slot tokens, N item slots, H history items, A answer tokens, d the
-width of a CF vector. Padding stands on the right, so a causal model never sees it and training
+Shapes use B rows, T tokens, S slot tokens, N item slots, P pair slots, H history items, A answer tokens,
+d the width of a CF vector. Padding stands on the right, so a causal model never sees it and training
 needs no attention mask; scoring lays the possible answers out as branches (`branch_of`).
 """
 
@@ -15,7 +15,10 @@ import torch
 from torch import Tensor
 
 from ckf.cf.vectors import VectorTables
+from ckf.config.schema import SLOTS
 from ckf.data.records import Example
+from ckf.errors import DataError
+from ckf.prompts.codes import HashedCodes
 from ckf.prompts.encode import SLOT_TOKEN, Prompt, PromptEncoder
 
 
@@ -23,15 +26,18 @@ from ckf.prompts.encode import SLOT_TOKEN, Prompt, PromptEncoder
 class SlotBatch:
     """Everything the fusion needs for one batch, and where its output goes.
 
-    ``rows``/``cols`` [S] are the slot tokens in the order: user slots, then item slots.
+    ``rows``/``cols`` [S] are the slot tokens in the order of `SLOTS`: user, item, pair, soft slots.
     """
 
     rows: Tensor
     cols: Tensor
     user_rows: Tensor  # [U] the batch row of each user slot
     item_rows: Tensor  # [N] the batch row of each item slot
+    pair_rows: Tensor  # [P] the batch row of each pair slot
+    soft_tasks: Tensor  # [F] the task index of each soft slot
     users: Tensor  # [B, d]
-    items: Tensor  # [N, d]
+    items: Tensor  # [N, d] the item of each item slot
+    pair_items: Tensor  # [P, d] the item of each pair slot
     history: Tensor  # [B, H, d]
     history_mask: Tensor  # [B, H] True where there is an item
 
@@ -70,16 +76,30 @@ def _moved(batch, device):  # type: ignore[no-untyped-def]  # the same dataclass
 
 
 class Collator:
-    """Builds `PromptBatch`es from examples; ``tables`` is None for prompts without slots."""
+    """Builds `PromptBatch`es from examples.
 
-    def __init__(self, encoder: PromptEncoder, tasks: Sequence[str], tables: VectorTables | None) -> None:
+    ``tables`` is None where no CF vector is read; ``codes`` writes them as text where the prompts ask for it.
+    """
+
+    def __init__(
+        self,
+        encoder: PromptEncoder,
+        tasks: Sequence[str],
+        tables: VectorTables | None,
+        codes: HashedCodes | None = None,
+    ) -> None:
         self.encoder = encoder
         self.tasks = list(tasks)
         self.tables = tables
+        self.codes = codes
+
+    def with_tables(self, tables: VectorTables) -> Collator:
+        """The same prompts with other vectors (and their codes)."""
+        return Collator(self.encoder, self.tasks, tables, self.codes.of(tables) if self.codes else None)
 
     def training(self, examples: list[Example], weights: Sequence[float], *, slots: bool) -> PromptBatch:
         """Prompts followed by their right answers; ``weights[b]`` is the loss weight of each answer token of row b."""
-        prompts = [self.encoder.encode(example, slots=slots) for example in examples]
+        prompts = [self.encoder.encode(example, slots=slots, codes=self.codes) for example in examples]
         answers = [self.encoder.answer_ids(x.task, self.encoder.true_label(x)) for x in examples]
         sequences = [[*p.token_ids, *answer[:-1]] for p, answer in zip(prompts, answers, strict=True)]
         rows: list[int] = []
@@ -110,7 +130,7 @@ class Collator:
         A branch sees the prompt and itself, never its neighbours, and starts at the position after
         the prompt: one forward pass scores all answers of a row exactly as if each stood alone.
         """
-        prompts = [self.encoder.encode(example, slots=slots) for example in examples]
+        prompts = [self.encoder.encode(example, slots=slots, codes=self.codes) for example in examples]
         sequences, positions, branches = [], [], []
         rows: list[int] = []
         cols: list[int] = []
@@ -153,27 +173,44 @@ class Collator:
     def _task_index(self, examples: list[Example]) -> Tensor:
         return torch.tensor([self.tasks.index(example.task) for example in examples])
 
-    def _slots(self, examples: list[Example], prompts: list[Prompt]) -> SlotBatch:
-        if self.tables is None:
-            raise ValueError("prompts with slots need vector tables")
-        width = self.encoder.tokens_per_slot
-        users = [(row, start) for row, p in enumerate(prompts) for start, kind, _ in p.slots if kind == "user"]
-        items = [(row, start, item) for row, p in enumerate(prompts) for start, kind, item in p.slots if kind == "item"]
-        starts = np.asarray([*users, *[(row, start) for row, start, _ in items]], dtype=np.int64).reshape(-1, 2)
+    def _slots(self, examples: list[Example], prompts: list[Prompt]) -> SlotBatch | None:
+        found = [(kind, row, start, item) for row, p in enumerate(prompts) for start, kind, item in p.slots]
+        if not found:  # codes are text
+            return None
+        by_kind = {kind: [(row, start, item) for k, row, start, item in found if k == kind] for kind in SLOTS}
+        places = [(row, start) for kind in SLOTS for row, start, _ in by_kind[kind]]
+        starts, width = np.asarray(places, dtype=np.int64), self.encoder.tokens_per_slot
         longest = max((len(example.history) for example in examples), default=0)
         history = np.zeros((len(examples), max(1, longest)), dtype=np.int64)
         for row, example in enumerate(examples):
             history[row, : len(example.history)] = example.history
+        rows = {kind: torch.tensor([row for row, _, _ in by_kind[kind]], dtype=torch.long) for kind in SLOTS}
+        items = {kind: torch.tensor([item for _, _, item in by_kind[kind]], dtype=torch.long) for kind in SLOTS}
         return SlotBatch(
             rows=torch.from_numpy(np.repeat(starts[:, 0], width)),
             cols=torch.from_numpy((starts[:, 1:] + np.arange(width)).reshape(-1)),
-            user_rows=torch.tensor([row for row, _ in users], dtype=torch.long),
-            item_rows=torch.tensor([row for row, _, _ in items], dtype=torch.long),
-            users=self.tables.users[torch.tensor([example.user for example in examples])],
-            items=self.tables.items[torch.tensor([item for _, _, item in items], dtype=torch.long)],
-            history=self.tables.items[torch.from_numpy(history)],
+            user_rows=rows["user"],
+            item_rows=rows["item"],
+            pair_rows=rows["pair"],
+            soft_tasks=self._task_index(examples)[rows["soft"]],
+            users=self._vectors("user", torch.tensor([example.user for example in examples])),
+            items=self._vectors("item", items["item"]),
+            pair_items=self._vectors("item", items["pair"]),
+            history=self._vectors("item", torch.from_numpy(history)),
             history_mask=torch.from_numpy(history > 0),
         )
+
+    def _vectors(self, kind: str, ids: Tensor) -> Tensor:
+        """Rows of a table; of width 0 where no CF vector is read."""
+        if self.tables is None:
+            return torch.zeros(*ids.shape, 0)
+        table = self.tables.users if kind == "user" else self.tables.items
+        if ids.numel() and int(ids.max()) >= len(table):
+            raise DataError(
+                f"{kind} {int(ids.max())} has no row in the CF vectors (they end at {len(table) - 1}); "
+                "they were made for other data"
+            )
+        return table[ids]
 
 
 def _padded(sequences: list[list[int]], value: int) -> Tensor:

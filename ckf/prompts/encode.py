@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ckf.config.schema import PromptConfig, PromptsConfig
+from ckf.config.schema import CODES, PromptConfig, PromptsConfig
 from ckf.data.records import Example
 from ckf.errors import DataError
+from ckf.prompts.codes import HashedCodes
 from ckf.prompts.template import Literal, Part, Placeholder, Slot, parse_template
 
 SLOT_TOKEN = -1  # stands for a slot position in `Prompt.token_ids` until the collator replaces it
@@ -113,8 +114,8 @@ class PromptEncoder:
 
     # --- prompts
 
-    def encode(self, example: Example, *, slots: bool) -> Prompt:
-        """Encode one example's prompt.
+    def encode(self, example: Example, *, slots: bool, codes: HashedCodes | None = None) -> Prompt:
+        """Encode one example's prompt; ``codes`` fills {user_code} and {item_code} where the wording has them.
 
         When it is too long the oldest history goes first; target, candidates and answer are never
         cut, so a prompt that is too long without any history is refused.
@@ -125,13 +126,13 @@ class PromptEncoder:
         budget = self.max_length_tokens - max(len(self.answer_ids(example.task, x)) for x in self.labels(example))
         history = self._history_pieces(example)
         cut = 0
-        ids, found = self._assemble(example, slots, history)
+        ids, found = self._assemble(example, slots, history, codes)
         if len(ids) > budget:
             excess = len(ids) - budget
             while excess > 0 and cut < len(history):
                 excess -= len(history[cut]) + len(self.piece(self.separator))
                 cut += 1
-            ids, found = self._assemble(example, slots, history[cut:])
+            ids, found = self._assemble(example, slots, history[cut:], codes)
         if len(ids) > budget:
             raise DataError(
                 f"{example.example_id}: the prompt has {len(ids)} tokens without its history, {budget} fit; "
@@ -146,12 +147,17 @@ class PromptEncoder:
         return [self.piece(f" {self.titles[item]}") for item in example.history]
 
     def _assemble(
-        self, example: Example, slots: bool, history: list[list[int]]
+        self, example: Example, slots: bool, history: list[list[int]], codes: HashedCodes | None
     ) -> tuple[list[int], list[tuple[int, str, int]]]:
         ids = list(self.prefix)
         found: list[tuple[int, str, int]] = []
         for part in self._templates[example.task, slots]:
-            self._append(part, example, history, ids, found)
+            if isinstance(part, Placeholder) and part.name in CODES:
+                if codes is None:
+                    raise ValueError(f"the wording of {example.task} has {{{part.name}}}, but there are no codes")
+                self._append_code(part, example, codes, ids)
+            else:
+                self._append(part, example, history, ids, found)
         return ids, found
 
     def _append(
@@ -160,23 +166,32 @@ class PromptEncoder:
         match part:
             case Literal(text):
                 ids.extend(self.piece(text))
-            case Slot("user"):
-                self._add_slot("user", 0, ids, found)
-            case Slot():
-                targets = example.candidates if example.task == "topk" else [example.item]
-                for item in targets:
-                    self._add_slot("item", int(item), ids, found)
+            case Slot("user" | "soft" as kind):
+                self._add_slot(kind, 0, ids, found)
+            case Slot(kind):
+                for item in _targets(example):
+                    self._add_slot(kind, item, ids, found)
             case Placeholder("history", lead):
                 if history:
                     self._join(history, ids)
                 else:
                     ids.extend(self.piece(lead + self.empty_history))
-            case Placeholder("candidates", lead):
-                self._join([self.piece(lead + self.titles[item]) for item in example.candidates], ids)
+            case Placeholder("candidates", lead, slots):
+                for number, item in enumerate(_targets(example)):
+                    ids.extend(self.piece(self.separator) if number else [])
+                    for kind in slots:
+                        self._add_slot(kind, item, ids, found)
+                    ids.extend(self.piece(lead + self.titles[item]))
             case Placeholder("review", lead):
                 ids.extend(self.piece_uncached(lead + (example.review or "")))
             case Placeholder(_, lead):
                 ids.extend(self.piece(lead + self.titles[example.item]))
+
+    def _append_code(self, part: Placeholder, example: Example, codes: HashedCodes, ids: list[int]) -> None:
+        if part.name == "user_code":
+            ids.extend(self.piece_uncached(part.lead + codes.user(example.user)))
+        else:
+            self._join([self.piece_uncached(part.lead + codes.item(item)) for item in _targets(example)], ids)
 
     def piece_uncached(self, text: str) -> list[int]:
         """Tokenise text that will not come again (a review), leaving the cache alone."""
@@ -194,6 +209,11 @@ class PromptEncoder:
     def _add_slot(self, kind: str, item: int, ids: list[int], found: list[tuple[int, str, int]]) -> None:
         found.append((len(ids), kind, item))
         ids.extend([SLOT_TOKEN] * self.tokens_per_slot)
+
+
+def _targets(example: Example) -> list[int]:
+    """The items that a slot or code stands for: the candidates of a list, or the target."""
+    return [int(item) for item in example.candidates] if example.task == "topk" else [example.item]
 
 
 def _wording(prompts: PromptsConfig, task: str) -> PromptConfig:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_MARK = re.compile(r"\{(\w+)\}|<(user|item)>")
+from ckf.config.schema import SLOTS
+
+_KIND = "|".join(SLOTS)
+_MARK = re.compile(rf"\{{((?:<(?:{_KIND})>)*)(\w+)\}}|<({_KIND})>")
 
 
 @dataclass(frozen=True)
@@ -17,15 +20,19 @@ class Literal:
 
 @dataclass(frozen=True)
 class Placeholder:
-    """Text filled in from the example. ``lead`` is the space before it, tokenised with each filling."""
+    """Text filled in from the example. ``lead`` is the space before it, tokenised with each filling.
+
+    ``slots`` are the kinds of slots that stand before each of several fillings: ``{<pair>candidates}``.
+    """
 
     name: str
     lead: str
+    slots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A position whose embedding comes from the fusion; ``kind`` is ``user`` or ``item``."""
+    """A position whose embedding comes from the fusion; ``kind`` is one of ``SLOTS``."""
 
     kind: str
 
@@ -43,12 +50,12 @@ def parse_template(wording: str) -> list[Part]:
     start = 0
     for match in _MARK.finditer(wording):
         text = wording[start : match.start()]
-        name, kind = match.group(1), match.group(2)
+        inner, name, kind = match.groups()
         lead = " " if name and text.endswith(" ") else ""
         text = text.removesuffix(lead) if lead else text
         if text:
             parts.append(Literal(text))
-        parts.append(Placeholder(name, lead) if name else Slot(kind))
+        parts.append(Placeholder(name, lead, tuple(re.findall(r"\w+", inner))) if name else Slot(kind))
         start = match.end()
     if wording[start:]:
         parts.append(Literal(wording[start:]))

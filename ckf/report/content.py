@@ -82,7 +82,8 @@ def run_content(run: Run) -> Content:
             content.tables.append(_task_table(run, split, task))
         content.tables.append(_slice_table(run, split))
         content.verdicts += _verdicts(run, split)
-    content.tables = [table for table in content.tables if table.rows]
+    content.verdicts += _health_verdicts(run)
+    content.tables = [table for table in [*content.tables, _health_table(run)] if table.rows]
     published = _published(run)
     if published:
         content.tables.append(published)
@@ -143,6 +144,40 @@ def _verdicts(run: Run, split: str) -> list[str]:
             f"This model does not beat counting (the bias floor) in {title}{where}."
             for title in _lost_to_counting(run, split)
         ]
+    return lines
+
+
+_CHANGES = {"zeroed": "slots zeroed", "shuffled": "vectors shuffled", "swapped": "another user's"}
+_IGNORED = 0.01  # mean change of the answers below which a model counts as not reading its slots
+
+
+def _health_table(run: Run) -> Table:
+    """How far the answers move when the CF knowledge is spoiled, by task, and the ctr AUC that is left."""
+    rows = []
+    for change, meaning in _CHANGES.items():
+        keys = [f"health/{task.name}/change_{change}" for task in run.config.task_mix]
+        if f"health/change_{change}" in run.metrics:
+            values = [run.metrics.get(key) for key in (*keys, f"health/change_{change}", f"health/ctr/auc_{change}")]
+            rows.append([meaning, *map(number, values)])
+    if rows:
+        gap = [MISSING] * (len(run.config.task_mix) + 1)
+        rows.append(["as it is", *gap, number(run.metrics.get("health/ctr/auc"))])
+    header = ["change of the answers", *(task.name for task in run.config.task_mix), "all", "ctr AUC"]
+    return Table(f"fusion health ({metric_number('n', run.metrics.get('health/n'))} val examples)", header, rows)
+
+
+def _health_verdicts(run: Run) -> list[str]:
+    """Call out a fused model that ignores its slots, and a fusion that was never trained."""
+    metrics, fusion = run.metrics, run.config.fusion
+    lines = []
+    spoiled = ("shuffled", "swapped") if fusion.reads_vectors else ("zeroed",)
+    changes = {name: metrics[f"health/change_{name}"] for name in spoiled if f"health/change_{name}" in metrics}
+    if changes and max(changes.values()) < _IGNORED:
+        said = ", ".join(f"{_CHANGES[name]} {value:.4f}" for name, value in changes.items())
+        what = "slots" if fusion.learns else "codes"
+        lines.append(f"This model ignores its {what}: its answers hardly change when they are spoiled ({said}).")
+    if fusion.learns and metrics.get("health/grad_share_fusion", 1.0) < 1e-6:
+        lines.append("The fusion got no gradient: it was not trained.")
     return lines
 
 
@@ -209,6 +244,9 @@ def _made(run: Run) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("artifacts", ", ".join(f"{name} {a['hash']}" for name, a in card.get("artifacts", {}).items())),
     ]
+    shares = {part: run.metrics.get(f"health/grad_share_{part}") for part in ("adapters", "fusion")}
+    if all(share is not None for share in shares.values()):
+        lines.insert(1, ("gradient norm, share", ", ".join(f"{part} {share:.2f}" for part, share in shares.items())))
     if train:
         parts = [f"{part} {train[f'{part}_parameters']:,}" for part in ("adapter", "fusion", "backbone")]
         lines.insert(1, ("training", f"{train['steps']} steps of {train['examples_per_step']} examples"))

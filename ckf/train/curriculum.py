@@ -5,6 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ckf.config.schema import (
+    CurriculumConfig,
+    JointCurriculumConfig,
+    SigmoidCurriculumConfig,
+    TextOnlyCurriculumConfig,
+    TwoStageCurriculumConfig,
+)
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -24,31 +32,55 @@ class Curriculum:
     name       text stream trains            CF stream (slots) trains
     ========== ============================= =============================
     sigmoid    adapters, weight w(z)         fusion, weight 1 - w(z)
+    two_stage  adapters, up to the boundary  ``second_stage``, from it on
     joint      (none)                        adapters and fusion, weight 1
     text_only  adapters, weight 1            (none)
     ========== ============================= =============================
 
     ``apply="loss"`` multiplies the losses, as released; ``apply="lr"`` multiplies the learning rates
-    of the stream's parameters instead, which Adam cannot divide out again.
+    of the stream's parameters instead, which Adam cannot divide out again. The boundary of
+    ``two_stage`` (CoLLM) lies after ``first_fraction`` of the steps; each stage has a learning-rate
+    schedule of its own, and a part that does not learn in a stage rests (`resting`).
     """
 
     name: str
     total_steps: int
     apply: str = "loss"
     steepness: float = 8.0
+    first_fraction: float = 0.5
+    second_stage: str = "fusion"
+
+    @property
+    def boundary(self) -> int:
+        """First step of the second stage."""
+        return min(max(1, round(self.first_fraction * self.total_steps)), max(1, self.total_steps - 1))
 
     def text_weight(self, step: float) -> float:
-        """w(z) = 1 / (1 + exp(steepness (z - b) / b)), b half of the steps (CKF, section on curriculum)."""
+        """Share of the text stream: w(z) = 1 / (1 + exp(steepness (z - b) / b)), b half of the steps, for ``sigmoid``.
+
+        (CKF, section on curriculum.) For the others 1 where the text stream runs, else 0.
+        """
+        match self.name:
+            case "text_only":
+                return 1.0
+            case "joint":
+                return 0.0
+            case "two_stage":
+                return 1.0 if step < self.boundary else 0.0
         half = self.total_steps / 2
         return 1.0 / (1.0 + math.exp(self.steepness * (step - half) / half))
 
     def streams(self, step: int) -> list[Stream]:
         """The streams of a step with their weights in the loss; a stream whose weight is small still runs."""
+        text = Stream(slots=False, weight=1.0, learn_adapters=True, learn_fusion=False)
         match self.name:
             case "text_only":
-                return [Stream(slots=False, weight=1.0, learn_adapters=True, learn_fusion=False)]
+                return [text]
             case "joint":
                 return [Stream(slots=True, weight=1.0, learn_adapters=True, learn_fusion=True)]
+            case "two_stage":
+                learners = (self.second_stage != "fusion", self.second_stage != "adapters")
+                return [text] if step < self.boundary else [Stream(True, 1.0, *learners)]
             case "sigmoid":
                 weight = self.text_weight(step) if self.apply == "loss" else 1.0
                 other = 1.0 - weight if self.apply == "loss" else 1.0
@@ -58,9 +90,36 @@ class Curriculum:
                 ]
         raise ValueError(f"unknown curriculum '{self.name}'")
 
+    def resting(self, step: int) -> tuple[bool, bool]:
+        """Whether (adapters, fusion) learn nothing in this step."""
+        streams = self.streams(step)
+        return not any(s.learn_adapters for s in streams), not any(s.learn_fusion for s in streams)
+
+    def stage(self, step: int) -> tuple[int, int]:
+        """First step and length of the stage that ``step`` belongs to."""
+        if self.name != "two_stage":
+            return 0, self.total_steps
+        if step < self.boundary:
+            return 0, self.boundary
+        return self.boundary, self.total_steps - self.boundary
+
     def rate_factors(self, step: int) -> tuple[float, float]:
         """Factors on the learning rates of (adapters, fusion)."""
         if self.apply == "lr" and self.name == "sigmoid":
             weight = self.text_weight(step)
             return weight, 1.0 - weight
         return 1.0, 1.0
+
+
+def build_curriculum(cfg: CurriculumConfig, total_steps: int) -> Curriculum:
+    """Make the plan of a config."""
+    match cfg:
+        case SigmoidCurriculumConfig(apply=apply, steepness=steepness):
+            return Curriculum("sigmoid", total_steps, apply, steepness)
+        case TwoStageCurriculumConfig(first_fraction=first, second_stage=second):
+            return Curriculum("two_stage", total_steps, first_fraction=first, second_stage=second)
+        case JointCurriculumConfig():
+            return Curriculum("joint", total_steps)
+        case TextOnlyCurriculumConfig():
+            return Curriculum("text_only", total_steps)
+    raise TypeError(f"no curriculum is built from {type(cfg).__name__}; add a case in ckf/train/curriculum.py")

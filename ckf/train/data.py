@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ckf.data.records import ExampleTable
 from ckf.prompts.collate import Collator, PromptBatch
+from ckf.train.curriculum import Curriculum
 from ckf.train.plan import BatchPlan
 
 
@@ -44,7 +45,7 @@ class StepDataset(Dataset[StepBatch]):
         plan: BatchPlan,
         *,
         steps: int,
-        streams: list[bool],
+        curriculum: Curriculum,
         task_weights: list[float],
         length_buckets: int,
         accumulation_steps: int,
@@ -52,7 +53,7 @@ class StepDataset(Dataset[StepBatch]):
         world_size: int,
     ) -> None:
         self.table, self.collator, self.plan = table, collator, plan
-        self.steps, self.streams, self.length_buckets = steps, streams, length_buckets
+        self.steps, self.curriculum, self.length_buckets = steps, curriculum, length_buckets
         self.accumulation_steps, self.rank, self.world_size = accumulation_steps, rank, world_size
         self.task_weights = np.asarray(task_weights) / sum(task_weights)
         self.answer_tokens = answer_token_counts(table, collator)
@@ -70,7 +71,8 @@ class StepDataset(Dataset[StepBatch]):
         # Lightning averages over accumulated micro-batches and DDP over ranks; the weights are for a sum
         weights *= shards
         prompts = {
-            slots: [self._collate(bucket, weights, slots) for bucket in self._buckets(mine)] for slots in self.streams
+            stream.slots: [self._collate(bucket, weights, stream.slots) for bucket in self._buckets(mine)]
+            for stream in self.curriculum.streams(step)
         }
         return StepBatch(
             step=step,

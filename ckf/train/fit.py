@@ -16,18 +16,22 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import Logger
 
+from ckf.artifacts import read_json
 from ckf.cf.vectors import VectorTables
-from ckf.config.schema import ExperimentConfig, RandomFusionConfig
+from ckf.config.schema import BinaryFusionConfig, ExperimentConfig, NoCurriculumConfig, RandomFusionConfig
 from ckf.data.records import ExampleTable
 from ckf.errors import CkfError
 from ckf.model.backbone import load_tokenizer
-from ckf.model.build import build_recommender
+from ckf.model.build import build_recommender, start_adapters
+from ckf.model.identity import check_identity
 from ckf.model.recommender import Recommender
 from ckf.model.saved import load_model, save_model
+from ckf.prompts.codes import HashedCodes
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import PromptEncoder
+from ckf.runs import CARD
 from ckf.train.checkpoints import Checkpoint, CheckpointFiles, say_on_stderr
-from ckf.train.curriculum import Curriculum
+from ckf.train.curriculum import build_curriculum
 from ckf.train.data import StepDataModule, StepDataset
 from ckf.train.loggers import JsonlLogger
 from ckf.train.module import FineTuning
@@ -58,12 +62,17 @@ def build_collator(exp: ExperimentConfig, inputs: Inputs, tokenizer: Any) -> Col
         tokens_per_slot=exp.fusion.tokens_per_slot,
         max_length_tokens=exp.train.max_length_tokens,
     )
-    return Collator(encoder, task_names(exp), load_tables(exp, inputs))
+    tables = load_tables(exp, inputs)
+    codes = None
+    if isinstance(exp.fusion, BinaryFusionConfig) and tables is not None:
+        dotted = exp.fusion.code == "dotted"
+        codes = HashedCodes(tables, bits=exp.fusion.bits, dotted=dotted, seed=exp.fusion.hash_seed)
+    return Collator(encoder, task_names(exp), tables, codes)
 
 
 def load_tables(exp: ExperimentConfig, inputs: Inputs) -> VectorTables | None:
     """CF vectors of a run, shuffled for ``fusion=random``; None when nothing is fused."""
-    if inputs.cf is None or not exp.fusion.fuses:
+    if inputs.cf is None or not exp.fusion.reads_vectors:
         return None
     tables = VectorTables.load(inputs.cf)
     return tables.shuffled(exp.seed) if isinstance(exp.fusion, RandomFusionConfig) else tables
@@ -81,7 +90,12 @@ def task_names(exp: ExperimentConfig) -> list[str]:
 
 
 def load_trained(exp: ExperimentConfig, inputs: Inputs, run: Path) -> tuple[Recommender, Collator]:
-    """Rebuild a trained run's model and collator from its folder alone (its tokenizer, its config)."""
+    """Rebuild a trained run's model and collator from its folder alone (its tokenizer, its config).
+
+    Raises:
+        ArtifactError: its backbone or tokenizer is gone or is another one (`ckf.model.identity`).
+    """
+    check_identity(run, read_json(run / CARD), inputs.backbone, getattr(exp.backbone, "revision", None))
     collator = build_collator(exp, inputs, load_tokenizer(run / "tokenizer"))
     model = build_recommender(exp, inputs.backbone, collator.tables, task_names(exp))
     load_model(model, run)
@@ -96,11 +110,15 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
     collator = build_collator(exp, inputs, _tokenizer(exp, inputs))
     tasks = task_names(exp)
     model = build_recommender(exp, inputs.backbone, collator.tables, tasks)
+    start_adapters(model, exp.lora, inputs.backbone)
+    if isinstance(exp.curriculum, NoCurriculumConfig):
+        save_model(model, collator.encoder.tokenizer, inputs.backbone, run)
+        return {"steps": 0, "examples_per_step": 0, **_parameter_counts(model), "history_cut": 0}
     table = ExampleTable(inputs.examples / "examples.parquet", "train", tasks)
     weights = [task.weight for task in exp.task_mix]
     plan = BatchPlan(table.task_index, tasks, weights, exp.train.global_batch_size, exp.seed)
     steps = exp.train.max_steps or plan.steps(exp.train.epochs)
-    curriculum = Curriculum(exp.curriculum.name, steps, exp.curriculum.apply, exp.curriculum.steepness)
+    curriculum = build_curriculum(exp.curriculum, steps)
     checkpoint, first_step = CheckpointFiles(run).newest(say_on_stderr)
     module = FineTuning(model, curriculum, exp.train, exp.seed)
     saver = Checkpoint(run, exp.train.checkpoint_every_steps)
@@ -110,7 +128,7 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
         collator,
         plan,
         steps=steps,
-        streams=[stream.slots for stream in curriculum.streams(0)],
+        curriculum=curriculum,
         task_weights=weights,
         length_buckets=exp.train.length_buckets,
         accumulation_steps=exp.train.accumulation_steps,
@@ -137,10 +155,16 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
     return {
         "steps": steps,
         "examples_per_step": exp.train.global_batch_size,
+        **_parameter_counts(model),
+        "history_cut": module.history_cut,
+    }
+
+
+def _parameter_counts(model: Recommender) -> dict[str, int]:
+    return {
         "adapter_parameters": sum(p.numel() for p in model.adapter_parameters()),
         "fusion_parameters": sum(p.numel() for p in model.fusion_parameters()),
         "backbone_parameters": sum(p.numel() for p in model.backbone.parameters() if not p.requires_grad),
-        "history_cut": module.history_cut,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -46,7 +46,7 @@ class FineTuning(pl.LightningModule):
         self.history_cut += batch.history_cut
         self._log("loss", total.detach())
         self._log("weight_text", self.curriculum.text_weight(batch.step))
-        return total
+        return total + self._nothing_for_resting(batch.step)
 
     def _stream_loss(self, batch: StepBatch, stream: Stream) -> Tensor:
         loss = torch.zeros((), device=self.device)
@@ -56,6 +56,31 @@ class FineTuning(pl.LightningModule):
             )
             loss = loss - (log_probability * prompts.answer_weights).sum()
         return loss
+
+    def _parts(self) -> dict[str, list[torch.nn.Parameter]]:
+        return {"adapters": self.model.adapter_parameters(), "fusion": self.model.fusion_parameters()}
+
+    def _resting(self, step: int) -> list[torch.nn.Parameter]:
+        """Parameters that learn nothing in this step."""
+        parts = self._parts().values()
+        return [p for part, rests in zip(parts, self.curriculum.resting(step), strict=True) if rests for p in part]
+
+    def _nothing_for_resting(self, step: int) -> Tensor:
+        """Zero, with the resting parameters in its graph: DDP waits for the gradient of every parameter."""
+        zero = torch.zeros((), device=self.device)
+        for parameter in self._resting(step):
+            zero = zero + 0.0 * parameter.sum()
+        return zero
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Parameters at rest are not stepped (no decay, no momentum); note who gets the gradient."""
+        for parameter in self._resting(self.global_step):
+            parameter.grad = None
+        norms = {name: gradient_norm(part) for name, part in self._parts().items() if part}
+        total = sum(norms.values())
+        for name, norm in norms.items():
+            self._log(f"grad_norm_{name}", norm)
+            self._log(f"grad_share_{name}", norm / total if total > 0 else 0.0)
 
     def _log(self, name: str, value: Any) -> None:
         self.log(f"train/{name}", value, prog_bar=name.startswith("loss"), batch_size=1)
@@ -74,7 +99,8 @@ class FineTuning(pl.LightningModule):
 
     def _rate(self, group: int) -> Callable[[int], float]:
         def factor(step: int) -> float:
-            schedule = schedule_factor(self.cfg, step, self.curriculum.total_steps)
+            first, length = self.curriculum.stage(step)
+            schedule = schedule_factor(self.cfg, step - first, length)
             return schedule * self.curriculum.rate_factors(step)[group]
 
         return factor
@@ -87,6 +113,12 @@ class FineTuning(pl.LightningModule):
             for name, value in checkpoint["state_dict"].items()
             if name in trained or name.startswith("model.fusion.")
         }
+
+
+def gradient_norm(parameters: Sequence[torch.nn.Parameter]) -> float:
+    """Euclidean norm of the gradients of all parameters together; 0 where there is none."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
 
 
 def schedule_factor(cfg: TrainConfig, step: int, total: int) -> float:

@@ -11,6 +11,7 @@ from pytorch_lightning.loggers import Logger
 
 from ckf.config.schema import ExperimentConfig
 from ckf.errors import CkfError
+from ckf.model.identity import identity
 from ckf.runs import artifact_path, read_run, record
 from ckf.train.fit import Inputs, fit
 from ckf.train.loggers import build_logger, finish
@@ -22,16 +23,18 @@ def run_inputs(exp: ExperimentConfig, card: dict[str, Any], run: Path) -> Inputs
         dataset=artifact_path(card, "dataset", run),
         examples=artifact_path(card, "examples", run),
         backbone=card["artifacts"]["backbone"]["path"] if "backbone" in card["artifacts"] else "",
-        cf=artifact_path(card, "cf", run) if exp.fusion.fuses else None,
+        cf=artifact_path(card, "cf", run) if exp.fusion.reads_vectors else None,
     )
 
 
 def train_run(run: Path, logger: Logger | None) -> None:
     """Fit the run and note its counts on its card; everything is read from the folder."""
     exp, card = read_run(run)
-    counts = fit(exp, run_inputs(exp, card, run), run, logger)
+    inputs = run_inputs(exp, card, run)
+    counts = fit(exp, inputs, run, logger)
     if _is_first():
-        record(run, train=counts)
+        trained_on = identity(run, inputs.backbone, getattr(exp.backbone, "revision", None))
+        record(run, train=counts, identity=trained_on)
 
 
 def _is_first() -> bool:

@@ -133,8 +133,8 @@ class PromptConfig:
 class PromptsConfig:
     """Wording. Placeholders: {history} {candidate} {candidates} {review}; slots: <user> <item> <pair> <soft>.
 
-    The prompt called ``slots`` may hold the codes {user_code} {item_code} as well. Which slots it
-    holds decides what the fusion computes.
+    The prompt called ``slots`` may hold the codes {user_code} {item_code} as well; {<pair>candidates}
+    puts a slot before each title of the list. Which slots it holds decides what the fusion computes.
     """
 
     separator: str = "; "
@@ -157,7 +157,7 @@ class PromptsConfig:
             prompt: PromptConfig = getattr(self, task)
             for kind in ("text", "slots"):
                 wording = getattr(prompt, kind)
-                found = set(re.findall(r"\{(\w*)\}", wording))
+                found = set(re.findall(r"\{(?:<\w+>)*(\w*)\}", wording))
                 mine = allowed[task] | (set(CODES) if kind == "slots" else set())
                 for name in sorted(found - mine):
                     known = ", ".join(sorted(mine))
@@ -167,6 +167,9 @@ class PromptsConfig:
                 slots = set(re.findall(r"<(\w+)>", wording))
                 for name in sorted(slots - set(SLOTS)):
                     yield f"{task}.{kind}: unknown slot <{name}>; allowed: {', '.join(f'<{slot}>' for slot in SLOTS)}"
+                for name in re.findall(r"\{(?:<\w+>)+(\w*)\}", wording):
+                    if name != "candidates":
+                        yield f"{task}.{kind}: {{{name}}} takes no slots inside; only {{candidates}} does"
                 if kind == "text" and slots & set(SLOTS):
                     yield f"{task}.text: the text-only prompt may hold no slot"
                 if kind == "slots" and not slots & set(SLOTS) and not found & set(CODES):

@@ -1,7 +1,18 @@
 """Fusion: CF vectors and histories in, slot embeddings out. One module a variant, one interface."""
 
-from ckf.model.fusion.base import Fusion
+from ckf.model.fusion.base import Fusion, VectorFusion
 from ckf.model.fusion.linear import LinearFusion
 from ckf.model.fusion.meta import MetaFusion
+from ckf.model.fusion.meta_attention import MetaAttentionFusion
+from ckf.model.fusion.mlp import MLPFusion
+from ckf.model.fusion.soft_prompt import SoftPromptFusion
 
-__all__ = ["Fusion", "LinearFusion", "MetaFusion"]
+__all__ = [
+    "Fusion",
+    "LinearFusion",
+    "MLPFusion",
+    "MetaAttentionFusion",
+    "MetaFusion",
+    "SoftPromptFusion",
+    "VectorFusion",
+]

@@ -1,67 +1,163 @@
-"""The interface of every fusion, and what all share: standardised inputs, scale, dropout."""
+"""The interface of every fusion, and what those that map CF vectors share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ckf.cf.vectors import VectorTables
+from ckf.data.seeds import named_generator
+from ckf.prompts.collate import SlotBatch
+
+_PAIRS = 20_000  # user-item pairs drawn to measure the scale of pair features
 
 
 class Fusion(nn.Module, ABC):
-    """Maps CF vectors into the backbone's embedding space.
+    """Vectors and histories in, slot embeddings out.
+
+    ``cf_dim`` is d, the width of a CF vector (0 where none is read); ``llm_dim`` is D, the
+    backbone's; a slot takes ``tokens_per_slot`` positions.
+    """
+
+    def __init__(self, cf_dim: int, llm_dim: int, tokens_per_slot: int) -> None:
+        super().__init__()
+        self.cf_dim, self.llm_dim, self.tokens_per_slot = cf_dim, llm_dim, tokens_per_slot
+
+    @abstractmethod
+    def forward(self, slots: SlotBatch) -> Tensor:
+        """Embeddings [S, D] of a batch's slot positions, in the order of ``slots.rows``."""
+
+    def fit_scale(self, tables: VectorTables) -> None:
+        """Take what is needed of the tables' scale; nothing unless a fusion says so."""
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Number of parameters of each part."""
+        counts: dict[str, int] = {}
+        for name, parameter in self.named_parameters():
+            first, second = name.split(".")[:2] if "." in name else (name, "")
+            part = f"{second} map" if first == "maps" else first
+            counts[part] = counts.get(part, 0) + parameter.numel()
+        return counts
+
+
+class VectorFusion(Fusion):
+    """A map for each kind of slot in use: ``user``, ``item`` and ``pair``.
 
     Vectors are standardised per dimension by the statistics of the trained rows, so that the map
     starts at a known scale whatever the CF model's; a cold id (a row of zeros) stays zero, which
-    is then the average user or item. Maps start so that a slot has the norm of a word embedding.
+    is then the average user or item. A pair is described by ``2 d + 1`` features: the product and
+    the difference of the two vectors and the CF model's own logit, standardised over random pairs.
+    Maps are linear, or have one hidden layer of ``map_hidden``; with ``match_scale`` a slot starts
+    with ``embedding_norm``, the norm of a word embedding.
+
+    ``item_side="personal"`` turns item vectors by what `matrices` gives for the row's user, or,
+    where that is None, scales them by the user's vector: ``v + v * u``, elementwise.
+    ``pair_bias`` says that the last dimension of both tables is a bias, not a factor.
+    Parameters of a linear map: ``(in + 1) k D`` for k tokens a slot, in = d or 2 d + 1.
     """
 
     user_mean: Tensor
     user_std: Tensor
     item_mean: Tensor
     item_std: Tensor
+    pair_mean: Tensor
+    pair_std: Tensor
 
-    def __init__(self, cf_dim: int, llm_dim: int, tokens_per_slot: int, dropout: float) -> None:
-        super().__init__()
-        self.cf_dim, self.llm_dim, self.tokens_per_slot = cf_dim, llm_dim, tokens_per_slot
+    def __init__(
+        self,
+        cf_dim: int,
+        llm_dim: int,
+        *,
+        embedding_norm: float,
+        slots: Sequence[str] = ("user", "item"),
+        tokens_per_slot: int = 1,
+        dropout: float = 0.0,
+        match_scale: bool = True,
+        item_side: str = "shared",
+        pair_bias: bool = False,
+        map_hidden: int | None = None,
+    ) -> None:
+        super().__init__(cf_dim, llm_dim, tokens_per_slot)
+        self.slots, self.item_side, self.pair_bias = tuple(slots), item_side, pair_bias
         self.dropout = nn.Dropout(dropout)
-        for kind in ("user", "item"):
-            self.register_buffer(f"{kind}_mean", torch.zeros(cf_dim))
-            self.register_buffer(f"{kind}_std", torch.ones(cf_dim))
+        widths = {"user": cf_dim, "item": cf_dim, "pair": 2 * cf_dim + 1}
+        for kind, width in widths.items():
+            self.register_buffer(f"{kind}_mean", torch.zeros(width))
+            self.register_buffer(f"{kind}_std", torch.ones(width))
+        norm = embedding_norm if match_scale else None
+        self.maps = nn.ModuleDict(
+            {kind: make_map(widths[kind], llm_dim, tokens_per_slot, map_hidden, norm) for kind in self.slots}
+        )
 
     def fit_scale(self, tables: VectorTables) -> None:
-        """Take the mean and spread of the trained rows of both tables."""
-        for kind, table in (("user", tables.users), ("item", tables.items)):
-            trained = table[(table != 0).any(dim=1)].float()
-            if len(trained) > 1:
-                getattr(self, f"{kind}_mean").copy_(trained.mean(dim=0))
-                getattr(self, f"{kind}_std").copy_(trained.std(dim=0).clamp_min(1e-6))
+        """Take the mean and spread of the trained rows of both tables, and of pairs of them."""
+        trained = [table[(table != 0).any(dim=1)].float() for table in (tables.users, tables.items)]
+        if min(map(len, trained)) < 2:
+            return
+        draw = named_generator(0, "pairs whose scale is measured")
+        users, items = (rows[torch.from_numpy(draw.integers(0, len(rows), _PAIRS))] for rows in trained)
+        for kind, rows in zip(("user", "item", "pair"), (*trained, self._pair_features(users, items)), strict=True):
+            getattr(self, f"{kind}_mean").copy_(rows.mean(dim=0))
+            getattr(self, f"{kind}_std").copy_(rows.std(dim=0).clamp_min(1e-6))
 
     def standardise(self, vectors: Tensor, kind: str) -> Tensor:
         """[..., d] -> [..., d] with unit spread per dimension; cold rows stay zero."""
         known = (vectors != 0).any(dim=-1, keepdim=True)
         return (vectors - getattr(self, f"{kind}_mean")) / getattr(self, f"{kind}_std") * known
 
-    def make_map(self, embedding_norm: float) -> nn.Linear:
-        """Linear d -> tokens_per_slot * D whose output starts with the norm of a word embedding."""
-        layer = nn.Linear(self.cf_dim, self.tokens_per_slot * self.llm_dim)
-        nn.init.normal_(layer.weight, std=embedding_norm / (self.cf_dim * self.llm_dim) ** 0.5)
-        nn.init.zeros_(layer.bias)
-        return layer
+    def pair_vectors(self, users: Tensor, items: Tensor) -> Tensor:
+        """Standardised features [P, 2 d + 1] of pairs, from raw vectors [P, d] each; cold sides count as zero."""
+        return (self._pair_features(users, items) - self.pair_mean) / self.pair_std
 
-    def forward(self, users: Tensor, items: Tensor, history: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Slot embeddings of the rows' users [B, k, D] and of the item slots [N, k, D].
+    def _pair_features(self, users: Tensor, items: Tensor) -> Tensor:
+        product = users * items
+        logit = product.sum(dim=1)
+        if self.pair_bias:
+            logit = logit - product[:, -1] + users[:, -1] + items[:, -1]
+        return torch.cat([product, users - items, logit[:, None]], dim=1)
 
-        ``users`` [B, d], ``items`` [N, d], ``history`` [B, H, d] with ``mask`` [B, H]; k tokens per slot.
-        """
-        user, item = self.fuse(
-            self.standardise(users, "user"), self.standardise(items, "item"), self.standardise(history, "item"), mask
-        )
-        shape = (-1, self.tokens_per_slot, self.llm_dim)
-        return self.dropout(user).view(shape), self.dropout(item).view(shape)
+    def matrices(self, users: Tensor, history: Tensor, mask: Tensor) -> Tensor | None:
+        """Personal matrices [B, d, d] from standardised users [B, d] and history [B, H, d]; None: one map for all."""
+        return None
 
-    @abstractmethod
-    def fuse(self, users: Tensor, items: Tensor, history: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Map standardised vectors to [B, k * D] and [N, k * D]."""
+    def forward(self, slots: SlotBatch) -> Tensor:
+        """Embeddings [S, D]: user slots, then item slots, then pair slots."""
+        users, history = self.standardise(slots.users, "user"), self.standardise(slots.history, "item")
+        matrices = self.matrices(users, history, slots.history_mask)
+        parts = []
+        if "user" in self.slots:
+            mine = users if matrices is None else torch.einsum("bd,bde->be", users, matrices)
+            parts.append(self.maps["user"](mine)[slots.user_rows])
+        if "item" in self.slots:
+            items = self.standardise(slots.items, "item")
+            if self.item_side == "personal":
+                rows = slots.item_rows
+                if matrices is None:
+                    items = items + items * users[rows]
+                else:
+                    items = torch.einsum("nd,nde->ne", items, matrices[rows])
+            parts.append(self.maps["item"](items))
+        if "pair" in self.slots:
+            parts.append(self.maps["pair"](self.pair_vectors(slots.users[slots.pair_rows], slots.pair_items)))
+        return self.dropout(torch.cat(parts)).view(-1, self.llm_dim)
+
+
+def make_map(
+    in_dim: int, llm_dim: int, tokens: int, hidden: int | None = None, norm: float | None = None
+) -> nn.Sequential:
+    """Map [n, in] -> [n, tokens * D], linear or with one hidden ReLU layer.
+
+    With ``norm`` its output for standardised input starts with that norm a token; its bias is zero.
+    """
+    last = nn.Linear(hidden or in_dim, tokens * llm_dim)
+    net = nn.Sequential(nn.Linear(in_dim, hidden), nn.ReLU(), last) if hidden else nn.Sequential(last)
+    if norm is not None:
+        nn.init.normal_(last.weight)
+        nn.init.zeros_(last.bias)
+        with torch.no_grad():
+            start = net(torch.randn(512, in_dim)).view(-1, llm_dim).norm(dim=-1).mean()
+            last.weight.mul_(norm / start)
+    return net

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from ckf.cf.mf import MFModel
+from ckf.cf.table import CFData
 from ckf.cf.vectors import VectorTables
-from ckf.prompts.collate import Collator
-from tests.conftest import CF_DIM, make_fusion, make_model
+from ckf.config.compose import compose
+from ckf.config.schema import LinearFusionConfig, MFConfig
+from ckf.config.store import SCHEMAS
+from ckf.errors import ArtifactError, DataError
+from ckf.model.build import build_fusion, slot_kinds
+from ckf.model.fusion import Fusion
+from ckf.prompts.collate import Collator, PromptBatch
+from ckf.prompts.encode import PromptEncoder
+from tests.conftest import CF_DIM, FUSIONS, TASKS, TITLES, make_example, make_fusion, make_model
+from tests.worlds import small_source, write_world
 
 
 def scores(model, collator: Collator, examples: list, slots: bool = True) -> torch.Tensor:
@@ -19,7 +31,7 @@ def scores(model, collator: Collator, examples: list, slots: bool = True) -> tor
         return torch.zeros(len(examples)).index_add_(0, batch.answer_rows, model.eval()(batch))
 
 
-@pytest.mark.parametrize("kind", ["linear", "meta"])
+@pytest.mark.parametrize("kind", ["linear", "mlp", "meta", "meta_attention", "random"])
 def test_every_row_is_fused_not_only_the_last(backbone_folder, tables, collator, mixed, kind):
     model = make_model(backbone_folder, tables, kind)
     before = scores(model, collator, mixed)
@@ -33,15 +45,11 @@ def test_slot_positions_hold_the_fusions_output(model, collator, mixed):
     slots = batch.slots
     embeddings = model.backbone.get_input_embeddings()(batch.input_ids)
     filled = model._fill_slots(embeddings, slots, True)
-    users, items = model.fusion(slots.users, slots.items, slots.history, slots.history_mask)
+    values = model.fusion(slots)
     at = 0
-    for row in slots.user_rows.tolist():  # the naive way, slot by slot
+    for row in [*slots.user_rows.tolist(), *slots.item_rows.tolist()]:  # the naive way, slot by slot
         assert slots.rows[at] == row
-        torch.testing.assert_close(filled[row, slots.cols[at]], users[row, 0])
-        at += 1
-    for number, row in enumerate(slots.item_rows.tolist()):
-        assert slots.rows[at] == row
-        torch.testing.assert_close(filled[row, slots.cols[at]], items[number, 0])
+        torch.testing.assert_close(filled[row, slots.cols[at]], values[at])
         at += 1
     assert at == len(slots.rows)
     untouched = torch.ones(embeddings.shape[:2], dtype=torch.bool)
@@ -56,37 +64,240 @@ def test_topk_has_one_item_slot_for_each_candidate_in_order(collator, tables, mi
     assert len(batch.slots.user_rows) == 1
 
 
-def test_meta_is_personal_by_history(model, collator, mixed):
-    changed = [dataclasses.replace(x, history=x.history[-1:], history_ratings=x.history_ratings[-1:]) for x in mixed]
+def swapped_history(batch: PromptBatch) -> PromptBatch:
+    """The same batch with every row's history cut to its first item."""
+    mask = batch.slots.history_mask.clone()
+    mask[:, 1:] = False
+    return dataclasses.replace(batch, slots=dataclasses.replace(batch.slots, history_mask=mask))
+
+
+def trained_a_little(fusion: Fusion) -> Fusion:
+    """Noise on every parameter: `meta_attention` starts at the identity, whatever the history."""
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for parameter in fusion.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return fusion
+
+
+@pytest.mark.parametrize("kind", ["meta", "meta_attention", "linear", "mlp"])
+@pytest.mark.parametrize("side", ["shared", "personal"])
+def test_the_personal_matrix_reads_the_history(collator, mixed, kind, side):
+    """User slots move with the history under the meta-networks alone; item slots only where their side is personal."""
+    fusion = trained_a_little(make_fusion(kind, 16, item_side=side))
     batch = collator.training(mixed, [1.0] * len(mixed), slots=True)
-    other = collator.training(changed, [1.0] * len(mixed), slots=True)
-    first, second = (
-        model.fusion(b.slots.users, b.slots.items, b.slots.history, b.slots.history_mask)[0] for b in (batch, other)
-    )
-    differs = torch.tensor([len(x.history) > 1 for x in mixed])
-    assert ((first - second).abs().amax(dim=(1, 2)) > 1e-6)[differs].all()
+    moved = (fusion(batch.slots) - fusion(swapped_history(batch).slots)).abs().amax(dim=1) > 1e-6
+    longer = torch.tensor([len(x.history) > 1 for x in mixed])
+    users, items = len(batch.slots.user_rows), batch.slots.item_rows
+    reads = kind.startswith("meta")
+    assert (moved[:users][longer[batch.slots.user_rows]] == reads).all()
+    assert (moved[users:][longer[items]] == (reads and side == "personal")).all()
+    assert not moved[:users][~longer[batch.slots.user_rows]].any()
 
 
-def test_meta_starts_near_linear_and_history_order_does_not_matter():
-    fusion = make_fusion("meta", 16)
-    users, items = torch.randn(3, CF_DIM), torch.randn(5, CF_DIM)
-    history, mask = torch.randn(3, 4, CF_DIM), torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]).bool()
-    out, _ = fusion(users, items, history, mask)
-    swapped, _ = fusion(users, items, history[:, [2, 0, 1, 3]], mask[:, [2, 0, 1, 3]])
-    torch.testing.assert_close(out, swapped)
-    assert torch.isfinite(out).all(), "an empty history must not divide by zero"
-    torch.testing.assert_close(fusion.user_map(fusion.standardise(users, "user")), out[:, 0], atol=0.5, rtol=0.5)
+@pytest.mark.parametrize("kind", ["linear", "mlp", "meta", "meta_attention"])
+def test_a_personal_item_side_depends_on_the_user(collator, mixed, tables, kind):
+    for side in ("shared", "personal"):
+        fusion = trained_a_little(make_fusion(kind, 16, item_side=side))
+        batch = collator.training(mixed, [1.0] * len(mixed), slots=True).slots
+        mask = batch.history_mask.roll(1, dims=0)
+        other = dataclasses.replace(
+            batch, users=batch.users.roll(1, dims=0), history=batch.history.roll(1, dims=0), history_mask=mask
+        )
+        first = len(batch.user_rows)
+        same = torch.equal(fusion(batch)[first:], fusion(other)[first:])
+        assert same == (side == "shared")
+
+
+@pytest.mark.parametrize("kind", ["meta", "meta_attention"])
+def test_an_empty_history_is_defined_and_order_does_not_matter(kind):
+    fusion = trained_a_little(make_fusion(kind, 16))
+    users, history = torch.randn(3, CF_DIM), torch.randn(3, 4, CF_DIM)
+    mask = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]).bool()
+    found = fusion.matrices(users, history, mask)
+    order = [2, 0, 1, 3]
+    torch.testing.assert_close(found, fusion.matrices(users, history[:, order], mask[:, order]))
+    assert torch.isfinite(found).all(), "an empty history must not divide by zero"
+    torch.testing.assert_close(found[2], fusion.matrices(users, 7 * history, mask)[2])
+
+
+def test_meta_attention_starts_exactly_as_linear_and_meta_near_it(collator, mixed):
+    slots = collator.training(mixed, [1.0] * len(mixed), slots=True).slots
+    linear = make_fusion("linear", 16)
+    for kind, tolerance in (("meta_attention", 1e-6), ("meta", 0.5)):
+        fusion = make_fusion(kind, 16)
+        fusion.maps.load_state_dict(linear.maps.state_dict())
+        torch.testing.assert_close(fusion(slots), linear(slots), atol=tolerance, rtol=0)
+
+
+def test_attention_weighs_the_history_by_the_user():
+    fusion = trained_a_little(make_fusion("meta_attention", 16))
+    history, mask = torch.randn(1, 4, CF_DIM).expand(2, -1, -1), torch.ones(2, 4).bool()
+    one, other = fusion.attended(3 * torch.randn(2, CF_DIM), history, mask)
+    assert (one - other).abs().max() > 1e-3
 
 
 @torch.no_grad()
-def test_slots_start_with_the_norm_of_a_word_embedding(tables):
-    for kind in ("linear", "meta"):
-        fusion = make_fusion(kind, 64)
-        fusion.fit_scale(tables)
-        mask = torch.ones(8, 1).bool()
-        users, items = fusion(tables.users[1:], tables.items[1:], tables.items[1:9, None], mask)
-        assert 0.5 < float(users.norm(dim=-1).mean()) < 2.0
-        assert 0.5 < float(items.norm(dim=-1).mean()) < 2.0
+@pytest.mark.parametrize("kind", FUSIONS)
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_slots_start_with_the_norm_of_a_word_embedding(collator, tables, mixed, kind, tokens):
+    fusion = make_fusion(kind, 64, slots=("user", "item"), tokens_per_slot=tokens)
+    fusion.fit_scale(tables)
+    examples = [make_example("ctr", number) for number in range(40)]
+    values = fusion(dataclasses.replace(collator.training(examples, [1.0] * 40, slots=True).slots,
+                                        soft_tasks=torch.arange(80) % len(TASKS)))  # fmt: skip
+    assert values.shape == (80 * tokens, 64)
+    assert 0.6 < float(values.norm(dim=-1).mean()) < 1.7
+
+
+@pytest.mark.parametrize("kind", FUSIONS)
+def test_match_scale_follows_the_backbone(kind):
+    """Twice the embedding norm, twice the slot; without match_scale torch's own start, whatever the norm."""
+    config = SCHEMAS["fusion"][kind]
+
+    def start(norm: float, match: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        fusion = build_fusion(config(name=kind, match_scale=match), CF_DIM, 16, norm, tasks=4)
+        name = "vectors" if kind == "soft_prompt" else f"maps.user.{2 if kind == 'mlp' else 0}.weight"
+        return fusion.state_dict()[name]
+
+    torch.testing.assert_close(start(2.0, True), 2 * start(1.0, True))
+    assert torch.equal(start(2.0, False), start(1.0, False))
+    assert not torch.allclose(start(1.0, False), start(1.0, True))
+
+
+@pytest.mark.parametrize("kind", FUSIONS)
+def test_dropout_is_for_training_alone(collator, mixed, kind):
+    fusion = make_fusion(kind, 16, dropout=0.5)
+    slots = collator.training(mixed, [1.0] * len(mixed), slots=True).slots
+    slots.soft_tasks = torch.tensor([0, 1, 2])
+    assert (fusion.train()(slots) == 0).float().mean() > 0.3
+    assert torch.equal(fusion.eval()(slots), fusion(slots))
+
+
+@pytest.mark.parametrize(
+    ("kind", "slots", "expected"),
+    [
+        ("linear", ("user", "item"), 2 * (CF_DIM + 1) * 16),
+        ("linear", ("user", "item", "pair"), 2 * (CF_DIM + 1) * 16 + (2 * CF_DIM + 2) * 16),
+        ("mlp", ("user",), (CF_DIM + 1) * 10 * CF_DIM + (10 * CF_DIM + 1) * 16),
+        ("meta", ("user",), (CF_DIM + 1) * 16 + (CF_DIM + 1) * 32 + 33 * CF_DIM**2),
+        (
+            "meta_attention",
+            ("user",),
+            (CF_DIM + 1) * 16 + 2 * (CF_DIM + 1) * 32 + (2 * CF_DIM + 1) * 32 + 33 * CF_DIM**2,
+        ),
+        ("random", ("user",), (CF_DIM + 1) * 16 + (CF_DIM + 1) * 32 + 33 * CF_DIM**2),
+        ("soft_prompt", ("soft",), 4 * 8 * 16),
+    ],
+)
+def test_parameter_counts_are_as_stated(kind, slots, expected):
+    """The formulas of the classes' docstrings; only slots in use have a map."""
+    options = {"tokens_per_slot": 8} if kind == "soft_prompt" else {}
+    fusion = make_fusion(kind, 16, slots=slots, **options)
+    counts = fusion.parameter_counts()
+    assert sum(counts.values()) == expected == sum(p.numel() for p in fusion.parameters())
+    assert {name.removesuffix(" map") for name in counts if name.endswith(" map")} == set(slots) - {"soft"}
+
+
+# --- pairs ------------------------------------------------------------------------------------
+
+
+def test_pair_features_are_product_difference_and_the_cf_models_logit(tables):
+    for bias in (True, False):
+        fusion = make_fusion("linear", 16, slots=("pair",), pair_bias=bias)
+        users, items = tables.users[1:4], tables.items[2:5]
+        features = fusion.pair_vectors(users, items)
+        torch.testing.assert_close(features[:, :CF_DIM], users * items)
+        torch.testing.assert_close(features[:, CF_DIM:-1], users - items)
+        logit = (users * items).sum(dim=1)
+        if bias:
+            logit = (users[:, :-1] * items[:, :-1]).sum(dim=1) + users[:, -1] + items[:, -1]
+        torch.testing.assert_close(features[:, -1], logit)
+
+
+def test_the_pair_logit_is_matrix_factorisations_own(tmp_path):
+    """From the exported tables to `rank_score`, but for the constant."""
+    dataset, _ = write_world(tmp_path, small_source())
+    data = CFData.load(dataset)
+    mf = MFModel(data, MFConfig(name="mf", dim=4, epochs=3), 0)
+    users, items = (torch.from_numpy(table) for table in mf.vectors())
+    u, v = data.val.user[:50], data.val.item[:50]
+    fusion = build_fusion(LinearFusionConfig(name="linear"), users.shape[1], 8, 1.0, slots=("pair",), pair_bias=True)
+    logit = fusion.pair_vectors(users[u], items[v])[:, -1].numpy()
+    np.testing.assert_allclose(logit + float(mf.net.mu), mf.rank_score(u, v), atol=1e-5)
+
+
+def test_pair_features_are_standardised_over_pairs(tables):
+    fusion = make_fusion("linear", 16, slots=("pair",))
+    fusion.fit_scale(tables)
+    known_users, known_items = tables.users[1:], tables.items[1:]
+    users, items = known_users.repeat_interleave(len(known_items), 0), known_items.repeat(len(known_users), 1)
+    features = fusion.pair_vectors(users, items)
+    assert features.mean(dim=0).abs().max() < 0.1
+    assert (features.std(dim=0) - 1).abs().max() < 0.1
+    assert torch.isfinite(fusion.pair_vectors(torch.zeros(1, CF_DIM), torch.zeros(1, CF_DIM))).all()
+
+
+def test_what_a_template_holds_is_what_is_filled(encoder, prompts, tables, mixed):
+    """user, item and pair slots in their own places; topk has a pair slot for each candidate, before its title."""
+    wording = dataclasses.replace(
+        prompts,
+        ctr=dataclasses.replace(prompts.ctr, slots="{history}<pair> {candidate}<user><item>"),
+        topk=dataclasses.replace(prompts.topk, slots="{history}: {<pair>candidates}<user>"),
+    )
+    own = PromptEncoder(encoder.tokenizer, wording, TITLES, encoder.rating_labels)
+    examples = [x for x in mixed if x.task in ("ctr", "topk")]
+    slots = Collator(own, TASKS, tables).training(examples, [1.0] * len(examples), slots=True).slots
+    count = len(examples[1].candidates)
+    assert [x.task for x in examples] == ["ctr", "topk", "ctr", "topk"]
+    assert slots.user_rows.tolist() == [0, 1, 2, 3]
+    assert slots.item_rows.tolist() == [0, 2]
+    assert slots.pair_rows.tolist() == [0, *[1] * count, 2, *[3] * count]
+    torch.testing.assert_close(slots.pair_items[1 : 1 + count], tables.items[torch.from_numpy(examples[1].candidates)])
+    prompt = own.encode(examples[1], slots=True)
+    for (start, kind, item), nth in zip(prompt.slots, examples[1].candidates, strict=False):
+        assert (kind, item) == ("pair", nth)
+        title = own.piece(f" {TITLES[nth]}")
+        assert prompt.token_ids[start + 1 : start + 1 + len(title)] == title
+    fusion = make_fusion("meta", 16, slots=("user", "item", "pair"))
+    assert fusion(slots).shape == (len(slots.rows), 16)
+
+
+def test_no_map_is_built_for_a_slot_that_no_template_holds():
+    assert set(make_fusion("meta", 16, slots=("user", "pair")).maps) == {"user", "pair"}
+    exp, _ = compose(["prompts=pair", "tasks=[ctr,topk]"])
+    assert slot_kinds(exp, ["ctr", "topk"]) == ("user", "item", "pair")
+    assert slot_kinds(compose([])[0], ["ctr"]) == ("user", "item")
+
+
+# --- bad input --------------------------------------------------------------------------------
+
+
+def test_a_user_without_a_row_is_one_line(collator):
+    example = dataclasses.replace(make_example("ctr"), user=999)
+    with pytest.raises(DataError, match=r"^user 999 has no row in the CF vectors \(they end at 8\)"):
+        collator.training([example], [1.0], slots=True)
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp", "meta", "meta_attention"])
+def test_a_cold_user_with_no_history_scores(backbone_folder, collator, tables, kind):
+    cold = VectorTables(tables.users * (torch.arange(len(tables.users)) != 1)[:, None], tables.items)
+    example = dataclasses.replace(make_example("ctr"), user=1, history=np.empty(0, np.int64))
+    model = make_model(backbone_folder, tables, kind)
+    assert torch.isfinite(scores(model, collator.with_tables(cold), [example])).all()
+
+
+def test_nan_in_a_table_is_one_line_that_names_the_row(tmp_path, tables):
+    users = tables.users.clone()
+    users[3, 1] = float("nan")
+    for name, table in (("users", users), ("items", tables.items)):
+        save_file({"vectors": table}, tmp_path / f"{name}.safetensors")
+    with pytest.raises(ArtifactError, match=r"users\.safetensors: row 3 holds NaN or infinity$"):
+        VectorTables.load(tmp_path)
+
+
+# --- scale and control ------------------------------------------------------------------------
 
 
 def test_a_cold_id_is_the_average_one(tables):
