@@ -6,16 +6,14 @@ It is not ``__post_init__`` because that would not run on composed values. No he
 a refused config must answer in well under three seconds.
 """
 
-from ckf.config.schema.data import (
-    TASKS,
+from ckf.config.schema.datasets import (
     CollmConfig,
+    ColumnsConfig,
     DatasetConfig,
-    PromptConfig,
-    PromptsConfig,
-    SplitConfig,
+    FilterConfig,
+    ItemColumnsConfig,
     SyntheticConfig,
-    TaskConfig,
-    TasksConfig,
+    TabularConfig,
 )
 from ckf.config.schema.experiment import ExperimentConfig
 from ckf.config.schema.model import (
@@ -47,6 +45,8 @@ from ckf.config.schema.running import (
     TrainerConfig,
     WandbConfig,
 )
+from ckf.config.schema.splits import SplitConfig
+from ckf.config.schema.tasks import TASKS, PromptConfig, PromptsConfig, TaskConfig, TasksConfig
 
 __all__ = [
     "TASKS",
@@ -56,12 +56,15 @@ __all__ = [
     "CFConfig",
     "CSVConfig",
     "CollmConfig",
+    "ColumnsConfig",
     "CurriculumConfig",
     "DatasetConfig",
     "EvaluateConfig",
     "ExperimentConfig",
+    "FilterConfig",
     "FusionConfig",
     "HFBackboneConfig",
+    "ItemColumnsConfig",
     "LinearFusionConfig",
     "LoggerConfig",
     "LoraConfig",
@@ -78,6 +81,7 @@ __all__ = [
     "RandomFusionConfig",
     "SplitConfig",
     "SyntheticConfig",
+    "TabularConfig",
     "TaskConfig",
     "TasksConfig",
     "TinyBackboneConfig",

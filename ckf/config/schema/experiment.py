@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from ckf.config.schema.checks import at_least
-from ckf.config.schema.data import DatasetConfig, PromptsConfig, SplitConfig, TaskConfig, TasksConfig
+from ckf.config.schema.datasets import DatasetConfig
 from ckf.config.schema.model import BackboneConfig, CFConfig, CurriculumConfig, FusionConfig, LoraConfig
 from ckf.config.schema.running import (
     BaselinesConfig,
@@ -20,6 +20,8 @@ from ckf.config.schema.running import (
     TrainConfig,
     TrainerConfig,
 )
+from ckf.config.schema.splits import SplitConfig
+from ckf.config.schema.tasks import PromptsConfig, TaskConfig, TasksConfig
 
 
 @dataclass
