@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-
 import json
 import math
 import zlib
@@ -189,7 +188,8 @@ class _TextLines:
         self.fault: Fault | None = None
 
     def __iter__(self) -> Iterator[str]:
-        for self.line, data in _raw_lines(self.table.path):
+        for line, data in _raw_lines(self.table.path):
+            self.line = line
             if isinstance(data, Fault):
                 self.fault = data
                 yield "\n"
@@ -204,9 +204,8 @@ class _TextLines:
 
 
 def _csv_rows(table: Table, text: _TextLines) -> Iterator[tuple[int, list[str] | Fault]]:
-    quoting = csv.QUOTE_MINIMAL if table.quote else csv.QUOTE_NONE
     csv.field_size_limit(MAX_LINE_BYTES)
-    rows = csv.reader(text, delimiter=table.separator or ",", quotechar=table.quote or '"', quoting=quoting)
+    rows = csv.reader(text, **csv_form(table.separator or ",", table.quote))
     while True:
         start = text.line + 1
         try:
@@ -221,6 +220,13 @@ def _csv_rows(table: Table, text: _TextLines) -> Iterator[tuple[int, list[str] |
             yield fault.line, fault
         elif cells:
             yield start, cells
+
+
+def csv_form(separator: str, quote: str | None) -> dict[str, Any]:
+    """Settings of the csv module that read as polars does."""
+    if quote is None:
+        return {"delimiter": separator, "quoting": csv.QUOTE_NONE}
+    return {"delimiter": separator, "quotechar": quote}
 
 
 def _plain_rows(table: Table, text: _TextLines) -> Iterator[tuple[int, list[str] | Fault]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from ckf.data.lines import Fault, Table, decoded, first_line, line_numbers, salvage_table
+from ckf.data.lines import Fault, Table, csv_form, decoded, first_line, line_numbers, salvage_table
 from ckf.errors import DataError
 
 LINE = "line"
@@ -143,8 +143,7 @@ def read_header(path: Path, separator: str = ",", quote: str | None = '"', encod
         raise DataError(f"{path}: the file is empty; its first line must name the columns")
     if len(separator) > 1:
         return text.split(separator)
-    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
-    return next(csv.reader([text], delimiter=separator, quotechar=quote or '"', quoting=quoting))
+    return next(csv.reader([text], **csv_form(separator, quote)))
 
 
 def _check_header(table: Table, optional: Collection[str]) -> None:
