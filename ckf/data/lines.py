@@ -73,7 +73,7 @@ def open_bytes(path: Path) -> IO[bytes]:
 
 def first_line(path: Path, encoding: str = "utf8") -> str:
     """The first line without its end and without a byte order mark."""
-    for _, data in _raw_lines(path):
+    for _, data in raw_lines(path):
         if isinstance(data, Fault):
             raise DataError(str(data))
         try:
@@ -83,8 +83,8 @@ def first_line(path: Path, encoding: str = "utf8") -> str:
     return ""
 
 
-def _raw_lines(path: Path) -> Iterator[tuple[int, bytes | Fault]]:
-    """Numbered lines; one above the limit comes as a fault, and a broken gzip stops."""
+def raw_lines(path: Path) -> Iterator[tuple[int, bytes | Fault]]:
+    """Numbered lines of a plain or gzipped file; one above the limit comes as a fault, and a broken gzip stops."""
     number = 0
     try:
         with open_bytes(path) as file:
@@ -143,7 +143,7 @@ def line_numbers(table: Table, wanted: Collection[int]) -> dict[int, int]:
 
 
 def _json_records(table: Table) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
-    for line, data in _raw_lines(table.path):
+    for line, data in raw_lines(table.path):
         if isinstance(data, Fault):
             yield line, data
             continue
@@ -188,7 +188,7 @@ class _TextLines:
         self.fault: Fault | None = None
 
     def __iter__(self) -> Iterator[str]:
-        for line, data in _raw_lines(self.table.path):
+        for line, data in raw_lines(self.table.path):
             self.line = line
             if isinstance(data, Fault):
                 self.fault = data
