@@ -10,7 +10,15 @@ from hydra.core.config_store import ConfigStore
 from ckf.config import schema
 
 SCHEMAS: dict[str, dict[str, type[Any]]] = {
-    "dataset": {"synthetic": schema.SyntheticConfig, "collm_ml1m": schema.CollmConfig},
+    "dataset": {
+        "synthetic": schema.SyntheticConfig,
+        "collm_ml1m": schema.CollmConfig,
+        **dict.fromkeys(("amazon", "amazon_books", "amazon_movies"), schema.AmazonConfig),
+        **dict.fromkeys(("ml100k", "ml1m", "ml10m", "ml20m", "ml25m", "ml32m"), schema.MovieLensConfig),
+        "ml_latest": schema.MovieLensLatestConfig,
+        "recbole": schema.RecboleConfig,
+        "processed_json": schema.ProcessedJsonConfig,
+    },
     "split": dict.fromkeys(("provided", "temporal", "leave_last_out"), schema.SplitConfig),
     "cf": {"bias": schema.BiasConfig, "mf": schema.MFConfig},
     "backbone": {

@@ -45,11 +45,19 @@ from ckf.config.schema.running import (
     TrainerConfig,
     WandbConfig,
 )
+from ckf.config.schema.sources import (
+    AmazonConfig,
+    MovieLensConfig,
+    MovieLensLatestConfig,
+    ProcessedJsonConfig,
+    RecboleConfig,
+)
 from ckf.config.schema.splits import SplitConfig
 from ckf.config.schema.tasks import TASKS, PromptConfig, PromptsConfig, TaskConfig, TasksConfig
 
 __all__ = [
     "TASKS",
+    "AmazonConfig",
     "BackboneConfig",
     "BaselinesConfig",
     "BiasConfig",
@@ -72,13 +80,17 @@ __all__ = [
     "MFConfig",
     "MetaFusionConfig",
     "MethodConfig",
+    "MovieLensConfig",
+    "MovieLensLatestConfig",
     "NoBackboneConfig",
     "NoFusionConfig",
     "PathsConfig",
     "PretrainConfig",
+    "ProcessedJsonConfig",
     "PromptConfig",
     "PromptsConfig",
     "RandomFusionConfig",
+    "RecboleConfig",
     "SplitConfig",
     "SyntheticConfig",
     "TabularConfig",
