@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from typing import Any
 
 MAX_CHARS = 1_000_000
@@ -51,7 +52,7 @@ def _as_json(line: str) -> str:
         if match.lastindex == 1:
             out.append(text.replace("'", '"'))
         elif "\\" in text:
-            out.append(json.dumps(ast.literal_eval(text)))
+            out.append(json.dumps(_literal(text)))
         else:
             out.append('"' + text[1:-1].replace('"', '\\"') + '"')
     if end != len(line):
@@ -59,8 +60,14 @@ def _as_json(line: str) -> str:
     return "".join(out)
 
 
+def _literal(text: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of escapes that Python does not know: the backslash then stands for itself
+        return ast.literal_eval(text)
+
+
 def _slowly(line: str) -> Any:
     try:
-        return ast.literal_eval(line)
+        return _literal(line)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
         raise ValueError(f"not a Python literal ({type(error).__name__})") from None
