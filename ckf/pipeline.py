@@ -48,7 +48,7 @@ def prepare_dataset(exp: ExperimentConfig) -> Artifact:
 
     settings = {**plain(exp.dataset), **{f"split.{k}": v for k, v in plain(exp.split).items()}}
     settings.pop("root", None)  # input files count by content, not by where they lie
-    for key in ("provides", "default_steps"):  # of the runs, not of the data
+    for key in ("provides", "default_steps", "memory_mb"):  # of the runs and the machine, not of the data
         settings.pop(key)
     hashes = [f"{name}:{digest}" for name, digest in sorted(source_hashes(exp.dataset).items())]
     return store(exp).get(

@@ -107,5 +107,6 @@ def run_hash_payload(exp: ExperimentConfig) -> dict[str, Any]:
     """
     payload = {key: value for key, value in plain(exp).items() if key not in _UNNAMED}
     payload["dataset"].pop("root", None)
+    payload["dataset"].pop("memory_mb", None)
     payload["train"].pop("workers", None)
     return payload

@@ -12,14 +12,15 @@ from ckf.config import schema
 SCHEMAS: dict[str, dict[str, type[Any]]] = {
     "dataset": {
         "synthetic": schema.SyntheticConfig,
-        "collm_ml1m": schema.CollmConfig,
+        **dict.fromkeys(("collm_ml1m", "collm_book"), schema.CollmConfig),
+        **dict.fromkeys(("csv", "parquet"), schema.TabularConfig),
         **dict.fromkeys(("amazon", "amazon_books", "amazon_movies"), schema.AmazonConfig),
         **dict.fromkeys(("ml100k", "ml1m", "ml10m", "ml20m", "ml25m", "ml32m"), schema.MovieLensConfig),
         "ml_latest": schema.MovieLensLatestConfig,
         "recbole": schema.RecboleConfig,
         "processed_json": schema.ProcessedJsonConfig,
     },
-    "split": dict.fromkeys(("provided", "temporal", "leave_last_out"), schema.SplitConfig),
+    "split": dict.fromkeys(("provided", "temporal", "leave_last_out", "user_cold", "item_cold"), schema.SplitConfig),
     "cf": {"bias": schema.BiasConfig, "mf": schema.MFConfig},
     "backbone": {
         "tiny": schema.TinyBackboneConfig,

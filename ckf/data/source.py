@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ class Source:
     UInt8 (index into ``files``, 0 where absent). Columns left out count as null.
 
     ``items``: ``item`` String, ``title`` String, and any further columns, which are kept as they are.
-    Repeated items are allowed; the first usable title wins.
+    Repeated items are allowed; the first usable title wins. It may be a function of the raw ids that
+    are left after the filters (and may then add counts to ``card``), so that a large metadata file is
+    read for those alone.
 
     ``users``: optional extra columns by ``user`` String, kept in users.parquet (``cold`` Boolean
     replaces the default of "never seen in training").
@@ -31,7 +34,7 @@ class Source:
     """
 
     interactions: pl.LazyFrame
-    items: pl.LazyFrame
+    items: pl.LazyFrame | Callable[[pl.Series], pl.LazyFrame]
     card: dict[str, Any] = field(default_factory=dict)
     known: pl.DataFrame | None = None
     users: pl.LazyFrame | None = None
