@@ -1,7 +1,7 @@
 """Amazon reviews of three generations: 2014 (McAuley et al.), 2018 (Ni et al.) and 2023 (Hou et al.).
 
-Metadata of 2014 are Python literals, read as data. Only the metadata of items that occur in the reviews
-are kept; in the 2014 files the other lines are not even parsed.
+Metadata of 2014 are Python literals, read as data. Only the metadata of items that are left after the
+filters are kept; in the 2014 files the other lines are not even parsed.
 """
 
 from __future__ import annotations
@@ -126,36 +126,39 @@ def _recognise(line: str) -> tuple[str, int | None]:
 
 
 def read_amazon(cfg: AmazonConfig, scanner: Scanner) -> Source:
-    """Read reviews lazily, and the titles of their items; what became of titles is counted on the card.
+    """Read reviews lazily; titles for the items that are asked for, with counts of what became of them.
 
     Raises:
-        DataError: missing or wrong files, or more unreadable metadata lines than ``max_bad_rows``.
+        DataError: missing or wrong files; when items are asked for, more unreadable metadata lines than
+            ``max_bad_rows``.
     """
     version = VERSIONS[cfg.version]
     reviews, meta = amazon_files(cfg)
-    interactions = _reviews(version, reviews, scanner)
-    wanted = set(interactions.select(pl.col("item").unique()).collect(engine="streaming")["item"].drop_nulls())
-    counts: dict[str, Any] = {}
-    if cfg.version == 2014:
-        rows, faults = _literal_rows(meta, wanted, cfg.max_bad_rows)
-        counts["metadata_lines_unreadable"] = len(faults)
-        counts["metadata_lines_unreadable_at"] = [fault.line for fault in faults]
-    else:
-        rows = _json_rows(version, meta, wanted, scanner)
-    items, titles = title_table(rows, wanted)
+    card: dict[str, Any] = {
+        "source": f"Amazon reviews, {cfg.category}, version {cfg.version}",
+        "licence": "none stated; research use, with a citation",
+        "citation": version.citation,
+        "review_texts": "common HTML entities and line breaks are decoded",
+    }
+
+    def items(wanted: pl.Series) -> pl.LazyFrame:
+        names = set(wanted)
+        if cfg.version == 2014:
+            rows, faults = _literal_rows(meta, names, cfg.max_bad_rows)
+            card["metadata_lines_unreadable"] = len(faults)
+            card["metadata_lines_unreadable_at"] = [fault.line for fault in faults]
+        else:
+            rows = _json_rows(version, meta, names, scanner)
+        table, counts = title_table(rows, names)
+        card.update(counts)
+        return table.lazy()
+
     return Source(
-        interactions=interactions,
-        items=items.lazy(),
+        interactions=_reviews(version, reviews, scanner),
+        items=items,
         files=(reviews,),
         oldest_timestamp=_OLDEST,
-        card={
-            "source": f"Amazon reviews, {cfg.category}, version {cfg.version}",
-            "licence": "none stated; research use, with a citation",
-            "citation": version.citation,
-            "review_texts": "common HTML entities and line breaks are decoded",
-            **counts,
-            **titles,
-        },
+        card=card,
     )
 
 
@@ -179,7 +182,7 @@ def _reviews(version: Version, path: Path, scanner: Scanner) -> pl.LazyFrame:
 
 
 def _literal_rows(path: Path, wanted: Collection[str], limit: int) -> tuple[pl.DataFrame, list[Fault]]:
-    """Metadata of 2014. A line whose item is in no review is passed over by its first key, without parsing."""
+    """Metadata of 2014. A line whose item is not wanted is passed over by its first key, without parsing."""
     rows, faults = [], []
     for number, data in raw_lines(path):
         row = data if isinstance(data, Fault) else _literal_row(path, number, data, wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,13 @@ def write(root: Path, version: int, reviews: list[Any], meta: list[Any]) -> None
 
 
 def read(root: Path, version: int, scratch: Path, **more: Any) -> Source:
-    return read_amazon(config(root, version, **more), Scanner(scratch))
+    """The source with its items read for all items of the reviews, as the pipeline does for those left."""
+    return with_items(read_amazon(config(root, version, **more), Scanner(scratch)))
+
+
+def with_items(source: Source) -> Source:
+    assert callable(source.items)
+    return replace(source, items=source.items(source.interactions.select("item").unique().collect()["item"]))
 
 
 META = {
@@ -309,7 +316,7 @@ MUSIC, MAGAZINES = SHARED / "amazon2014-digital-music-partial", SHARED / "amazon
 @pytest.mark.skipif(not MUSIC.is_dir(), reason=f"{MUSIC} is absent")
 def test_digital_music(tmp_path: Path) -> None:
     cfg = AmazonConfig(name="amazon", root=str(MUSIC), category="Digital_Music", version=2014)
-    source = read_amazon(cfg, Scanner(tmp_path))
+    source = with_items(read_amazon(cfg, Scanner(tmp_path)))
     rows = source.interactions.collect()
     assert (rows.height, rows["user"].n_unique(), rows["item"].n_unique()) == (6908, 2490, 382)
     assert source.card["titles_usable"] == 382
@@ -319,7 +326,7 @@ def test_digital_music(tmp_path: Path) -> None:
 @pytest.mark.skipif(not MAGAZINES.is_dir(), reason=f"{MAGAZINES} is absent")
 def test_magazine_subscriptions(tmp_path: Path) -> None:
     cfg = AmazonConfig(name="amazon", root=str(MAGAZINES), category="Magazine_Subscriptions", version=2018)
-    source = read_amazon(cfg, Scanner(tmp_path))
+    source = with_items(read_amazon(cfg, Scanner(tmp_path)))
     rows = source.interactions.collect()
     assert (rows.height, rows["user"].n_unique(), rows["item"].n_unique()) == (2375, 348, 157)
     assert (source.card["titles_usable"], source.card["titles_replaced_by_brand_and_category"]) == (3, 148)
