@@ -60,6 +60,7 @@ class DatasetConfig:
     """A source of interactions. ``provides`` lists the tasks its columns can serve.
 
     ``default_steps`` is what ``train.max_steps`` is unless set; null means by ``train.epochs``.
+    ``default_cold_users_up_to`` is what ``split.cold_users_up_to`` is unless set (of presets).
     ``duplicates`` says which of a user's interactions with one item stays (by time), or refuses them.
     ``like_threshold``: a rating from it on is a click, where the source has no clicks of its own.
     ``rating_scale``: lowest and highest rating. ``max_bad_rows``: as many rows that cannot be used are
@@ -69,6 +70,7 @@ class DatasetConfig:
     name: str = MISSING
     provides: list[str] = field(default_factory=list)
     default_steps: int | None = None
+    default_cold_users_up_to: int = 0
     filters: list[FilterConfig] = field(default_factory=list)
     duplicates: str = "first"
     like_threshold: float = 4.0
