@@ -85,9 +85,9 @@ def _hint(cfg: MovieLensConfig, root: Path, names: list[str]) -> str:
     below = [path.parent for path in sorted(root.glob(f"*/{names[0]}"))]
     if below:
         return f"; they lie in {below[0]}"
-    for layout, others in _FILES.items():
+    for others in _FILES.values():
         if others != names and all((root / name).is_file() for name in others):
-            fitting = sorted({key.split("/")[0] for key, release in RELEASES.items() if release.layout == layout})
+            fitting = dict.fromkeys(key.split("/")[0] for key, one in RELEASES.items() if _FILES[one.layout] == others)
             return f"; it holds {', '.join(others)}, which are of dataset={' or '.join(fitting)}"
     return f"; dataset={cfg.name} needs {', '.join(names)} (dataset.download=true fetches them)"
 
