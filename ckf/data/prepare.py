@@ -14,7 +14,18 @@ from typing import Any
 import polars as pl
 
 from ckf.artifacts import file_hash, write_json
-from ckf.config.schema import CollmConfig, DatasetConfig, SplitConfig, SyntheticConfig, TabularConfig
+from ckf.config.schema import (
+    AmazonConfig,
+    CollmConfig,
+    DatasetConfig,
+    MovieLensConfig,
+    ProcessedJsonConfig,
+    RecboleConfig,
+    SplitConfig,
+    SyntheticConfig,
+    TabularConfig,
+)
+from ckf.data.amazon import amazon_files, read_amazon
 from ckf.data.card import card_text, describe
 from ckf.data.catalogue import item_table, user_table, with_train_counts
 from ckf.data.codes import coded_rows, final_ids, history_items, to_final
@@ -22,6 +33,9 @@ from ckf.data.collm import collm_files, read_collm
 from ckf.data.duplicates import without_duplicates
 from ckf.data.filters import Steps, apply_filters
 from ckf.data.ingest import Ingested, Reader, disk_is_full, ingest
+from ckf.data.movielens import movielens_files, read_movielens
+from ckf.data.processed_json import processed_json_files, read_processed_json
+from ckf.data.recbole import read_recbole, recbole_files
 from ckf.data.source import Source
 from ckf.data.splits import assign_split
 from ckf.data.synthetic import make_synthetic
@@ -45,6 +59,14 @@ def input_files(cfg: DatasetConfig) -> list[Path]:
             return collm_files(cfg)
         case TabularConfig():
             return table_files(cfg)
+        case AmazonConfig():
+            return amazon_files(cfg)
+        case MovieLensConfig():
+            return movielens_files(cfg)
+        case RecboleConfig():
+            return recbole_files(cfg)
+        case ProcessedJsonConfig():
+            return processed_json_files(cfg)
     raise TypeError(f"no reader for {type(cfg).__name__}; add a case in ckf/data/prepare.py")
 
 
@@ -57,6 +79,14 @@ def reader_of(cfg: DatasetConfig) -> Reader:
             return lambda scanner: read_collm(cfg)
         case TabularConfig():
             return lambda scanner: read_tables(cfg, scanner)
+        case AmazonConfig():
+            return lambda scanner: read_amazon(cfg, scanner)
+        case MovieLensConfig():
+            return lambda scanner: read_movielens(cfg, scanner)
+        case RecboleConfig():
+            return lambda scanner: read_recbole(cfg, scanner)
+        case ProcessedJsonConfig():
+            return lambda scanner: read_processed_json(cfg)
     raise TypeError(f"no reader for {type(cfg).__name__}; add a case in ckf/data/prepare.py")
 
 
