@@ -9,8 +9,8 @@ from ckf.config import schema
 from ckf.config.schema import TASKS, ExperimentConfig
 from ckf.config.store import SCHEMAS
 
-OWN_SPLIT = (schema.CollmConfig,)
-"""Datasets whose files carry their split."""
+MAY_CARRY_SPLIT = (schema.CollmConfig, schema.TabularConfig, schema.RecboleConfig)
+"""Datasets whose files carry their split, or may."""
 
 
 def _options(group: str, fits: Callable[[type], bool]) -> str:
@@ -88,17 +88,35 @@ def _adapter_problems(exp: ExperimentConfig) -> Iterator[str]:
         )
 
 
+def carries_split(dataset: schema.DatasetConfig) -> str:
+    """What makes a dataset's files carry their split; empty where they do not."""
+    match dataset:
+        case schema.CollmConfig():
+            return "its files"
+        case schema.TabularConfig() if dataset.columns.split is not None:
+            return "dataset.columns.split"
+        case schema.RecboleConfig() if dataset.parts:
+            return "dataset.parts"
+    return ""
+
+
 def _split_problems(exp: ExperimentConfig) -> Iterator[str]:
-    dataset = exp.dataset.name
-    carries = isinstance(exp.dataset, OWN_SPLIT)
-    if exp.split.name == "provided" and not carries:
-        others = _options("dataset", lambda cls: issubclass(cls, OWN_SPLIT))
+    dataset, split = exp.dataset.name, exp.split.name
+    carries = carries_split(exp.dataset)
+    if split == "provided" and not carries:
+        keys = {schema.TabularConfig: "dataset.columns.split", schema.RecboleConfig: "dataset.parts"}
+        if key := keys.get(type(exp.dataset)):
+            yield f"split=provided: {key} names no split; set it, or use split=temporal, leave_last_out"
+            return
+        others = _options("dataset", lambda cls: issubclass(cls, MAY_CARRY_SPLIT))
         yield (
             f"split=provided: dataset={dataset} carries no split of its own; "
             f"use split=temporal, leave_last_out, or dataset={others}"
         )
-    if exp.split.name != "provided" and carries:
-        yield f"split={exp.split.name}: dataset={dataset} carries its own split; use split=provided"
+    if split != "provided" and carries:
+        yield f"split={split}: dataset={dataset} carries its own split ({carries}); use split=provided"
+    if split == "temporal" and isinstance(exp.dataset, schema.ProcessedJsonConfig):
+        yield f"split=temporal: dataset={dataset} has no times, only an order within each user; use leave_last_out"
 
 
 def _task_problems(exp: ExperimentConfig) -> Iterator[str]:

@@ -106,7 +106,7 @@ def run_hash_payload(exp: ExperimentConfig) -> dict[str, Any]:
     (they count by content, through the dataset's hash).
     """
     payload = {key: value for key, value in plain(exp).items() if key not in _UNNAMED}
-    payload["dataset"].pop("root", None)
-    payload["dataset"].pop("memory_mb", None)
+    for key in ("root", "download", "memory_mb"):
+        payload["dataset"].pop(key, None)
     payload["train"].pop("workers", None)
     return payload
