@@ -88,24 +88,26 @@ def _adapter_problems(exp: ExperimentConfig) -> Iterator[str]:
         )
 
 
-def carries_split(dataset: schema.DatasetConfig) -> str:
-    """What makes a dataset's files carry their split; empty where they do not."""
+_SPLIT_KEYS: dict[type, str] = {schema.TabularConfig: "dataset.columns.split", schema.RecboleConfig: "dataset.parts"}
+
+
+def carries_split(dataset: schema.DatasetConfig) -> bool:
+    """Whether a dataset's files carry their split: always, or by what its config names."""
     match dataset:
         case schema.CollmConfig():
-            return "its files"
-        case schema.TabularConfig() if dataset.columns.split is not None:
-            return "dataset.columns.split"
-        case schema.RecboleConfig() if dataset.parts:
-            return "dataset.parts"
-    return ""
+            return True
+        case schema.TabularConfig():
+            return dataset.columns.split is not None
+        case schema.RecboleConfig():
+            return bool(dataset.parts)
+    return False
 
 
 def _split_problems(exp: ExperimentConfig) -> Iterator[str]:
     dataset, split = exp.dataset.name, exp.split.name
-    carries = carries_split(exp.dataset)
+    carries, key = carries_split(exp.dataset), _SPLIT_KEYS.get(type(exp.dataset))
     if split == "provided" and not carries:
-        keys = {schema.TabularConfig: "dataset.columns.split", schema.RecboleConfig: "dataset.parts"}
-        if key := keys.get(type(exp.dataset)):
+        if key:
             yield f"split=provided: {key} names no split; set it, or use split=temporal, leave_last_out"
             return
         others = _options("dataset", lambda cls: issubclass(cls, MAY_CARRY_SPLIT))
@@ -114,7 +116,7 @@ def _split_problems(exp: ExperimentConfig) -> Iterator[str]:
             f"use split=temporal, leave_last_out, or dataset={others}"
         )
     if split != "provided" and carries:
-        yield f"split={split}: dataset={dataset} carries its own split ({carries}); use split=provided"
+        yield f"split={split}: dataset={dataset} carries its own split; use split=provided{f' or unset {key}' if key else ''}"
     if split == "temporal" and isinstance(exp.dataset, schema.ProcessedJsonConfig):
         yield f"split=temporal: dataset={dataset} has no times, only an order within each user; use leave_last_out"
 
