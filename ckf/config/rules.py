@@ -116,7 +116,8 @@ def _split_problems(exp: ExperimentConfig) -> Iterator[str]:
             f"use split=temporal, leave_last_out, or dataset={others}"
         )
     if split != "provided" and carries:
-        yield f"split={split}: dataset={dataset} carries its own split; use split=provided{f' or unset {key}' if key else ''}"
+        instead = f", or unset {key}" if key else ""
+        yield f"split={split}: dataset={dataset} carries its own split; use split=provided{instead}"
     if split == "temporal" and isinstance(exp.dataset, schema.ProcessedJsonConfig):
         yield f"split=temporal: dataset={dataset} has no times, only an order within each user; use leave_last_out"
 
