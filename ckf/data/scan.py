@@ -89,7 +89,13 @@ class Scanner:
             glob=False,
             raise_if_empty=False,
         )
-        return rows.filter(~pl.all_horizontal(pl.col(name).is_null() for name in table.names))  # blank lines
+        if len(table.names) == 1:  # a blank line and an empty cell are the same there
+            return rows.filter(pl.col(table.names[0]).is_not_null())
+        # a row without any cell is a blank line or one of separators alone: the strict cast stops at it, and
+        # `salvage`, which sees the text, passes over the one and names the other
+        empty = pl.all_horizontal(pl.col(name).is_null() for name in table.names)
+        number = pl.when(empty).then(pl.lit(-1, pl.Int64)).otherwise(pl.col(line).cast(pl.Int64))
+        return rows.with_columns(number.cast(pl.UInt32).alias(line))
 
     def _salvaged(self, table: Table, line: str) -> pl.LazyFrame:
         types = {**table.columns, LINE: pl.Int64}
