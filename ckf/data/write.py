@@ -87,7 +87,7 @@ def _dealt(rows: pl.DataFrame, data: Ingested, columns: dict[str, pl.Expr], memo
 def _sorted_portion(rows: pl.DataFrame, folder: Path, number: int, portion_of_place: np.ndarray) -> Path:
     first, stop = np.searchsorted(portion_of_place, [number, number + 1])
     parts = sorted(folder.glob(f"{number}-*.arrow"))
-    text = pl.concat(pl.read_ipc(part, memory_map=False) for part in parts).sort("place")
+    text = pl.concat(pl.read_ipc(part) for part in parts).sort("place")
     path = folder / f"{number}.parquet"
     whole = rows[int(first) : int(stop)].hstack(text.drop("row", "place"))
     _finish(whole).write_parquet(path, compression="lz4", statistics=False)
