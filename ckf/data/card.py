@@ -18,6 +18,7 @@ _LABELS = {"warm_seen": "user and item in train", "warm_3": "each at least 3 tim
 def describe(rows: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame, split: SplitConfig) -> dict[str, Any]:
     """Counts of the finished dataset; ``rows`` in the artifact's ids, with ``review_bytes``."""
     pairs = rows["user"].n_unique() * rows["item"].n_unique()
+    present = rows["split"].unique().to_list()
     return {
         "interactions": rows.height,
         "users": rows["user"].n_unique(),
@@ -26,9 +27,7 @@ def describe(rows: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame, split
         "first_timestamp": rows["timestamp"].min(),
         "last_timestamp": rows["timestamp"].max(),
         "split": split.name,
-        "splits": {
-            name: _part(rows, users, items, name) for name in (*SPLITS, "history") if name in set(rows["split"])
-        },
+        "splits": {name: _part(rows, users, items, name) for name in (*SPLITS, "history") if name in present},
         "ratings": _histogram(rows["rating"].drop_nulls()),
         "interactions_per_user": _powers(rows["user"].value_counts()["count"]),
         "interactions_per_item": _powers(rows["item"].value_counts()["count"]),

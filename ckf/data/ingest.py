@@ -19,7 +19,7 @@ from ckf.errors import DataError
 Reader = Callable[[Scanner], Source]
 
 _GZIP_FACTOR = 4  # how far text in a gzip grows, roughly
-_COPIES = 3  # of the rows: as read, in the order written, and in the writer
+_COPIES = 2  # of the text: as read, and in the order written
 
 
 @dataclass

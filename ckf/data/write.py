@@ -38,7 +38,7 @@ def write_interactions(rows: pl.DataFrame, data: Ingested, items: pl.DataFrame, 
         text = data.rows.select("row", **columns).collect()
         _finish(_joined(rows, text)).write_parquet(path, compression="lz4", row_group_size=_PORTION_ROWS)
         return
-    parts = _dealt(rows, data, columns, memory_mb, path.parent / ".portions")
+    parts = _dealt(rows, data, columns, memory_mb, data.scanner.scratch / "portions")
     pl.scan_parquet(parts).sink_parquet(
         path, compression="lz4", row_group_size=_PORTION_ROWS, maintain_order=True, engine="streaming"
     )
