@@ -49,8 +49,9 @@ def prepare_dataset(exp: ExperimentConfig) -> Artifact:
     from ckf.data.prepare import build_dataset, source_hashes
 
     settings = {**plain(exp.dataset), **{f"split.{k}": v for k, v in plain(exp.split).items()}}
-    settings.pop("root", None)  # input files count by content, not by where they lie
-    for key in ("provides", "default_steps"):  # of the runs, not of the data
+    for key in ("root", "download"):  # input files count by content, not by where they lie or come from
+        settings.pop(key, None)
+    for key in ("provides", "default_steps", "default_cold_users_up_to", "memory_mb"):  # of runs and the machine
         settings.pop(key)
     hashes = [f"{name}:{digest}" for name, digest in sorted(source_hashes(exp.dataset).items())]
     return store(exp).get(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ckf.config.schema import SplitConfig, SyntheticConfig
+from ckf.config.schema import DatasetConfig, SplitConfig, SyntheticConfig
 from ckf.data.examples import build_examples
 from ckf.data.prepare import write_dataset
 from ckf.data.source import Source
@@ -29,7 +29,7 @@ def write_world(folder: Path, source: Source, split: str = "temporal", tasks: li
     dataset, examples = folder / "dataset", folder / "examples"
     dataset.mkdir(parents=True)
     examples.mkdir()
-    write_dataset(source, SplitConfig(name=split), dataset, {})
+    write_dataset(source, DatasetConfig(name="world"), SplitConfig(name=split), dataset, {})
     build_examples(dataset, tasks, history_items=5, candidates=5, review_words=100, seed=0, out=examples)
     return dataset, examples
 

@@ -10,8 +10,8 @@ from ckf.config.model_rules import backbone_problems, lora_problems
 from ckf.config.schema import TASKS, ExperimentConfig
 from ckf.config.store import SCHEMAS
 
-OWN_SPLIT = (schema.CollmConfig,)
-"""Datasets whose files carry their split."""
+MAY_CARRY_SPLIT = (schema.CollmConfig, schema.TabularConfig, schema.RecboleConfig)
+"""Datasets whose files carry their split, or may."""
 
 
 def _options(group: str, fits: Callable[[type], bool]) -> str:
@@ -146,17 +146,38 @@ def _adapter_problems(exp: ExperimentConfig) -> Iterator[str]:
         yield f"lora={lora}: fusion={exp.fusion.name} has no map, so nothing would learn; use lora=multi, shared"
 
 
+_SPLIT_KEYS: dict[type, str] = {schema.TabularConfig: "dataset.columns.split", schema.RecboleConfig: "dataset.parts"}
+
+
+def carries_split(dataset: schema.DatasetConfig) -> bool:
+    """Whether a dataset's files carry their split: always, or by what its config names."""
+    match dataset:
+        case schema.CollmConfig():
+            return True
+        case schema.TabularConfig():
+            return dataset.columns.split is not None
+        case schema.RecboleConfig():
+            return bool(dataset.parts)
+    return False
+
+
 def _split_problems(exp: ExperimentConfig) -> Iterator[str]:
-    dataset = exp.dataset.name
-    carries = isinstance(exp.dataset, OWN_SPLIT)
-    if exp.split.name == "provided" and not carries:
-        others = _options("dataset", lambda cls: issubclass(cls, OWN_SPLIT))
+    dataset, split = exp.dataset.name, exp.split.name
+    carries, key = carries_split(exp.dataset), _SPLIT_KEYS.get(type(exp.dataset))
+    if split == "provided" and not carries:
+        if key:
+            yield f"split=provided: {key} names no split; set it, or use split=temporal, leave_last_out"
+            return
+        others = _options("dataset", lambda cls: issubclass(cls, MAY_CARRY_SPLIT))
         yield (
             f"split=provided: dataset={dataset} carries no split of its own; "
             f"use split=temporal, leave_last_out, or dataset={others}"
         )
-    if exp.split.name != "provided" and carries:
-        yield f"split={exp.split.name}: dataset={dataset} carries its own split; use split=provided"
+    if split != "provided" and carries:
+        instead = f", or unset {key}" if key else ""
+        yield f"split={split}: dataset={dataset} carries its own split; use split=provided{instead}"
+    if split == "temporal" and isinstance(exp.dataset, schema.ProcessedJsonConfig):
+        yield f"split=temporal: dataset={dataset} has no times, only an order within each user; use leave_last_out"
 
 
 def _task_problems(exp: ExperimentConfig) -> Iterator[str]:

@@ -106,7 +106,8 @@ def run_hash_payload(exp: ExperimentConfig) -> dict[str, Any]:
     (they count by content, through the dataset's hash).
     """
     payload = {key: value for key, value in plain(exp).items() if key not in _UNNAMED}
-    payload["dataset"].pop("root", None)
+    for key in ("root", "download", "memory_mb"):
+        payload["dataset"].pop(key, None)
     payload["train"].pop("workers", None)
     if not exp.fusion.fuses:  # so that runs with different slots share one text-only twin
         payload["train"].pop("fusion_learning_rate", None)

@@ -15,8 +15,17 @@ BACKBONE_PRESETS = (
 )  # fmt: skip
 
 SCHEMAS: dict[str, dict[str, type[Any]]] = {
-    "dataset": {"synthetic": schema.SyntheticConfig, "collm_ml1m": schema.CollmConfig},
-    "split": dict.fromkeys(("provided", "temporal", "leave_last_out"), schema.SplitConfig),
+    "dataset": {
+        "synthetic": schema.SyntheticConfig,
+        **dict.fromkeys(("collm_ml1m", "collm_book"), schema.CollmConfig),
+        **dict.fromkeys(("csv", "parquet"), schema.TabularConfig),
+        **dict.fromkeys(("amazon", "amazon_books", "amazon_movies"), schema.AmazonConfig),
+        **dict.fromkeys(("ml100k", "ml1m", "ml10m", "ml20m", "ml25m", "ml32m"), schema.MovieLensConfig),
+        "ml_latest": schema.MovieLensLatestConfig,
+        "recbole": schema.RecboleConfig,
+        "processed_json": schema.ProcessedJsonConfig,
+    },
+    "split": dict.fromkeys(("provided", "temporal", "leave_last_out", "user_cold", "item_cold"), schema.SplitConfig),
     "cf": {"bias": schema.BiasConfig, "mf": schema.MFConfig},
     "backbone": {
         "tiny": schema.TinyBackboneConfig,

@@ -6,55 +6,66 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
 
 from ckf.config.schema import CollmConfig
 from ckf.data.source import Source
 from ckf.data.unpickle import read_pickled_table
 from ckf.errors import DataError
 
-FILES = {"train": "train_ood2.pkl", "val": "valid_ood2.pkl", "test": "test_ood2.pkl"}
+_FILES = {"train": "train_ood2.pkl", "val": "valid_ood2.pkl", "test": "test_ood2.pkl"}
 _COLUMNS = ("uid", "iid", "label", "timestamp", "his", "his_title", "title")
 
 
+def collm_files(cfg: CollmConfig) -> list[Path]:
+    """The three pickles.
+
+    Raises:
+        DataError: the folder lacks one.
+    """
+    found = [Path(cfg.root) / name for name in _FILES.values()]
+    if missing := [path.name for path in found if not path.is_file()]:
+        raise DataError(
+            f"dataset.root: {cfg.root} lacks {', '.join(missing)}; it must hold {', '.join(_FILES.values())}"
+        )
+    return found
+
+
 def read_collm(cfg: CollmConfig) -> Source:
-    """Read the three tables; user and item ids stay as they are (from 1, 0 is padding).
+    """Read the three tables under their own ids (from 1, so they come out as they are; 0 is padding).
 
     ``his`` is each row's earlier positives with a leading 0. Titles are ``numpy.str_`` and become
     ``str``, since prompts would otherwise read ``np.str_('...')``.
     """
     parts = []
     titles: dict[int, str] = {}
-    for split, name in FILES.items():
-        path = Path(cfg.root) / name
+    files = collm_files(cfg)
+    for number, (split, path) in enumerate(zip(_FILES, files, strict=True)):
         table = _checked(read_pickled_table(path), path)
         for items, names in zip(table["his"], table["his_title"], strict=True):  # of equal lengths: _checked
             titles.update((int(i), str(t)) for i, t in zip(items, names, strict=True) if i)
         titles.update((int(i), str(t)) for i, t in zip(table["iid"], table["title"], strict=True))
+        history = pl.Series("history", [[int(i) for i in items if i] for items in table["his"]], pl.List(pl.Int64))
         parts.append(
-            pd.DataFrame(
+            pl.DataFrame(
                 {
-                    "user": table["uid"].to_numpy(np.int32),
-                    "item": table["iid"].to_numpy(np.int32),
-                    "rating": np.float32("nan"),
-                    "click": table["label"].to_numpy(np.int8),
-                    "timestamp": table["timestamp"].to_numpy(np.int64),
-                    "review": None,
-                    "split": split,
-                    "history": [[int(i) for i in items if i] for items in table["his"]],
+                    "user": pl.Series(table["uid"].to_numpy(np.int64)).cast(pl.String),
+                    "item": pl.Series(table["iid"].to_numpy(np.int64)).cast(pl.String),
+                    "click": pl.Series(table["label"].to_numpy(np.int8)),
+                    "timestamp": pl.Series(table["timestamp"].to_numpy(np.int64)),
+                    "history": history.cast(pl.List(pl.String)),
+                    "line": pl.int_range(1, len(table) + 1, eager=True),
                 }
-            )
+            ).with_columns(split=pl.lit(split), file=pl.lit(number, dtype=pl.UInt8))
         )
-    interactions = pd.concat(parts, ignore_index=True)
-    items = pd.DataFrame(sorted(titles.items()), columns=["item", "title"])
-    users = np.unique(interactions["user"])
     return Source(
-        interactions=interactions,
-        items=items.assign(raw_id=items["item"].astype(str)),
-        users=pd.DataFrame({"user": users, "raw_id": users.astype(str)}),
+        interactions=pl.concat(parts).lazy(),
+        items=pl.LazyFrame({"item": [str(i) for i in titles], "title": list(titles.values())}),
+        files=tuple(files),
         card={
-            "source": "CoLLM's processed MovieLens-1M",
-            "licence": "GroupLens terms: research use, no redistribution without permission, no commercial use",
-            "rows_read": {split: len(part) for split, part in zip(FILES, parts, strict=True)},
+            "source": f"{cfg.name}: processed by CoLLM (arXiv 2310.19488)",
+            "licence": cfg.licence,
+            "rows_read": {split: part.height for split, part in zip(_FILES, parts, strict=True)},
         },
     )
 

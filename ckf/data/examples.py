@@ -1,194 +1,32 @@
-"""Dataset to examples: one row per prompt, every draw by name, audited before it is written."""
+"""Dataset to examples: one row per prompt, every draw by name, written in row groups and audited."""
 
 from __future__ import annotations
 
-import unicodedata
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ckf.artifacts import write_json
-from ckf.data.audit import audit_examples, refuse_violations
+from ckf.data.audit import audit, refuse_violations, write_audit
+from ckf.data.candidates import CandidateHash, CandidateRows, CandidateSampler, as_lists
+from ckf.data.histories import Histories, imported_histories
+from ckf.data.log import SPLITS, InteractionLog
+from ckf.data.pairs import Lists
 from ckf.data.seeds import named_keys, named_uniform
-from ckf.errors import DataError
+from ckf.data.settings import ExampleSettings
 
-
-def build_examples(
-    dataset: Path, tasks: list[str], *, history_items: int, candidates: int, review_words: int, seed: int, out: Path
-) -> None:
-    """Write ``examples.parquet`` (sorted by example id) and its ``manifest.json`` to ``out``.
-
-    Raises:
-        DataError: too few items for the candidate lists, or an example that leaks.
-    """
-    interactions = pq.read_table(dataset / "interactions.parquet").to_pandas()
-    items = pd.read_parquet(dataset / "items.parquet")
-    base = interactions.assign(**_warmth(interactions))
-    keys = normalised_titles(items)
-    parts = []
-    for task in tasks:
-        rows = _rows_of(base, task)
-        rows = _with_histories(rows, base, task, history_items, keys)
-        rows["example_id"] = [
-            f"{task}/{s}/{u}-{i}" for s, u, i in zip(rows["split"], rows["user"], rows["item"], strict=True)
-        ]
-        rows["candidates"], rows["position"] = (
-            _candidates(rows, base, keys, candidates, seed) if task == "topk" else ([[]] * len(rows), -1)
-        )
-        rows["review"] = (
-            [" ".join(text.split()[:review_words]) for text in rows["review"]] if task == "explain" else None
-        )
-        parts.append(rows.assign(task=task))
-    examples = pd.concat(parts, ignore_index=True).sort_values("example_id", kind="stable").reset_index(drop=True)
-    found = audit_examples(examples, interactions, keys)
-    write_examples(examples, out / "examples.parquet")
-    counts = (examples["task"] + "/" + examples["split"]).value_counts().sort_index()
-    write_json(
-        out / "manifest.json",
-        {"audit": found, "examples": {str(name): int(n) for name, n in counts.items()}},
-    )
-    refuse_violations(found)
-
-
-def normalised_titles(items: pd.DataFrame) -> dict[int, str]:
-    """Titles as a reader would compare them: no case, no punctuation, one form of each letter.
-
-    A title of punctuation alone ("!!!") is compared as it stands; else all such titles would be one.
-    """
-    found = {}
-    for item, title in zip(items["item"], items["title"], strict=True):
-        folded = unicodedata.normalize("NFKC", title).casefold()
-        found[int(item)] = "".join(c for c in folded if c.isalnum()) or folded
-    return found
-
-
-def _warmth(interactions: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Whether user and item are both met in train at least once (seen) and three times."""
-    train = interactions[interactions["split"] == "train"]
-    fewest = np.minimum(
-        *(interactions[kind].map(train[kind].value_counts()).fillna(0).to_numpy() for kind in ("user", "item"))
-    )
-    return {"warm_seen": fewest >= 1, "warm_3": fewest >= 3}
-
-
-def _rows_of(base: pd.DataFrame, task: str) -> pd.DataFrame:
-    match task:
-        case "ctr":
-            return base.assign(label=base["click"].astype("float32"))
-        case "topk":
-            return base[base["click"] == 1].assign(label=np.float32(1.0))
-        case "rating":
-            return base[base["rating"].notna()].assign(label=lambda rows: rows["rating"])
-        case "explain":
-            return base[base["rating"].notna() & base["review"].notna()].assign(label=lambda rows: rows["rating"])
-    raise ValueError(f"unknown task '{task}'")
-
-
-def _with_histories(
-    rows: pd.DataFrame, base: pd.DataFrame, task: str, last: int, titles: dict[int, str]
-) -> pd.DataFrame:
-    """Add ``history`` and ``history_ratings``: the user's strictly earlier items, oldest first.
-
-    Never the target, nor another item of its title (a second edition would name the answer).
-    """
-    rated = task == "rating"
-    twins = _items_of_shared_titles(titles)
-    histories: list[Any] = []
-    ratings: list[Any] = []
-    if "history" in base:
-        for item, history in zip(rows["item"], rows["history"], strict=True):
-            same = twins.get(item, {item})
-            histories.append([int(i) for i in history if i not in same][-last:])
-            ratings.append([])
-        return rows.assign(history=histories, history_ratings=ratings)
-    pool = base if rated else base[base["click"] == 1]
-    by_user = {
-        user: (group["timestamp"].to_numpy(), group["item"].to_numpy(), group["rating"].to_numpy())
-        for user, group in pool.groupby("user")
-    }
-    nothing = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
-    for user, item, when in zip(rows["user"], rows["item"], rows["timestamp"], strict=True):
-        times, items, stars = by_user.get(user, nothing)
-        stop = int(np.searchsorted(times, when, side="left"))  # the same second is not earlier
-        if item in twins:
-            kept = np.flatnonzero(~np.isin(items[:stop], list(twins[item])))[-last:]
-        else:
-            kept = np.arange(max(0, stop - last), stop)
-        histories.append(items[kept])
-        ratings.append(stars[kept] if rated else [])
-    return rows.assign(history=histories, history_ratings=ratings)
-
-
-def _items_of_shared_titles(titles: dict[int, str]) -> dict[int, set[int]]:
-    """For each item whose title is not its own alone, all items of that title."""
-    items = pd.Series(list(titles), index=list(titles.values()))
-    shared = items[items.index.duplicated(keep=False)]
-    groups = shared.groupby(level=0).agg(set)
-    return {int(item): group for group in groups for item in group}
-
-
-def _candidates(
-    rows: pd.DataFrame, base: pd.DataFrame, titles: dict[int, str], count: int, seed: int
-) -> tuple[list[list[int]], list[int]]:
-    """Target and ``count - 1`` negatives in an order drawn by example id.
-
-    Training negatives avoid the user's *training* positives only: to look at held-out ones would
-    leak them. Evaluation candidates avoid the user's positives of every split.
-    """
-    liked = base[base["click"] == 1]
-    everywhere = liked.groupby("user")["item"].agg(set).to_dict()
-    in_train = liked[liked["split"] == "train"].groupby("user")["item"].agg(set).to_dict()
-    catalogue = np.sort(np.fromiter(titles, dtype=np.int64))
-    keys = named_keys(rows["example_id"].tolist())
-    order = named_uniform(seed, "candidate order", keys, count)
-    draws = named_uniform(seed, "negatives", keys, 4 * count)
-    lists, positions = [], []
-    for number, (user, item, split, history) in enumerate(
-        zip(rows["user"], rows["item"], rows["split"], rows["history"], strict=True)
-    ):
-        known = in_train if split == "train" else everywhere
-        barred = {*known.get(user, ()), *map(int, history), int(item)}
-        chosen = _draw_negatives(catalogue, draws[number], keys[number], barred, titles, int(item), count - 1, seed)
-        listed = [int(item), *chosen]
-        shuffle = np.argsort(order[number], kind="stable")
-        lists.append([listed[place] for place in shuffle])
-        positions.append(int(np.flatnonzero(shuffle == 0)[0]))
-    return lists, positions
-
-
-def _draw_negatives(
-    catalogue: np.ndarray,
-    draws: np.ndarray,
-    key: np.uint64,
-    barred: set[int],
-    titles: dict[int, str],
-    target: int,
-    count: int,
-    seed: int,
-) -> list[int]:
-    said = {titles[target]}
-    chosen: list[int] = []
-    attempt = 0
-    while len(chosen) < count:
-        for item in catalogue[(draws * len(catalogue)).astype(np.int64)]:
-            if int(item) not in barred and titles[int(item)] not in said and len(chosen) < count:
-                chosen.append(int(item))
-                said.add(titles[int(item)])
-                barred.add(int(item))
-        attempt += 1
-        if attempt > 200:
-            raise DataError(f"tasks.candidates: item {target} has too few items left for {count} negatives")
-        draws = named_uniform(seed, f"negatives, again {attempt}", np.asarray([key]), len(draws))[0]
-    return chosen
-
-
-def write_examples(examples: pd.DataFrame, path: Path) -> None:
-    """Write examples with fixed column types."""
-    types = {
+_RELEASED_IMPORTED = (1, 20)
+"""Lengths of a source's own history that the released code takes a row with."""
+_BLOCK = 65_536
+_SCHEMA = pa.schema(
+    {
         "example_id": pa.string(),
         "task": pa.string(),
         "split": pa.string(),
@@ -204,5 +42,186 @@ def write_examples(examples: pd.DataFrame, path: Path) -> None:
         "warm_seen": pa.bool_(),
         "warm_3": pa.bool_(),
     }
-    columns = {name: pa.array(examples[name].tolist(), kind, from_pandas=True) for name, kind in types.items()}
-    pq.write_table(pa.table(columns), path)
+)
+
+
+def build_examples(dataset: Path, tasks: list[str], *, out: Path, **settings: Any) -> None:
+    """Write ``examples.parquet`` (sorted by example id), ``manifest.json`` and the audit to ``out``.
+
+    ``settings`` are the fields of `ExampleSettings`.
+
+    Raises:
+        DataError: too few items for the candidate lists.
+        LeakError: an example that leaks; it carries the whole audit.
+    """
+    chosen = ExampleSettings(**settings)
+    log = InteractionLog.load(dataset)
+    if chosen.released and log.history is None:
+        log = log.all_liked()
+    counts: dict[str, int] = {}
+    frozen = CandidateHash()
+    with _reviews(dataset, chosen.review_words, out / ".reviews.arrow", needed="explain" in tasks) as reviews:
+        with pq.ParquetWriter(out / "examples.parquet", _SCHEMA) as writer:
+            for task in sorted(tasks):
+                maker = _Maker(log, task, chosen, reviews)
+                for split, rows in maker.blocks():
+                    table = maker.table(split, rows)
+                    counts[f"{task}/{split}"] = counts.get(f"{task}/{split}", 0) + len(rows)
+                    frozen.add(table)
+                    writer.write_table(table)
+    manifest = {
+        "protocol": chosen.protocol,
+        "settings": dataclasses.asdict(chosen),
+        "examples": dict(sorted(counts.items())),
+        "candidate_lists_sha256": frozen.digests(),
+    }
+    write_json(out / "manifest.json", manifest)
+    report = audit(dataset, out)
+    write_json(out / "manifest.json", {**manifest, "audit": report.summary()})
+    write_audit(report, out)
+    refuse_violations(report)
+
+
+class _Maker:
+    """Makes the examples of one task, block by block."""
+
+    def __init__(
+        self, log: InteractionLog, task: str, settings: ExampleSettings, reviews: pa.ChunkedArray | None
+    ) -> None:
+        self.log, self.task, self.settings, self.reviews = log, task, settings, reviews
+        self.keep_same_time = settings.keeps_same_time(imported=log.history is not None)
+        pool = np.ones(len(log), dtype=bool) if task == "rating" else log.click == 1
+        # training prompts show no held-out interaction, whatever the split
+        self.histories = {} if log.history is not None else {
+            training: Histories(
+                log, pool & log.known_in_training if training else pool, settings.longest_history,
+                keep_same_time=self.keep_same_time,
+            )
+            for training in (True, False)
+        }  # fmt: skip
+        self.sampler = (
+            CandidateSampler(
+                log,
+                settings.candidates,
+                settings.seed,
+                popularity=settings.negatives == "popularity",
+                released=settings.released,
+            )
+            if task == "topk"
+            else None
+        )
+        self.seen = {kind: log.train_counts(kind) for kind in ("user", "item")}
+
+    def blocks(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Rows of the log that the task is made from, in the order of their example ids, in blocks of one split."""
+        wanted = self._wanted()
+        size = max(1, _BLOCK * 10 // max(10, self.settings.candidates if self.sampler else 0))
+        for split in sorted(SPLITS):
+            rows = np.flatnonzero(wanted & (self.log.split == SPLITS.index(split)))
+            rows = rows[pc.sort_indices(self._pair_names(rows)).to_numpy()]
+            for start in range(0, len(rows), size):
+                yield split, rows[start : start + size]
+
+    def _wanted(self) -> np.ndarray:
+        log, wanted = self.log, np.ones(len(self.log), dtype=bool)
+        if self.task == "topk":
+            wanted = log.click == 1
+        elif self.task in ("rating", "explain"):
+            wanted = ~np.isnan(log.rating)
+        if self.task == "explain":
+            length = pc.fill_null(pc.binary_length(self.reviews), 0)
+            wanted &= length.to_numpy() > 0
+        if self.settings.released and log.history is not None:
+            low, high = _RELEASED_IMPORTED
+            wanted = wanted & (log.history.lengths >= low) & (log.history.lengths <= high)
+        return wanted
+
+    def _pair_names(self, rows: np.ndarray) -> pa.Array:
+        user, item = (pa.array(part[rows]).cast(pa.string()) for part in (self.log.user, self.log.item))
+        return pc.binary_join_element_wise(user, item, "-")
+
+    def table(self, split: str, rows: np.ndarray) -> pa.Table:
+        """The examples of these rows of the log."""
+        log, settings = self.log, self.settings
+        names = pc.binary_join_element_wise(f"{self.task}/{split}/", self._pair_names(rows), "")
+        user, item, label = log.user[rows], log.item[rows], self._label(rows)
+        if settings.released and self.task == "ctr" and log.history is None:
+            # half the targets become any item, and only they are a No
+            uniform = named_uniform(settings.seed, "released ctr targets", named_keys(names.to_pylist()), 2)
+            label = (uniform[:, 0] >= 0.5).astype(np.float32)
+            other = log.catalogue[(uniform[:, 1] * len(log.catalogue)).astype(np.int64)]
+            item = np.where(label == 1, item, other)
+        history, ratings = self._history(rows, split)
+        candidates, position = Lists(np.empty(0, np.int64), np.zeros(len(rows) + 1, np.int64)), np.full(len(rows), -1)
+        if self.sampler is not None:
+            listed = CandidateRows(named_keys(names.to_pylist()), user, item, log.split[rows], history)
+            drawn, position = self.sampler.draw(listed)
+            candidates = as_lists(drawn)
+        fewest = np.minimum(self.seen["user"][user], self.seen["item"][item])
+        columns = {
+            "example_id": names,
+            "task": pa.array([self.task]).take(pa.array(np.zeros(len(rows), np.int64))),
+            "split": pa.array([split]).take(pa.array(np.zeros(len(rows), np.int64))),
+            "user": pa.array(user, pa.int32()),
+            "item": pa.array(item, pa.int32()),
+            "label": pa.array(label, pa.float32()),
+            "candidates": _list_column(candidates, pa.int32()),
+            "position": pa.array(position, pa.int32()),
+            "history": _list_column(history, pa.int32()),
+            "history_ratings": _list_column(ratings, pa.float32()),
+            "review": self.reviews.take(pa.array(rows)) if self.task == "explain" else pa.nulls(len(rows), pa.string()),
+            "timestamp": pa.array(log.timestamp[rows]),
+            "warm_seen": pa.array(fewest >= 1),
+            "warm_3": pa.array(fewest >= 3),
+        }
+        return pa.table(columns, schema=_SCHEMA)
+
+    def _label(self, rows: np.ndarray) -> np.ndarray:
+        label = self.log.rating if self.task in ("rating", "explain") else self.log.click
+        return label[rows].astype(np.float32)
+
+    def _history(self, rows: np.ndarray, split: str) -> tuple[Lists, Lists]:
+        """History items of each row and, for the rating task, their ratings."""
+        log, last = self.log, self.settings.longest_history
+        if log.history is not None:
+            found = imported_histories(log, rows, last, keep_same_time=self.keep_same_time)
+            if self.task != "rating":
+                return found, _no_values(len(rows))
+            known = log.pairs.rows(log.user[rows][found.row_of], found.values)
+            found = Lists(known, found.offsets).kept((known >= 0) & ~np.isnan(log.rating[known]))
+        else:
+            found = self.histories[split == "train"].of(rows)
+        items = Lists(log.item[found.values], found.offsets)
+        return items, Lists(log.rating[found.values], found.offsets) if self.task == "rating" else _no_values(len(rows))
+
+
+def _no_values(rows: int) -> Lists:
+    return Lists(np.empty(0, np.float32), np.zeros(rows + 1, np.int64))
+
+
+def _list_column(lists: Lists, kind: pa.DataType) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array(lists.offsets, pa.int32()), pa.array(lists.values, kind))
+
+
+@contextmanager
+def _reviews(dataset: Path, words: int, beside: Path, *, needed: bool) -> Iterator[pa.ChunkedArray | None]:
+    """The first words of every review, cut in a stream and then mapped from a file: no more memory than is looked at."""
+    if not needed:
+        yield None
+        return
+    file = pq.ParquetFile(dataset / "interactions.parquet")
+    schema = pa.schema({"review": pa.string()})
+    with pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for batch in file.iter_batches(_BLOCK, columns=["review"]):
+            writer.write_batch(pa.record_batch([first_words(batch["review"].cast(pa.string()), words)], schema=schema))
+    try:
+        with pa.memory_map(str(beside)) as source:
+            yield pa.ipc.open_file(source).read_all()["review"]
+    finally:
+        beside.unlink()
+
+
+def first_words(texts: pa.Array, words: int) -> pa.Array:
+    """The first words of each text, joined by single spaces, as ``" ".join(text.split()[:words])``; null stays null."""
+    parts = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(texts), max_splits=words)
+    return pc.binary_join(pc.list_slice(parts, 0, words), " ")

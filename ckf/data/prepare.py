@@ -1,21 +1,93 @@
-"""Source to dataset: one pipeline behind every reader, with a count at every step."""
+"""Source to dataset: one pipeline behind every reader, with a count at every step.
+
+Reader (names, types, decodes) → row checks → codes → duplicates → filters → split → final ids → tables,
+manifest and card. Ids and times of all rows are in memory, some 30 bytes a row; review texts are only
+when ``dataset.memory_mb`` has room for them, else they stream through the disk.
+"""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+import polars as pl
 
 from ckf.artifacts import file_hash, write_json
-from ckf.config.schema import CollmConfig, DatasetConfig, SplitConfig, SyntheticConfig
-from ckf.data.collm import FILES, read_collm
+from ckf.config.schema import (
+    AmazonConfig,
+    CollmConfig,
+    DatasetConfig,
+    MovieLensConfig,
+    ProcessedJsonConfig,
+    RecboleConfig,
+    SplitConfig,
+    SyntheticConfig,
+    TabularConfig,
+)
+from ckf.data.amazon import amazon_files, read_amazon
+from ckf.data.card import card_text, describe
+from ckf.data.catalogue import item_table, user_table, with_train_counts
+from ckf.data.codes import coded_rows, final_ids, history_items, to_final
+from ckf.data.collm import collm_files, read_collm
+from ckf.data.duplicates import without_duplicates
+from ckf.data.filters import Steps, apply_filters
+from ckf.data.ingest import Ingested, Reader, disk_is_full, ingest
+from ckf.data.movielens import movielens_files, read_movielens
+from ckf.data.processed_json import processed_json_files, read_processed_json
+from ckf.data.recbole import read_recbole, recbole_files
 from ckf.data.source import Source
-from ckf.data.splits import SPLITS, assign_split
+from ckf.data.splits import assign_split
 from ckf.data.synthetic import make_synthetic
+from ckf.data.tabular import read_tables, table_files
+from ckf.data.write import write_interactions
 from ckf.errors import DataError
+
+_NAMED = ("source", "licence", "citation")
+
+
+def input_files(cfg: DatasetConfig) -> list[Path]:
+    """Every file that a dataset is made from; none for data that is made.
+
+    Raises:
+        DataError: an input file is missing.
+    """
+    match cfg:
+        case SyntheticConfig():
+            return []
+        case CollmConfig():
+            return collm_files(cfg)
+        case TabularConfig():
+            return table_files(cfg)
+        case AmazonConfig():
+            return amazon_files(cfg)
+        case MovieLensConfig():
+            return movielens_files(cfg)
+        case RecboleConfig():
+            return recbole_files(cfg)
+        case ProcessedJsonConfig():
+            return processed_json_files(cfg)
+    raise TypeError(f"no reader for {type(cfg).__name__}; add a case in ckf/data/prepare.py")
+
+
+def reader_of(cfg: DatasetConfig) -> Reader:
+    """The function that reads a config's source."""
+    match cfg:
+        case SyntheticConfig():
+            return lambda scanner: make_synthetic(cfg)
+        case CollmConfig():
+            return lambda scanner: read_collm(cfg)
+        case TabularConfig():
+            return lambda scanner: read_tables(cfg, scanner)
+        case AmazonConfig():
+            return lambda scanner: read_amazon(cfg, scanner)
+        case MovieLensConfig():
+            return lambda scanner: read_movielens(cfg, scanner)
+        case RecboleConfig():
+            return lambda scanner: read_recbole(cfg, scanner)
+        case ProcessedJsonConfig():
+            return lambda scanner: read_processed_json(cfg)
+    raise TypeError(f"no reader for {type(cfg).__name__}; add a case in ckf/data/prepare.py")
 
 
 def source_hashes(cfg: DatasetConfig) -> dict[str, str]:
@@ -24,107 +96,83 @@ def source_hashes(cfg: DatasetConfig) -> dict[str, str]:
     Raises:
         DataError: an input file is missing.
     """
-    if not isinstance(cfg, CollmConfig):
-        return {}
-    paths = [Path(cfg.root) / name for name in FILES.values()]
-    missing = [path.name for path in paths if not path.is_file()]
-    if missing:
-        raise DataError(
-            f"dataset.root: {cfg.root} lacks {', '.join(missing)}; it must hold {', '.join(FILES.values())}"
-        )
-    return {path.name: file_hash(path) for path in paths}
+    return {path.name: file_hash(path) for path in input_files(cfg)}
 
 
 def build_dataset(cfg: DatasetConfig, split: SplitConfig, out: Path) -> None:
-    """Write interactions, items, users, manifest (and the known scores of built-in data) to ``out``.
+    """Write interactions, items, users, manifest, card (and the known scores of built-in data) to ``out``.
 
     Raises:
-        DataError: input that cannot be used, or a split without rows.
+        DataError: input that cannot be used, a step or split without rows, or a full disk.
     """
-    match cfg:
-        case SyntheticConfig():
-            source = make_synthetic(cfg)
-        case CollmConfig():
-            source = read_collm(cfg)
-        case _:
-            raise TypeError(f"no reader for {type(cfg).__name__}; add a case in ckf/data/prepare.py")
-    write_dataset(source, split, out, source_hashes(cfg))
+    write_dataset(reader_of(cfg), cfg, split, out, source_hashes(cfg))
 
 
-def write_dataset(source: Source, split: SplitConfig, out: Path, hashes: dict[str, str]) -> None:
-    """Check, split, sort and write a source's tables."""
-    # a pair rated twice in one second differs in its rating or review alone: only with them is the order total
-    order = ["timestamp", "user", "item", "rating", "click", "review"]
-    rows = source.interactions.sort_values(order, kind="stable").reset_index(drop=True)
-    repeated = rows.duplicated(["user", "item"])
-    rows = rows[~repeated].reset_index(drop=True)
-    rows["split"] = assign_split(rows, split)
-    for name in SPLITS:
-        if not (rows["split"] == name).any():
-            raise DataError(f"split {split.name}: no interaction is left for '{name}' of {len(rows)} in all")
-    train = rows[rows["split"] == "train"]
-    users, items = (
-        table.sort_values(kind).assign(n_train=_counts(table[kind], train[kind]))
-        for table, kind in ((source.users, "user"), (source.items, "item"))
+def write_dataset(
+    read: Reader | Source, cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: dict[str, str]
+) -> None:
+    """Like `build_dataset`, from a reader or a source at hand."""
+    scratch = out / ".scratch"
+    scratch.mkdir()
+    reader: Reader = (lambda scanner: read) if isinstance(read, Source) else read
+    try:
+        _write(ingest(reader, cfg, scratch), cfg, split, out, hashes)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        if not disk_is_full(error):
+            raise
+        raise DataError(f"{out.parent}: the disk is full; make room, or set paths.cache to another disk") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write(data: Ingested, cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: dict[str, str]) -> None:
+    steps = Steps()
+    rows, raw_users, raw_items = coded_rows(data)
+    steps.record("read", rows)
+    rows, duplicates = without_duplicates(rows, data, cfg.duplicates)
+    steps.record("duplicates", rows)
+    rows = apply_filters(rows, cfg.filters, steps)
+    rows = rows.with_columns(split=assign_split(rows, split, raw_users, raw_items))
+    if rows["split"].null_count():
+        rows = rows.filter(pl.col("split").is_not_null())
+        steps.record(f"split {split.name}", rows)
+    user_ids = final_ids(rows["user"], raw_users)
+    item_ids = final_ids(rows["item"], raw_items, history_items(data, rows["row"]))
+    rows = rows.with_columns(
+        user=to_final(rows["user"], raw_users, user_ids), item=to_final(rows["item"], raw_items, item_ids)
+    ).sort("timestamp", "user", "item")
+    train = rows.filter(pl.col("split") == "train")
+    items, titles = item_table(data, item_ids)
+    items = with_train_counts(items, "item", train["item"])
+    users = user_table(data, user_ids, train["user"])
+    write_interactions(rows, data, item_ids, cfg.memory_mb, out / "interactions.parquet")
+    users.write_parquet(out / "users.parquet")
+    items.select("item", "raw_id", "title", "n_train", pl.exclude("item", "raw_id", "title", "n_train")).write_parquet(
+        out / "items.parquet"
     )
-    unnamed = sorted(set(rows["item"]) - set(items["item"]))
-    if unnamed:
-        raise DataError(f"{len(unnamed)} items have no title, first of them: {unnamed[0]}")
-    _write_interactions(rows, out / "interactions.parquet")
-    users[["user", "raw_id", "n_train"]].to_parquet(out / "users.parquet", index=False)
-    items[["item", "raw_id", "title", "n_train"]].to_parquet(out / "items.parquet", index=False)
-    if source.known is not None:
-        source.known.to_parquet(out / "known.parquet", index=False)
-    write_json(out / "manifest.json", _manifest(source, rows, split, int(repeated.sum()), hashes))
-
-
-def _counts(ids: pd.Series, seen: pd.Series) -> pd.Series:
-    return ids.map(seen.value_counts()).fillna(0).astype("int32")
-
-
-def _write_interactions(rows: pd.DataFrame, path: Path) -> None:
-    columns = {
-        "user": pa.array(rows["user"], pa.int32()),
-        "item": pa.array(rows["item"], pa.int32()),
-        "rating": pa.array(rows["rating"].to_numpy(), pa.float32()),
-        "click": pa.array(rows["click"], pa.int8()),
-        "timestamp": pa.array(rows["timestamp"], pa.int64()),
-        "review": pa.array(rows["review"].tolist(), pa.string()),
-        "split": pa.array(rows["split"].tolist(), pa.string()),
-    }
-    if "history" in rows:
-        columns["history"] = pa.array(rows["history"].tolist(), pa.list_(pa.int32()))
-    pq.write_table(pa.table(columns), path)
-
-
-def _manifest(
-    source: Source, rows: pd.DataFrame, split: SplitConfig, repeated: int, hashes: dict[str, str]
-) -> dict[str, Any]:
-    train = rows[rows["split"] == "train"]
-    seen = {kind: train[kind].value_counts() for kind in ("user", "item")}
-    parts = {}
-    for name in SPLITS:
-        part = rows[rows["split"] == name]
-        fewest = pd.concat([part[kind].map(seen[kind]).fillna(0) for kind in ("user", "item")], axis=1).min(axis=1)
-        parts[name] = {
-            "interactions": len(part),
-            "users": int(part["user"].nunique()),
-            "items": int(part["item"].nunique()),
-            "liked_share": round(float(part["click"].mean()), 4),
-            "warm_seen": int((fewest >= 1).sum()),
-            "warm_3": int((fewest >= 3).sum()),
-            "first_timestamp": int(part["timestamp"].min()),
-            "last_timestamp": int(part["timestamp"].max()),
-        }
-    ratings = rows["rating"].dropna()
-    return {
-        **source.card,
-        "repeated_user_item_pairs_dropped": repeated,
-        "users": int(rows["user"].nunique()),
-        "items": len(source.items),
-        "split": split.name,
-        "splits": parts,
-        "ratings": {f"{value:g}": int(n) for value, n in ratings.value_counts().sort_index().items()},
-        "reviews": int(rows["review"].notna().sum()),
+    if data.source.known is not None:
+        _known(data.source.known, rows, user_ids, item_ids).write_parquet(out / "known.parquet")
+    card = data.source.card
+    manifest = {
+        "dataset": cfg.name,
+        **{key: card[key] for key in _NAMED if key in card},
+        "rows_read": data.read,
+        "bad_rows": {"allowed": data.bad.allowed, "total": data.bad.total, "kinds": data.bad.kinds},
+        "duplicates": duplicates,
+        "steps": steps.counts,
+        **describe(rows, items, users, split),
+        "reader": {key: value for key, value in {**card, **titles}.items() if key not in _NAMED},
         "files": hashes,
     }
+    write_json(out / "manifest.json", manifest)
+    (out / "card.md").write_text(card_text(manifest), encoding="utf-8")
+
+
+def _known(known: pl.DataFrame, rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+    """The built-in data's scores under final ids, for the pairs that are left."""
+    for kind, ids in (("user", users), ("item", items)):
+        named = ids.rename({"raw_id": kind, "id": f"{kind}_id"})
+        known = known.join(named, on=kind, how="inner", maintain_order="left").drop(kind).rename({f"{kind}_id": kind})
+    left: Any = rows.select("user", "item")
+    known = known.join(left, on=["user", "item"], how="semi", maintain_order="left")
+    return known.select("user", "item", pl.exclude("user", "item"))

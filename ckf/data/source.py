@@ -1,24 +1,42 @@
-"""What every reader returns: one shape for all sources, before splits and checks."""
+"""What every reader returns: one shape for all sources, before checks, filters and splits."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import polars as pl
 
 
 @dataclass
 class Source:
-    """Interactions with ids from 1, and the tables that name them.
+    """Interactions and items under their raw ids, lazily: readers name, type and decode, nothing else.
 
-    ``interactions``: user, item, rating (NaN where there is none), click (1 = liked), timestamp
-    (seconds), review (text or None); optionally split and history (the source's own, oldest first).
-    ``known`` (built-in data only): user, item, truth, text, counting.
+    ``interactions``: ``user`` String, ``item`` String, ``timestamp`` Int64 (seconds), and where the
+    source has them ``rating`` Float64, ``click`` Int8 (1 = liked; null: rating >= dataset.like_threshold),
+    ``review`` String, ``split`` String (train, val, test), ``history`` List(String) (raw item ids,
+    oldest first), ``line`` Int64 (record in its file from 1, as the scanner numbers them) and ``file``
+    UInt8 (index into ``files``, 0 where absent). Columns left out count as null.
+
+    ``items``: ``item`` String, ``title`` String, and any further columns, which are kept as they are.
+    Repeated items are allowed; the first usable title wins. It may be a function of the raw ids that
+    are left after the filters (and may then add counts to ``card``), so that a large metadata file is
+    read for those alone.
+
+    ``users``: optional extra columns by ``user`` String, kept in users.parquet (``cold`` Boolean
+    replaces the default of "never seen in training").
+
+    ``files``: the interaction files, for messages. ``card``: source, licence, citation, and counts that
+    the reader made (each shown on the dataset card). ``oldest_timestamp``: below it a time is taken
+    for one in another unit. ``known`` (built-in data only): user, item (raw ids), truth, text, counting.
     """
 
-    interactions: pd.DataFrame
-    items: pd.DataFrame
-    users: pd.DataFrame
-    known: pd.DataFrame | None = None
+    interactions: pl.LazyFrame
+    items: pl.LazyFrame | Callable[[pl.Series], pl.LazyFrame]
     card: dict[str, Any] = field(default_factory=dict)
+    known: pl.DataFrame | None = None
+    users: pl.LazyFrame | None = None
+    files: tuple[Path, ...] = ()
+    oldest_timestamp: int = 0

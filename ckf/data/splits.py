@@ -3,46 +3,101 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
+import polars as pl
 
 from ckf.config.schema import SplitConfig
+from ckf.data.clean import SPLITS
+from ckf.data.filters import seconds
+from ckf.data.seeds import named_keys, named_uniform
 from ckf.errors import DataError
 
-SPLITS = ("train", "val", "test")
+CONTEXT = "history"
+"""The split of rows that stand in histories alone: never a target, never trained on."""
 
 
-def assign_split(interactions: pd.DataFrame, cfg: SplitConfig) -> np.ndarray:
-    """Name of the split of each row.
+def assign_split(rows: pl.DataFrame, cfg: SplitConfig, users: pl.Series, items: pl.Series) -> pl.Series:
+    """Name of the split of each row, null for a row that belongs to none. String [n]
 
-    ``temporal``: one cut in time for all users; rows of one instant stay together. ``leave_last_out``:
-    each user's last interaction is test, the one before val (users with fewer than three stay in
-    train). ``provided``: the source's own.
+    ``rows`` has user and item codes (places in ``users`` and ``items``, the raw ids), timestamp, and
+    ``split`` where the source brings one. ``temporal``: one cut in time for all users; rows of one
+    instant stay together. ``leave_last_out``: each user's last interaction is test, the one before
+    val (users with fewer than three stay in train). ``user_cold``, ``item_cold``: a share of the
+    users or items with all of their rows. ``provided``: the source's own.
+
+    Raises:
+        DataError: no split in the source, or a split that is left without rows.
     """
+    split = _assigned(rows, cfg, users, items)
+    if cfg.cold_users_up_to:
+        sizes = np.bincount(rows["user"].to_numpy())
+        few = pl.Series(sizes[rows["user"].to_numpy()] <= cfg.cold_users_up_to)
+        split = pl.select(pl.when(few).then(pl.lit("test")).otherwise(split)).to_series()
+    if "context" in rows.columns:
+        split = pl.select(pl.when(rows["context"]).then(pl.lit(CONTEXT)).otherwise(split)).to_series()
+    for name in SPLITS:
+        if not (split == name).any():
+            raise DataError(f"split {cfg.name}: no interaction is left for '{name}' of {rows.height} in all")
+    return split.rename("split")
+
+
+def _assigned(rows: pl.DataFrame, cfg: SplitConfig, users: pl.Series, items: pl.Series) -> pl.Series:
     match cfg.name:
         case "provided":
-            if "split" not in interactions:
-                raise DataError(
-                    "split.name: 'provided', but the source brings no split; use temporal or leave_last_out"
-                )
-            return interactions["split"].to_numpy(dtype=object)
+            if "split" not in rows.columns:
+                raise DataError("split.name: 'provided', but the source brings no split; use another, e.g. temporal")
+            return rows["split"]
+        case "temporal" if cfg.train_months is not None:
+            return _by_months(rows["timestamp"], cfg)
         case "temporal":
-            return _temporal(interactions["timestamp"].to_numpy(), cfg)
+            return _temporal(rows["timestamp"], cfg)
         case "leave_last_out":
-            return _leave_last_out(interactions)
+            return _leave_last_out(rows)
+        case "user_cold":
+            return _held_out(rows["user"], users, cfg, "cold users")
+        case "item_cold":
+            return _held_out(rows["item"], items, cfg, "cold items")
     raise ValueError(f"unknown split '{cfg.name}'")
 
 
-def _temporal(timestamps: np.ndarray, cfg: SplitConfig) -> np.ndarray:
-    ordered = np.sort(timestamps)
-    n = len(ordered)
-    test_from = ordered[min(n - 1, round(n * (1 - cfg.test_fraction)))]
-    val_from = ordered[min(n - 1, round(n * (1 - cfg.test_fraction - cfg.val_fraction)))]
-    return np.where(timestamps >= test_from, "test", np.where(timestamps >= val_from, "val", "train")).astype(object)
+def _temporal(timestamps: pl.Series, cfg: SplitConfig) -> pl.Series:
+    if cfg.val_from is not None and cfg.test_from is not None:
+        val_from, test_from = seconds(cfg.val_from), seconds(cfg.test_from)
+    else:
+        ordered, n = timestamps.sort(), len(timestamps)
+        test_from = ordered[min(n - 1, round(n * (1 - cfg.test_fraction)))]
+        val_from = ordered[min(n - 1, round(n * (1 - cfg.test_fraction - cfg.val_fraction)))]
+    return _three_ways(timestamps >= test_from, timestamps >= val_from)
 
 
-def _leave_last_out(interactions: pd.DataFrame) -> np.ndarray:
-    ordered = interactions.sort_values(["user", "timestamp", "item"], kind="stable")
-    from_end = ordered.groupby("user").cumcount(ascending=False)
-    size = ordered.groupby("user")["item"].transform("size")
-    split = np.where((size >= 3) & (from_end == 0), "test", np.where((size >= 3) & (from_end == 1), "val", "train"))
-    return pd.Series(split, index=ordered.index).reindex(interactions.index).to_numpy(dtype=object)
+def _by_months(timestamps: pl.Series, cfg: SplitConfig) -> pl.Series:
+    """Calendar months counted from that of the earliest row, as CoLLM's notebook does (arXiv 2310.19488)."""
+    when = timestamps.cast(pl.Datetime("us")) if timestamps.is_empty() else pl.from_epoch(timestamps)
+    month = when.dt.year() * 12 + when.dt.month().cast(pl.Int32)
+    slot = month - month.min()
+    split = pl.repeat(None, len(slot), dtype=pl.String, eager=True)
+    for name, bounds in (("train", cfg.train_months), ("val", cfg.val_months), ("test", cfg.test_months)):
+        assert bounds is not None  # the config has all three or none
+        inside = slot.is_between(bounds[0], bounds[1])
+        split = pl.select(pl.when(inside).then(pl.lit(name)).otherwise(split)).to_series()
+    return split
+
+
+def _leave_last_out(rows: pl.DataFrame) -> pl.Series:
+    place = rows.select("user", "timestamp", "item").with_row_index("place").sort("user", "timestamp", "item")
+    from_end = pl.int_range(pl.len()).reverse().over("user")
+    size = pl.len().over("user")
+    place = place.with_columns(last=(from_end == 0) & (size >= 3), next_to_last=(from_end == 1) & (size >= 3))
+    place = place.sort("place")
+    return _three_ways(place["last"], place["last"] | place["next_to_last"])
+
+
+def _held_out(codes: pl.Series, raw_ids: pl.Series, cfg: SplitConfig, purpose: str) -> pl.Series:
+    """The draw of an id depends on its name and the seed alone, so other rows cannot move it."""
+    draw = named_uniform(cfg.split_seed, purpose, named_keys(raw_ids.to_list()), 1)[:, 0]
+    drawn = pl.Series(draw[codes.to_numpy()])
+    return _three_ways(drawn < cfg.test_fraction, drawn < cfg.test_fraction + cfg.val_fraction)
+
+
+def _three_ways(test: pl.Series, val: pl.Series) -> pl.Series:
+    choice = pl.when(test).then(pl.lit("test")).when(val).then(pl.lit("val")).otherwise(pl.lit("train"))
+    return pl.select(choice).to_series()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import polars as pl
 
 from ckf.config.schema import SyntheticConfig
 from ckf.data.seeds import named_generator
@@ -46,17 +47,20 @@ def make_synthetic(cfg: SyntheticConfig) -> Source:
     utility = text + hidden + levels
     interactions = _interactions(cfg, utility, titles, draw)
     pairs = (interactions["user"].to_numpy() - 1, interactions["item"].to_numpy() - 1)
-    known = interactions[["user", "item"]].assign(
-        truth=utility[pairs], text=text[pairs], counting=_additive(utility)[pairs]
-    )
+    names = {kind: pl.Series([f"{kind[0]}{i}" for i in interactions[kind]]) for kind in ("user", "item")}
+    known = {"truth": utility[pairs], "text": text[pairs], "counting": _additive(utility)[pairs]}
     return Source(
-        interactions=interactions,
-        items=pd.DataFrame(
-            {"item": np.arange(1, cfg.items + 1), "raw_id": [f"i{i}" for i in range(1, cfg.items + 1)], "title": titles}
-        ),
-        users=pd.DataFrame({"user": np.arange(1, cfg.users + 1), "raw_id": [f"u{u}" for u in range(1, cfg.users + 1)]}),
-        known=known,
-        card={"source": "synthetic", "licence": "none: made by ckf", "interactions": len(interactions)},
+        interactions=pl.DataFrame(
+            {
+                **names,
+                "rating": interactions["rating"].to_numpy().astype(np.float64),
+                "timestamp": interactions["timestamp"].to_numpy(),
+                "review": interactions["review"].tolist(),
+            }
+        ).lazy(),
+        items=pl.LazyFrame({"item": [f"i{i}" for i in range(1, cfg.items + 1)], "title": titles}),
+        known=pl.DataFrame({**names, **known}),
+        card={"source": "synthetic", "licence": "none: made by ckf"},
     )
 
 
@@ -133,7 +137,6 @@ def _interactions(
     table = pd.concat(parts, ignore_index=True)
     cuts = np.quantile(table["felt"], [0.12, 0.3, 0.5, 0.78])
     table["rating"] = (1 + np.searchsorted(cuts, table.pop("felt").to_numpy())).astype(np.float32)
-    table["click"] = (table["rating"] >= 4).astype(np.int8)
     table["review"] = _reviews(table, titles, draw)
     return table
 

@@ -12,18 +12,14 @@ from ckf.config.schema.backbone import (
     NoBackboneConfig,
     TinyBackboneConfig,
 )
-from ckf.config.schema.data import (
-    CODES,
-    SLOTS,
-    TASKS,
+from ckf.config.schema.datasets import (
     CollmConfig,
+    ColumnsConfig,
     DatasetConfig,
-    PromptConfig,
-    PromptsConfig,
-    SplitConfig,
+    FilterConfig,
+    ItemColumnsConfig,
     SyntheticConfig,
-    TaskConfig,
-    TasksConfig,
+    TabularConfig,
 )
 from ckf.config.schema.experiment import ExperimentConfig
 from ckf.config.schema.fusion import (
@@ -58,12 +54,22 @@ from ckf.config.schema.running import (
     TrainerConfig,
     WandbConfig,
 )
+from ckf.config.schema.sources import (
+    AmazonConfig,
+    MovieLensConfig,
+    MovieLensLatestConfig,
+    ProcessedJsonConfig,
+    RecboleConfig,
+)
+from ckf.config.schema.splits import SplitConfig
+from ckf.config.schema.tasks import CODES, SLOTS, TASKS, PromptConfig, PromptsConfig, TaskConfig, TasksConfig
 
 __all__ = [
     "CODES",
     "MAPS",
     "SLOTS",
     "TASKS",
+    "AmazonConfig",
     "BackboneConfig",
     "BaselinesConfig",
     "BiasConfig",
@@ -71,12 +77,15 @@ __all__ = [
     "CFConfig",
     "CSVConfig",
     "CollmConfig",
+    "ColumnsConfig",
     "CurriculumConfig",
     "DatasetConfig",
     "EvaluateConfig",
     "ExperimentConfig",
+    "FilterConfig",
     "FusionConfig",
     "HFBackboneConfig",
+    "ItemColumnsConfig",
     "JointCurriculumConfig",
     "LinearFusionConfig",
     "LoggerConfig",
@@ -89,18 +98,23 @@ __all__ = [
     "MetaAttentionFusionConfig",
     "MetaFusionConfig",
     "MethodConfig",
+    "MovieLensConfig",
+    "MovieLensLatestConfig",
     "NoBackboneConfig",
     "NoCurriculumConfig",
     "NoFusionConfig",
     "PathsConfig",
     "PretrainConfig",
+    "ProcessedJsonConfig",
     "PromptConfig",
     "PromptsConfig",
     "RandomFusionConfig",
+    "RecboleConfig",
     "SigmoidCurriculumConfig",
     "SoftPromptFusionConfig",
     "SplitConfig",
     "SyntheticConfig",
+    "TabularConfig",
     "TaskConfig",
     "TasksConfig",
     "TextOnlyCurriculumConfig",

@@ -9,7 +9,7 @@ from omegaconf import MISSING
 
 from ckf.config.schema.backbone import BackboneConfig
 from ckf.config.schema.checks import at_least
-from ckf.config.schema.data import DatasetConfig, PromptsConfig, SplitConfig, TaskConfig, TasksConfig
+from ckf.config.schema.datasets import DatasetConfig
 from ckf.config.schema.fusion import CurriculumConfig, FusionConfig
 from ckf.config.schema.lora import LoraConfig
 from ckf.config.schema.model import CFConfig
@@ -23,6 +23,8 @@ from ckf.config.schema.running import (
     TrainConfig,
     TrainerConfig,
 )
+from ckf.config.schema.splits import SplitConfig
+from ckf.config.schema.tasks import PromptsConfig, TaskConfig, TasksConfig
 
 
 @dataclass

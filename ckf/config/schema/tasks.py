@@ -1,4 +1,4 @@
-"""Datasets, splits, tasks and prompts."""
+"""Tasks, their mix, and the wording of their prompts."""
 
 from __future__ import annotations
 
@@ -8,82 +8,13 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from ckf.config.schema.checks import at_least, fraction, one_of
+from ckf.config.schema.checks import at_least, one_of
 
 TASKS = ("ctr", "rating", "topk", "explain")
 SLOTS = ("user", "item", "pair", "soft")
 """Kinds of slots: positions of a prompt whose embeddings come from the fusion."""
 CODES = ("user_code", "item_code")
 """Placeholders for hashed CF vectors written as text."""
-
-
-@dataclass
-class DatasetConfig:
-    """A source of interactions. ``provides`` lists the tasks its columns can serve.
-
-    ``default_steps`` is what ``train.max_steps`` is unless set; null means by ``train.epochs``.
-    """
-
-    name: str = MISSING
-    provides: list[str] = field(default_factory=list)
-    default_steps: int | None = None
-
-
-@dataclass
-class SyntheticConfig(DatasetConfig):
-    """Planted users and items (DESIGN section 6): sizes, strengths (in logits) and the data's own seed."""
-
-    users: int = 1000
-    items: int = 300
-    interactions_per_user: int = 60
-    data_seed: int = 0
-    topics: int = 8
-    hidden_dims: int = 2
-    text_strength: float = 1.8
-    hidden_strength: float = 1.5
-    bias_strength: float = 0.7
-    late_fraction: float = 0.05
-
-    def problems(self) -> Iterator[str]:
-        """Sizes below which a split or a candidate list cannot be made."""
-        yield from at_least("users", self.users, 20)
-        yield from at_least("items", self.items, 30)
-        yield from at_least("interactions_per_user", self.interactions_per_user, 5)
-        yield from at_least("topics", self.topics, 2)
-        yield from at_least("hidden_dims", self.hidden_dims, 1)
-        yield from fraction("late_fraction", self.late_fraction, open_top=True)
-        if self.interactions_per_user > self.items // 2:
-            yield (
-                f"interactions_per_user: must be at most half of dataset.items ({self.items}), "
-                f"got {self.interactions_per_user}"
-            )
-
-
-@dataclass
-class CollmConfig(DatasetConfig):
-    """CoLLM's pickled split: ``root`` holds train_ood2.pkl, valid_ood2.pkl and test_ood2.pkl."""
-
-    root: str = MISSING
-
-
-@dataclass
-class SplitConfig:
-    """How interactions become train, val and test."""
-
-    name: str = MISSING
-    val_fraction: float = 0.1
-    test_fraction: float = 0.1
-
-    def problems(self) -> Iterator[str]:
-        """Check names and fractions."""
-        yield from one_of("name", self.name, ("provided", "temporal", "leave_last_out"))
-        yield from fraction("val_fraction", self.val_fraction, open_top=True)
-        yield from fraction("test_fraction", self.test_fraction, open_top=True)
-        if self.val_fraction + self.test_fraction >= 1:
-            yield (
-                f"val_fraction: with test_fraction it leaves no training data "
-                f"({self.val_fraction:g} + {self.test_fraction:g})"
-            )
 
 
 @dataclass

@@ -1,0 +1,75 @@
+"""Splits: how interactions become train, val and test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from ckf.config.schema.checks import at_least, fraction, one_of
+from ckf.config.schema.datasets import is_date
+
+SPLIT_NAMES = ("provided", "temporal", "leave_last_out", "user_cold", "item_cold")
+
+
+@dataclass
+class SplitConfig:
+    """How interactions become train, val and test.
+
+    ``temporal`` cuts once in time for all users: at ``val_from`` and ``test_from`` (dates in UTC) where
+    set, by month slots where ``train_months``, ``val_months`` and ``test_months`` are set (first and
+    last month of each, counted from the month of the earliest interaction as 0, as CoLLM's split
+    does; other months are left out), else by the fractions. ``user_cold`` and ``item_cold`` hold
+    out a share of the users or items, drawn by ``split_seed`` and raw id. ``cold_users_up_to``: users
+    with at most so many interactions are put wholly into test, whatever the split.
+    """
+
+    name: str = MISSING
+    val_fraction: float = 0.1
+    test_fraction: float = 0.1
+    val_from: str | None = None
+    test_from: str | None = None
+    train_months: list[int] | None = None
+    val_months: list[int] | None = None
+    test_months: list[int] | None = None
+    split_seed: int = 0
+    cold_users_up_to: int = 0
+
+    def problems(self) -> Iterator[str]:
+        """Check names, fractions, dates and months."""
+        yield from one_of("name", self.name, SPLIT_NAMES)
+        yield from fraction("val_fraction", self.val_fraction, open_top=True)
+        yield from fraction("test_fraction", self.test_fraction, open_top=True)
+        yield from at_least("cold_users_up_to", self.cold_users_up_to, 0)
+        if self.val_fraction + self.test_fraction >= 1:
+            yield (
+                f"val_fraction: with test_fraction it leaves no training data "
+                f"({self.val_fraction:g} + {self.test_fraction:g})"
+            )
+        yield from self._date_problems()
+        yield from self._month_problems()
+
+    def _date_problems(self) -> Iterator[str]:
+        for key in ("val_from", "test_from"):
+            value = getattr(self, key)
+            if value is not None and not is_date(value):
+                yield f"{key}: '{value}' is not a date, e.g. '2014-01-01'"
+        if (self.val_from is None) != (self.test_from is None):
+            yield "val_from: a cut by dates needs val_from and test_from"
+        elif self.val_from is not None and self.test_from is not None and self.val_from >= self.test_from:
+            yield f"val_from: must be before test_from ({self.test_from}), got {self.val_from}"
+
+    def _month_problems(self) -> Iterator[str]:
+        slots = {key: getattr(self, key) for key in ("train_months", "val_months", "test_months")}
+        given = {key: slot for key, slot in slots.items() if slot is not None}
+        if given and len(given) < 3:
+            yield f"{next(iter(given))}: month slots need train_months, val_months and test_months"
+        last, before = -1, "the first month"
+        for key, slot in given.items():
+            if len(slot) != 2 or slot[0] > slot[1] or slot[0] <= last:
+                yield f"{key}: must be the first and last month, e.g. [14,23], after {before}, got {slot}"
+                return
+            last, before = slot[1], key
+        if given and self.val_from is not None:
+            yield "val_from: a cut by dates and month slots exclude each other"

@@ -1,0 +1,9 @@
+"""Proof that nothing leaks: every dataset and its examples are looked through, line by line.
+
+A line passes, warns (a fact of the data or the protocol that a reader should know) or stops the run.
+"""
+
+from ckf.data.audit.report import AuditReport, LeakError, Line, refuse_violations, write_audit
+from ckf.data.audit.run import audit, cf_lines
+
+__all__ = ["AuditReport", "LeakError", "Line", "audit", "cf_lines", "refuse_violations", "write_audit"]

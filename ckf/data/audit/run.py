@@ -1,0 +1,185 @@
+"""The whole audit of a dataset and its examples, read block by block."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+
+from ckf.artifacts import read_json
+from ckf.data.audit.block import Block
+from ckf.data.audit.lists import ListChecks
+from ckf.data.audit.past import EarlierCounts, check_labels, check_past, history_marks
+from ckf.data.audit.report import PASS, STOP, WARN, AuditReport, Line
+from ckf.data.audit.tables import table_lines
+from ckf.data.audit.tally import Tally
+from ckf.data.candidates import CandidateHash
+from ckf.data.log import InteractionLog
+from ckf.data.settings import ExampleSettings
+
+_ROWS = 131_072
+_ALWAYS = {
+    "target_in_history": "examples whose target stands in the history",
+    "target_title_in_history": "examples whose history holds another item of the target's title",
+    "history_ids_in_tables": "histories with an id that names no item",
+    "history_not_earlier": "histories with an item that the user met after the target",
+    "history_too_long": "histories longer than tasks.history_items",
+    "history_ratings_differ": "rated histories whose ratings are not the user's",
+    "train_history_from_held_out": "training examples whose history holds a val or test interaction",
+    "example_without_interaction": "examples of a user and an item that never met",
+    "example_in_another_split": "examples whose interaction is of another split or time",
+    "labels_differ": "examples whose label is not their interaction's",
+    "warm_flags_from_train": "examples whose warm and cold marks are not made from training alone",
+    "empty_reviews": "review prompts without a review",
+    "candidate_count": "lists that do not hold tasks.candidates items",
+    "target_not_among_candidates": "lists where the target is not at its place",
+    "candidate_ids_in_tables": "lists with an id that names no item",
+    "duplicate_example_ids": "examples whose id another one has",
+}
+"""Kinds that stop a run whatever the source and the protocol."""
+_STRICT = {
+    "negative_is_positive": "lists with another positive of the user's (training: of the training split)",
+    "duplicate_titles_among_candidates": "lists that hold one title twice",
+}
+"""Kinds that the released protocol makes on purpose: there they warn."""
+_MADE_HERE = {
+    "history_out_of_order": "histories that are not oldest first",
+    "history_of_another_user": "histories with an item that the user has no interaction with",
+    "history_holds_disliked": "histories of liked items that hold one not liked",
+    "history_lacks_items": "histories shorter than the earlier interactions allow",
+}
+"""Kinds that stop where ckf made the histories; the source's own may know more than its tables."""
+_FIGURES = {
+    "eval_history_from_held_out": "val and test examples whose history holds earlier val or test interactions",
+    "histories_cut": "examples whose user has more earlier items than tasks.history_items",
+    "reviews_cut": "reviews of tasks.review_words words: cut there, or just as long",
+}
+"""Facts without a verdict."""
+
+
+def audit(dataset: Path, examples: Path) -> AuditReport:
+    """Look through a dataset artifact and its examples.
+
+    Raises:
+        ArtifactError: a table or manifest is missing.
+    """
+    log = InteractionLog.load(dataset)
+    manifest = read_json(examples / "manifest.json")
+    settings = ExampleSettings(**manifest["settings"])
+    lines = list(table_lines(dataset, log, str(read_json(dataset / "manifest.json").get("split", "provided"))))
+    if settings.released and log.history is None:
+        log = log.all_liked()
+    return AuditReport(lines + list(_example_lines(log, settings, examples, manifest)), settings.protocol)
+
+
+def _example_lines(
+    log: InteractionLog, settings: ExampleSettings, examples: Path, manifest: dict[str, Any]
+) -> Iterator[Line]:
+    tally, lists, earlier, frozen = Tally(), ListChecks(log, settings), EarlierCounts(log), CandidateHash()
+    counts = {kind: log.train_counts(kind) for kind in ("user", "item")}
+    counts["titles"] = np.bincount(log.title[log.catalogue], minlength=int(log.title.max(initial=0)) + 1)
+    ids, marks = [], []
+    first_task = min((name.split("/")[0] for name in manifest["examples"]), default="")
+    file = pq.ParquetFile(examples / "examples.parquet")
+    for batch in file.iter_batches(_ROWS):
+        table = _as_table(batch)
+        block = Block(table, log, settings, counts)
+        block.first_task = first_task
+        check_past(block, tally, earlier)
+        check_labels(block, tally)
+        lists.check(block, tally)
+        frozen.add(table)
+        ids.append(pl.Series(block.names).hash().to_numpy())
+        marks.append(history_marks(block))
+    _count_repeated_ids(np.concatenate(ids) if ids else np.empty(0, np.uint64), tally, examples)
+    yield from _graded(tally, settings, imported=log.history is not None)
+    yield _shared_histories(marks)
+    if lists.lists:
+        yield from lists.lines()
+        yield _frozen(frozen, manifest)
+
+
+def _as_table(batch):  # type: ignore[no-untyped-def]  # pyarrow has no stubs
+    import pyarrow as pa
+
+    return pa.Table.from_batches([batch])
+
+
+def _graded(tally: Tally, settings: ExampleSettings, *, imported: bool) -> Iterator[Line]:
+    """Counts to lines, each with the level that its kind has here."""
+    for kinds, level in (
+        (_ALWAYS, STOP),
+        (_STRICT, WARN if settings.released else STOP),
+        (_MADE_HERE, WARN if imported else STOP),
+        (_FIGURES, PASS),
+    ):
+        for kind, says in kinds.items():
+            found = tally[kind]
+            if kind in _ALWAYS and settings.released and kind.startswith("target") and "history" in kind:
+                level_here = WARN  # a random target may be one of the user's own
+            else:
+                level_here = level
+            yield Line(kind, level_here if found.count else PASS, says, found.count, found.of, found.first)
+    found = tally["history_at_the_same_time"]
+    kept = settings.keeps_same_time(imported=imported)
+    says = "examples whose history holds an item of the target's own second" + (
+        " (tasks.same_time=exclude leaves them out)" if kept else ""
+    )
+    level = PASS if not found.count else WARN if kept else STOP
+    yield Line("history_at_the_same_time", level, says, found.count, found.of, found.first)
+    found = tally["val_history_from_test"]
+    says = "val examples whose history holds a test interaction: the choice of a checkpoint sees test rows"
+    yield Line("val_history_from_test", WARN if found.count else PASS, says, found.count, found.of, found.first)
+    found = tally["reviews_name_the_rating"]
+    often = found.count > 0.05 * max(1, found.of)
+    says = "reviews that say stars or a mark: the answer stands in the prompt"
+    yield Line("reviews_name_the_rating", WARN if often else PASS, says, found.count, found.of, found.first)
+
+
+def _count_repeated_ids(hashes: np.ndarray, tally: Tally, examples: Path) -> None:
+    ordered = np.sort(hashes)
+    n = int((ordered[1:] == ordered[:-1]).sum())
+    found = tally.kinds.setdefault("duplicate_example_ids", tally["duplicate_example_ids"])
+    found.of = len(hashes)
+    if n:
+        names = pl.read_parquet(examples / "examples.parquet", columns=["example_id"])["example_id"]
+        repeated = names.filter(names.is_duplicated())
+        found.count, found.first = len(repeated) - repeated.n_unique(), repeated[0] if len(repeated) else None
+
+
+def _shared_histories(marks: list[tuple[np.ndarray, np.ndarray]]) -> Line:
+    """The released notebook gives every user the last row's history; by chance long ones rarely agree."""
+    mark, user = (np.concatenate([part[i] for part in marks] or [np.empty(0, np.int64)]) for i in (0, 1))
+    order = np.lexsort((user, mark))
+    mark, user = mark[order], user[order]
+    start = np.flatnonzero(np.r_[True, mark[1:] != mark[:-1]][: len(mark)])
+    stop = np.r_[start[1:], len(mark)]
+    many = user[start] != user[stop - 1] if len(start) else np.empty(0, bool)
+    n = int((stop - start)[many].sum())
+    share = n / max(1, len(mark))
+    level = STOP if share > 0.5 else WARN if share > 0.05 else PASS
+    says = "examples whose history (three items or more) is another user's, item by item"
+    return Line("histories_shared_by_users", level, says, n, len(mark))
+
+
+def _frozen(frozen: CandidateHash, manifest: dict[str, Any]) -> Line:
+    told, found = manifest["candidate_lists_sha256"], frozen.digests()
+    changed = sorted(split for split in {*told, *found} if told.get(split) != found.get(split))
+    says = "splits whose candidate lists are not those of the manifest's hash"
+    return Line("candidates_as_frozen", STOP if changed else PASS, says, len(changed), 3, ", ".join(changed) or None)
+
+
+def cf_lines(log: InteractionLog, cf: Path) -> Iterator[Line]:
+    """A trained CF model: its card says which pairs it saw, and they must be the training split's."""
+    card = read_json(cf / "manifest.json")
+    pairs = np.sort(log.user[log.train] << 32 | log.item[log.train])
+    same = card["trained_on"]["pairs_sha256"] == hashlib.sha256(pairs.tobytes()).hexdigest()
+    rows = int(card["trained_on"]["rows"])
+    says = f"rows that {card['model']} was trained on beside or without the training split's {len(pairs)}"
+    count = 0 if same else max(1, abs(rows - len(pairs)))
+    yield Line(f"cf_trained_on_train_{cf.name}", PASS if same else STOP, says, count, rows)

@@ -1,0 +1,111 @@
+"""Filters over coded rows: each a mask from counts or times, in the order of the config's list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ckf.config.schema import FilterConfig
+from ckf.errors import DataError
+
+
+@dataclass
+class Steps:
+    """Rows, users and items left after every step, as the manifest lists them."""
+
+    counts: list[dict[str, Any]] = field(default_factory=list)
+
+    def record(self, step: str, rows: pl.DataFrame) -> None:
+        """Count what a step left; none left stops.
+
+        Raises:
+            DataError: names the step and how many rows there were before it.
+        """
+        left = {"rows": rows.height, "users": rows["user"].n_unique(), "items": rows["item"].n_unique()}
+        if not rows.height:
+            before = self.counts[-1]["rows"] if self.counts else 0
+            raise DataError(f"{step}: no interaction is left of {before}")
+        self.counts.append({"step": step, **left})
+
+
+def seconds(date: str) -> int:
+    """Seconds since 1970 of a date or time as ISO 8601 writes it; without a zone it is UTC."""
+    when = datetime.fromisoformat(str(date))
+    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
+
+
+def apply_filters(rows: pl.DataFrame, filters: list[FilterConfig], steps: Steps) -> pl.DataFrame:
+    """Run the filters in their order.
+
+    ``rows`` has user and item codes, timestamp, and ``history_length`` where the source brings
+    histories. Rows that ``min_history`` keeps as history only get ``context`` true.
+
+    Raises:
+        DataError: a step that leaves nothing.
+    """
+    wanted = {step.counted for step in filters}
+    tables = {"start": rows.select("user", "item")} if "start" in wanted else {}
+    for step in filters:
+        counted = rows if step.counted == "now" else tables[step.counted]
+        rows = _filtered(rows, step, counted)
+        steps.record(_name(step), rows)
+        if step.name in wanted:
+            tables[step.name] = rows.select("user", "item")
+    return rows
+
+
+def _name(step: FilterConfig) -> str:
+    parts = [f"{step.name} {step.value}"]
+    if step.counted != "now":
+        parts.append(f"counted {'at the start' if step.counted == 'start' else f'after {step.counted}'}")
+    if step.name == "k_core":
+        parts.append("iterated" if step.iterate else "single pass")
+    return ", ".join(parts)
+
+
+def _filtered(rows: pl.DataFrame, step: FilterConfig, counted: pl.DataFrame) -> pl.DataFrame:
+    match step.name:
+        case "since":
+            return rows.filter(pl.col("timestamp") >= seconds(step.value))
+        case "until":
+            return rows.filter(pl.col("timestamp") < seconds(step.value))
+        case "min_item_count":
+            return rows.filter(_often(rows["item"], counted["item"], step.value))
+        case "min_user_count":
+            return rows.filter(_often(rows["user"], counted["user"], step.value))
+        case "k_core":
+            return k_core(rows, step.value, iterate=step.iterate)
+        case "min_history":
+            return _min_history(rows, step.value)
+    raise ValueError(f"unknown filter '{step.name}'")
+
+
+def _often(codes: pl.Series, counted: pl.Series, least: int) -> pl.Series:
+    seen = np.bincount(counted.to_numpy(), minlength=int(codes.max() or 0) + 1)  # type: ignore[arg-type]
+    return pl.Series(seen[codes.to_numpy()] >= least)
+
+
+def k_core(rows: pl.DataFrame, k: int, *, iterate: bool) -> pl.DataFrame:
+    """Rows whose user and item have at least ``k`` interactions each; iterated until that holds of the result."""
+    user, item = rows["user"].to_numpy(), rows["item"].to_numpy()
+    kept = np.arange(rows.height)
+    while True:
+        good = (np.bincount(user)[user] >= k) & (np.bincount(item)[item] >= k) if len(kept) else np.empty(0, bool)
+        user, item, kept = user[good], item[good], kept[good]
+        if not iterate or good.all():
+            return rows[kept]
+
+
+def _min_history(rows: pl.DataFrame, least: int) -> pl.DataFrame:
+    if "history_length" in rows.columns:
+        return rows.filter(pl.col("history_length") >= least)
+    earlier = pl.col("timestamp").rank("min").over("user") - 1  # the same second is not earlier
+    short = rows.select(earlier < least).to_series()
+    if short.all():
+        return rows.clear()
+    before = rows["context"] if "context" in rows.columns else pl.repeat(False, rows.height, eager=True)
+    return rows.with_columns(context=before | short)
