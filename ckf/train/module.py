@@ -83,7 +83,7 @@ class FineTuning(pl.LightningModule):
             self._log(f"grad_share_{name}", norm / total if total > 0 else 0.0)
 
     def _log(self, name: str, value: Any) -> None:
-        self.log(f"train/{name}", value, prog_bar=name.startswith("loss"), batch_size=1)
+        self.log(f"train/{name}", value, prog_bar=name.startswith("loss"), batch_size=1, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """AdamW; adapters and fusion have their own learning rates, schedules are in optimizer steps."""
