@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from ckf.artifacts import Artifact, Store, plain
+from ckf.artifacts import Artifact, Store, fingerprint, plain, read_json
 from ckf.config.schema import (
     BiasConfig,
     CurriculumConfig,
@@ -27,6 +27,11 @@ from ckf.runs import LAST, artifact_path, is_finished, open_run, read_run, recor
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
+
+    from ckf.inspect import Request
+
+
+SPLITS = ("train", "val", "test")
 
 
 def say(line: str) -> None:
@@ -75,6 +80,9 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
             candidates=exp.tasks.candidates,
             review_words=exp.tasks.review_words,
             seed=exp.tasks.negatives_seed,
+            same_time=exp.tasks.same_time,
+            negatives=exp.tasks.negatives,
+            protocol=exp.tasks.protocol,
             out=out,
         ),
     )
@@ -124,11 +132,84 @@ def get_backbone(exp: ExperimentConfig, dataset: Artifact) -> tuple[str, str]:
 # --- stages as the command line calls them
 
 
-def prepare(exp: ExperimentConfig) -> Path:
-    """``ckf prepare``: dataset and examples; returns the dataset's folder."""
+def prepare(exp: ExperimentConfig, export: str = "", out: Path | None = None) -> Path:
+    """``ckf prepare``: dataset and examples; returns the dataset's folder, or that of the ``export``."""
     dataset = prepare_dataset(exp)
-    prepare_examples(exp, dataset)
-    return dataset.path
+    examples = prepare_examples(exp, dataset)
+    _summarise(dataset, examples)
+    if not export:
+        return dataset.path
+    from ckf.data.export import export_dataset
+
+    target = out or Path(exp.paths.outputs) / f"{dataset.path.name}-{export}"
+    say(f"export: {export} -> {target}")
+    return export_dataset(dataset.path, examples.path, export, target)
+
+
+def _summarise(dataset: Artifact, examples: Artifact) -> None:
+    """What was prepared, in a few lines, and where to read more."""
+    card, made = read_json(dataset.path / "manifest.json"), read_json(examples.path / "manifest.json")
+    say(f"dataset: {card['interactions']:,} interactions, {card['users']:,} users, {card['items']:,} items")
+    splits = ", ".join(f"{name} {part['interactions']:,}" for name, part in card["splits"].items())
+    say(f"split {card['split']}: {splits}")
+    for task in sorted({name.split("/")[0] for name in made["examples"]}):
+        counts = {name.split("/")[1]: n for name, n in made["examples"].items() if name.startswith(f"{task}/")}
+        say(f"examples {task}: {', '.join(f'{split} {counts[split]:,}' for split in SPLITS if split in counts)}")
+    say(f"card: {dataset.path / 'card.md'}")
+    levels = [line["level"] for line in made["audit"].values()]
+    worst = ", ".join(name for name, line in made["audit"].items() if line["level"] != "pass")
+    counted = ", ".join(f"{levels.count(level)} {level}" for level in ("pass", "warn", "stop"))
+    say(f"audit: {counted}{f' ({worst})' if worst else ''}: {examples.path / 'audit.md'}")
+
+
+def audit(exp: ExperimentConfig) -> Path:
+    """``ckf audit``: look through dataset, examples and any CF model trained on them; returns the examples' folder.
+
+    Raises:
+        LeakError: a line of level stop; the whole report has been printed.
+    """
+    from ckf.data.audit import LeakError, audit_artifacts, refuse_violations
+
+    dataset = prepare_dataset(exp)
+    try:
+        examples = prepare_examples(exp, dataset)
+    except LeakError as error:
+        say(error.report.to_markdown())
+        raise
+    trained = [
+        path.parent
+        for path in sorted((Path(exp.paths.cache) / "cf").glob("*/artifact.json"))
+        if read_json(path).get("inputs") == [dataset.hash, examples.hash]
+    ]
+    report = audit_artifacts(dataset.path, examples.path, trained)
+    say(report.to_markdown())
+    refuse_violations(report)
+    return examples.path
+
+
+def inspect(exp: ExperimentConfig, request: Request) -> None:
+    """``ckf inspect``: print examples as the model gets them."""
+    from ckf.inspect import inspect_examples
+
+    dataset = prepare_dataset(exp)
+    examples = prepare_examples(exp, dataset)
+    for line in inspect_examples(exp, dataset.path, examples.path, _tokenizer_folder(exp, dataset), request):
+        say(line)
+
+
+def _tokenizer_folder(exp: ExperimentConfig, dataset: Artifact) -> str:
+    """The backbone's tokenizer; the tiny one's is trained without its model, which takes seconds."""
+    if not isinstance(exp.backbone, TinyBackboneConfig):
+        return get_backbone(exp, dataset)[0]
+    cfg = exp.backbone
+
+    def build(out: Path) -> None:
+        from ckf.model.tiny import corpus, tiny_tokenizer
+
+        tiny_tokenizer(cfg, exp.prompts, corpus(dataset.path, exp.pretrain.seed)).save_pretrained(str(out))
+
+    settings = {"vocabulary": cfg.vocabulary, "seed": exp.pretrain.seed, "prompts": exp.prompts}
+    return str(store(exp).get("tokenizer", "tiny", settings, [dataset.hash], build).path)
 
 
 def cf(exp: ExperimentConfig) -> Path:
@@ -209,6 +290,9 @@ def _open_run(exp: ExperimentConfig, dataset: Artifact, folder: Path) -> None:
     backbone, identity = get_backbone(exp, dataset)
     named = {"dataset": dataset, "examples": examples, "cf": cf_artifact, "floor": floor}
     artifacts = {name: {"path": str(a.path), "hash": a.hash} for name, a in named.items()}
+    frozen = read_json(examples.path / "manifest.json")["candidate_lists_sha256"]
+    if frozen:  # rankings of one list may share a column, others may not
+        artifacts["examples"]["candidates"] = fingerprint(frozen)
     if backbone:
         artifacts["backbone"] = {"path": backbone, "hash": identity}
     if (folder / LAST).is_file():

@@ -21,8 +21,10 @@ ORDER = [
     "sweep",
     "check",
     "report",
+    "inspect",
     "pipeline",
     "usage",
+    "verbs",
     "cli",
     "__main__",
 ]

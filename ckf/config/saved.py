@@ -19,6 +19,8 @@ from ckf.config.store import SCHEMAS
 from ckf.config.validate import to_experiment
 from ckf.errors import ConfigError
 
+_LATER = {"tasks.same_time": "auto", "tasks.negatives": "uniform", "tasks.protocol": "strict"}
+"""Keys that came later, each with the value that says what was done before: at it, a run keeps its name."""
 _UNNAMED = ("name", "seed", "method", "paths", "logger", "force")
 """What does not tell one run from another: labels, places, and the seed (it stands beside the hash)."""
 
@@ -106,6 +108,10 @@ def run_hash_payload(exp: ExperimentConfig) -> dict[str, Any]:
     (they count by content, through the dataset's hash).
     """
     payload = {key: value for key, value in plain(exp).items() if key not in _UNNAMED}
+    for key, before in _LATER.items():
+        group, name = key.split(".")
+        if payload[group][name] == before:
+            del payload[group][name]
     for key in ("root", "download", "memory_mb"):
         payload["dataset"].pop(key, None)
     payload["train"].pop("workers", None)

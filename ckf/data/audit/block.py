@@ -17,7 +17,9 @@ _RATING_SAID = r"\b[0-9](\.[05])? ?(stars?\b|out of (5|10|five|ten)\b|/ ?(5|10)\
 class Block:
     """Examples [n] of any task and split."""
 
-    def __init__(self, table: pa.Table, log: InteractionLog, settings: ExampleSettings, train_counts: dict[str, np.ndarray]):
+    def __init__(
+        self, table: pa.Table, log: InteractionLog, settings: ExampleSettings, train_counts: dict[str, np.ndarray]
+    ):
         self.log, self.settings, self.train_counts = log, settings, train_counts
         self.names = table["example_id"].combine_chunks()
         self.task = np.asarray(table["task"].to_pylist(), dtype="U8")

@@ -48,7 +48,12 @@ class ListChecks:
         if not len(topk):
             return
         log, names = self.log, block.names.take(topk)
-        lists, item, user, position = block.candidates.take(topk), block.item[topk], block.user[topk], block.position[topk]
+        lists, item, user, position = (
+            block.candidates.take(topk),
+            block.item[topk],
+            block.user[topk],
+            block.position[topk],
+        )
         training = block.split[topk] == 0
         tally.add("candidate_count", lists.lengths != self.settings.candidates, names)
         at = lists.offsets[:-1] + position

@@ -69,7 +69,9 @@ def check_past(block: Block, tally: Tally, earlier: EarlierCounts) -> None:
     star = log.rating[row[block.history_in_rated]]
     differs = np.zeros(len(items), dtype=bool)
     if len(block.ratings.values) == len(star):
-        differs[block.history_in_rated] = ~((star == block.ratings.values) | (np.isnan(star) & np.isnan(block.ratings.values)))
+        differs[block.history_in_rated] = ~(
+            (star == block.ratings.values) | (np.isnan(star) & np.isnan(block.ratings.values))
+        )
     else:
         differs |= block.history_in_rated
     tally.add("history_ratings_differ", history.any_of(differs & known), names, rated)
@@ -118,7 +120,9 @@ def history_marks(block: Block) -> tuple[np.ndarray, np.ndarray]:
     """A 64-bit mark of each ctr history of three items or more, and its user."""
     rows = np.flatnonzero((block.task == block.first_task) & (block.history.lengths >= 3))
     history: Lists = block.history.take(rows)
-    place = np.arange(len(history.values), dtype=np.uint64) - np.repeat(history.offsets[:-1].astype(np.uint64), history.lengths)
+    place = np.arange(len(history.values), dtype=np.uint64) - np.repeat(
+        history.offsets[:-1].astype(np.uint64), history.lengths
+    )
     mixed = (history.values.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     mixed ^= (place + np.uint64(1)) * np.uint64(0xBF58476D1CE4E5B9)
     mixed *= np.uint64(0x94D049BB133111EB)

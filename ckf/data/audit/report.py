@@ -111,4 +111,3 @@ def write_audit(report: AuditReport, out: Path) -> None:
     """Write ``audit.json`` and ``audit.md`` to ``out``."""
     write_json(out / "audit.json", report.to_json())
     (out / "audit.md").write_text(report.to_markdown(), encoding="utf-8")
-

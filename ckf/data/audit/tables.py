@@ -58,7 +58,9 @@ def _ids(dataset: Path, log: InteractionLog) -> Iterator[Line]:
 def _titles(dataset: Path, log: InteractionLog) -> Iterator[Line]:
     items = pq.read_table(dataset / "items.parquet", columns=["item", "title"])
     length = pc.fill_null(pc.utf8_length(pc.utf8_trim_whitespace(items["title"])), 0).to_numpy()
-    yield stop_if("empty_titles", length == 0, "items without a title: their prompts have a hole", items["item"].__getitem__)
+    yield stop_if(
+        "empty_titles", length == 0, "items without a title: their prompts have a hole", items["item"].__getitem__
+    )
     codes = log.title[log.catalogue]
     shared = np.bincount(codes)[codes] > 1
     yield Line(
@@ -162,5 +164,7 @@ def _sequential(log: InteractionLog) -> Iterator[Line]:
             continue
         rho = float(spearmanr(there, first[there]).statistic)
         level = WARN if abs(rho) > 0.5 else PASS
-        says = f"rank correlation of {kind} ids with the time of first appearance; a model that reads ids would read time"
+        says = (
+            f"rank correlation of {kind} ids with the time of first appearance; a model that reads ids would read time"
+        )
         yield Line(f"sequential_{kind}_ids", level, says, round(rho, 3))

@@ -23,7 +23,9 @@ class Tally:
 
     kinds: dict[str, Count] = field(default_factory=dict)
 
-    def add(self, kind: str, hit: np.ndarray, names: pa.ChunkedArray | pa.Array, among: np.ndarray | None = None) -> None:
+    def add(
+        self, kind: str, hit: np.ndarray, names: pa.ChunkedArray | pa.Array, among: np.ndarray | None = None
+    ) -> None:
         """Count the rows where ``hit``; ``among`` says which rows are looked at (all, unless given)."""
         found = self.kinds.setdefault(kind, Count())
         if among is not None:
