@@ -163,11 +163,12 @@ def _one_run(command: Command, composed: Composed, own: verbs.OwnArguments) -> P
         print("config ok: " + " ".join(f"{group}={option}" for group, option in composed.choices.items()))
         return None
     own.check(composed.exp)
+    if command.verb in ("audit", "inspect"):
+        from ckf import look
+
+        return look.audit(composed.exp) if command.verb == "audit" else look.inspect(composed.exp, own.request())
     from ckf import pipeline
 
-    if command.verb == "inspect":
-        pipeline.inspect(composed.exp, own.request())
-        return None
     if command.verb == "prepare" and own.values:
         out = own.values.get("out")
         return pipeline.prepare(composed.exp, own.values["export"], Path(out) if out else None)

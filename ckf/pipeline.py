@@ -28,11 +28,6 @@ from ckf.runs import LAST, artifact_path, is_finished, open_run, read_run, recor
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
-    from ckf.inspect import Request
-
-
-SPLITS = ("train", "val", "test")
-
 
 def say(line: str) -> None:
     """Tell the user what happens; stdout's last line stays the run folder."""
@@ -136,7 +131,10 @@ def prepare(exp: ExperimentConfig, export: str = "", out: Path | None = None) ->
     """``ckf prepare``: dataset and examples; returns the dataset's folder, or that of the ``export``."""
     dataset = prepare_dataset(exp)
     examples = prepare_examples(exp, dataset)
-    _summarise(dataset, examples)
+    from ckf.data.summary import summary
+
+    for line in summary(dataset.path, examples.path):
+        say(line)
     if not export:
         return dataset.path
     from ckf.data.export import export_dataset
@@ -144,72 +142,6 @@ def prepare(exp: ExperimentConfig, export: str = "", out: Path | None = None) ->
     target = out or Path(exp.paths.outputs) / f"{dataset.path.name}-{export}"
     say(f"export: {export} -> {target}")
     return export_dataset(dataset.path, examples.path, export, target)
-
-
-def _summarise(dataset: Artifact, examples: Artifact) -> None:
-    """What was prepared, in a few lines, and where to read more."""
-    card, made = read_json(dataset.path / "manifest.json"), read_json(examples.path / "manifest.json")
-    say(f"dataset: {card['interactions']:,} interactions, {card['users']:,} users, {card['items']:,} items")
-    splits = ", ".join(f"{name} {part['interactions']:,}" for name, part in card["splits"].items())
-    say(f"split {card['split']}: {splits}")
-    for task in sorted({name.split("/")[0] for name in made["examples"]}):
-        counts = {name.split("/")[1]: n for name, n in made["examples"].items() if name.startswith(f"{task}/")}
-        say(f"examples {task}: {', '.join(f'{split} {counts[split]:,}' for split in SPLITS if split in counts)}")
-    say(f"card: {dataset.path / 'card.md'}")
-    levels = [line["level"] for line in made["audit"].values()]
-    worst = ", ".join(name for name, line in made["audit"].items() if line["level"] != "pass")
-    counted = ", ".join(f"{levels.count(level)} {level}" for level in ("pass", "warn", "stop"))
-    say(f"audit: {counted}{f' ({worst})' if worst else ''}: {examples.path / 'audit.md'}")
-
-
-def audit(exp: ExperimentConfig) -> Path:
-    """``ckf audit``: look through dataset, examples and any CF model trained on them; returns the examples' folder.
-
-    Raises:
-        LeakError: a line of level stop; the whole report has been printed.
-    """
-    from ckf.data.audit import LeakError, audit_artifacts, refuse_violations
-
-    dataset = prepare_dataset(exp)
-    try:
-        examples = prepare_examples(exp, dataset)
-    except LeakError as error:
-        say(error.report.to_markdown())
-        raise
-    trained = [
-        path.parent
-        for path in sorted((Path(exp.paths.cache) / "cf").glob("*/artifact.json"))
-        if read_json(path).get("inputs") == [dataset.hash, examples.hash]
-    ]
-    report = audit_artifacts(dataset.path, examples.path, trained)
-    say(report.to_markdown())
-    refuse_violations(report)
-    return examples.path
-
-
-def inspect(exp: ExperimentConfig, request: Request) -> None:
-    """``ckf inspect``: print examples as the model gets them."""
-    from ckf.inspect import inspect_examples
-
-    dataset = prepare_dataset(exp)
-    examples = prepare_examples(exp, dataset)
-    for line in inspect_examples(exp, dataset.path, examples.path, _tokenizer_folder(exp, dataset), request):
-        say(line)
-
-
-def _tokenizer_folder(exp: ExperimentConfig, dataset: Artifact) -> str:
-    """The backbone's tokenizer; the tiny one's is trained without its model, which takes seconds."""
-    if not isinstance(exp.backbone, TinyBackboneConfig):
-        return get_backbone(exp, dataset)[0]
-    cfg = exp.backbone
-
-    def build(out: Path) -> None:
-        from ckf.model.tiny import corpus, tiny_tokenizer
-
-        tiny_tokenizer(cfg, exp.prompts, corpus(dataset.path, exp.pretrain.seed)).save_pretrained(str(out))
-
-    settings = {"vocabulary": cfg.vocabulary, "seed": exp.pretrain.seed, "prompts": exp.prompts}
-    return str(store(exp).get("tokenizer", "tiny", settings, [dataset.hash], build).path)
 
 
 def cf(exp: ExperimentConfig) -> Path:

@@ -23,6 +23,7 @@ ORDER = [
     "report",
     "inspect",
     "pipeline",
+    "look",
     "usage",
     "verbs",
     "cli",

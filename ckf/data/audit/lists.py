@@ -95,7 +95,8 @@ class ListChecks:
         n, kinds = int(self.places.sum()), len(self.places)
         p = float(chisquare(self.places).pvalue) if n else 1.0
         level = STOP if p < 1e-9 else WARN if p < 1e-4 else PASS
-        says = f"lists by place of the target: {', '.join(map(str, self.places[:12]))}{', …' if kinds > 12 else ''}; chi-square p = {p:.3g}"
+        shown = ", ".join(map(str, self.places[:12])) + (", …" if kinds > 12 else "")
+        says = f"lists by place of the target: {shown}; chi-square p = {p:.3g}"
         yield Line("candidate_position", level, says, int(self.places.max(initial=0)), n)
         low = self.expected - 6 * np.sqrt(self.expected)
         looked = self.expected > 40 and self.observed < low
@@ -105,7 +106,7 @@ class ListChecks:
         )
         yield Line("negatives_avoid_held_out", STOP if looked else PASS, says, self.observed, self.lists)
         share = round(self.most_popular)
-        says = f"lists whose target has the most training interactions; chance is {1 / max(1, self.settings.candidates):.1%}"
+        says = f"lists whose target has the most training interactions; chance is {1 / self.settings.candidates:.1%}"
         yield Line("target_is_most_popular", PASS, says, share, self.lists)
 
 
