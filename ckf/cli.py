@@ -166,14 +166,15 @@ def _one_run(command: Command, composed: Composed, own: verbs.OwnArguments) -> P
     if command.verb in ("audit", "inspect"):
         from ckf import look
 
-        return look.audit(composed.exp) if command.verb == "audit" else look.inspect(composed.exp, own.request())
+        if command.verb == "audit":
+            return look.audit(composed.exp)
+        look.inspect(composed.exp, own.request())
+        return None
     from ckf import pipeline
 
     if command.verb == "prepare" and own.values:
         out = own.values.get("out")
         return pipeline.prepare(composed.exp, own.values["export"], Path(out) if out else None)
-    if command.verb == "audit":
-        return pipeline.audit(composed.exp)
     stage = {"": pipeline.run, "prepare": pipeline.prepare, "cf": pipeline.cf, "train": pipeline.train}
     return stage[command.verb](composed.exp)
 

@@ -12,7 +12,6 @@ __all__ = [
     "Line",
     "audit",
     "audit_artifacts",
-    "cf_lines",
     "refuse_violations",
     "write_audit",
 ]

@@ -56,7 +56,7 @@ def test_titles_without_letters_stay_apart():
 def test_a_pair_rated_twice_in_one_second_is_settled_by_its_content(tmp_path):
     source = small_source()
     rows = source.interactions.collect()
-    changed = {"rating": pl.lit(1.0), "click": pl.lit(0), "review": pl.lit("Changed my mind.")}
+    changed = {"rating": pl.lit(1.0), "review": pl.lit("Changed my mind.")}
     again = rows[:40].with_columns(**{name: value.cast(rows.schema[name]) for name, value in changed.items()})
     both = pl.concat([rows, again])
     source.interactions = both.lazy()
