@@ -75,7 +75,8 @@ def show(example: Example, encoder: PromptEncoder, exp: ExperimentConfig, *, slo
     prompt = encoder.encode(example, slots=slots)
     label = encoder.true_label(example)
     answer = encoder.answer_ids(example.task, label)
-    yield f"=== {example.example_id}: user {example.user}, item {example.item} ({'with slots' if slots else 'text only'})"
+    kind = "with slots" if slots else "text only"
+    yield f"=== {example.example_id}: user {example.user}, item {example.item} ({kind})"
     yield from _field("text", prompt_text(prompt, encoder.tokenizer, example))
     yield from _field("answer", encoder.tokenizer.decode(answer))
     marked = [

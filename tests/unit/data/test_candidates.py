@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,8 @@ def test_the_released_protocol(world: tuple[Path, Path], tmp_path: Path) -> None
     assert report.protocol == "released"
     assert not report.of_level("stop")
     assert report["negative_is_positive"].level == "warn"
+    line = report["negatives_avoid_held_out"]  # 4 draws from 50 items, none of them barred
+    assert 0.9 < line.count / float(re.search(r"([\d.]+) are expected", line.says)[1]) < 1.3
 
 
 def test_the_released_row_counts_on_collms_split(tmp_path: Path) -> None:
