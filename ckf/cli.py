@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ckf import __version__
+from ckf import __version__, verbs
 from ckf.config.compose import Composed, compose_with_notes, load_yaml, to_yaml, with_overrides
 from ckf.config.groups import did_you_mean, load_groups
 from ckf.errors import CkfError, ConfigError
-from ckf.usage import COMPOSED, VERBS, usage
+from ckf.usage import COMPOSED, SWEPT, VERBS, usage
 
 _FLAGS = {
     "-h": "help",
@@ -116,7 +116,7 @@ def _misplaced(command: Command) -> list[str]:
         problems.append("--all: belongs to ckf check")
     if "cfg" in command.flags and (verb not in COMPOSED or sweeps):
         problems.append("--cfg: shows the config of one run; leave out the sweep or the verb")
-    if "multirun" in command.flags and (verb not in COMPOSED or verb == "check"):
+    if "multirun" in command.flags and verb not in SWEPT:
         problems.append("-m: sweeps over the main job or prepare, cf, train")
     if command.jobs > 1 and not sweeps:
         problems.append("--jobs: belongs to -m or ckf sweep")
@@ -149,10 +149,11 @@ def _dispatch(command: Command) -> Path | None:
         from ckf import sweep
 
         return sweep.run_multirun(command.verb, command.overrides, command.config_dir, command.jobs)
-    return _one_run(command, compose_with_notes(command.overrides, command.config_dir))
+    own = verbs.take_arguments(command.verb, command.overrides)
+    return _one_run(command, compose_with_notes(own.overrides, command.config_dir), own)
 
 
-def _one_run(command: Command, composed: Composed) -> Path | None:
+def _one_run(command: Command, composed: Composed, own: verbs.OwnArguments) -> Path | None:
     for note in composed.notes:
         print(f"ckf: note: {note}", file=sys.stderr)
     if "cfg" in command.flags:
@@ -161,8 +162,19 @@ def _one_run(command: Command, composed: Composed) -> Path | None:
     if command.verb == "check":
         print("config ok: " + " ".join(f"{group}={option}" for group, option in composed.choices.items()))
         return None
+    own.check(composed.exp)
+    if command.verb in ("audit", "inspect"):
+        from ckf import look
+
+        if command.verb == "audit":
+            return look.audit(composed.exp)
+        look.inspect(composed.exp, own.request())
+        return None
     from ckf import pipeline
 
+    if command.verb == "prepare" and own.values:
+        out = own.values.get("out")
+        return pipeline.prepare(composed.exp, own.values["export"], Path(out) if out else None)
     stage = {"": pipeline.run, "prepare": pipeline.prepare, "cf": pipeline.cf, "train": pipeline.train}
     return stage[command.verb](composed.exp)
 

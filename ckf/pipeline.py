@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from ckf.artifacts import Artifact, Store, plain
+from ckf.artifacts import Artifact, Store, fingerprint, plain, read_json
 from ckf.config.schema import (
     TASKS,
     BiasConfig,
@@ -77,6 +77,9 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
             candidates=exp.tasks.candidates,
             review_words=exp.tasks.review_words,
             seed=exp.tasks.negatives_seed,
+            same_time=exp.tasks.same_time,
+            negatives=exp.tasks.negatives,
+            protocol=exp.tasks.protocol,
             out=out,
         ),
     )
@@ -127,11 +130,21 @@ def get_backbone(exp: ExperimentConfig, dataset: Artifact) -> tuple[str, str]:
 # --- stages as the command line calls them
 
 
-def prepare(exp: ExperimentConfig) -> Path:
-    """``ckf prepare``: dataset and examples; returns the dataset's folder."""
+def prepare(exp: ExperimentConfig, export: str = "", out: Path | None = None) -> Path:
+    """``ckf prepare``: dataset and examples; returns the dataset's folder, or that of the ``export``."""
     dataset = prepare_dataset(exp)
-    prepare_examples(exp, dataset)
-    return dataset.path
+    examples = prepare_examples(exp, dataset)
+    from ckf.data.summary import summary
+
+    for line in summary(dataset.path, examples.path):
+        say(line)
+    if not export:
+        return dataset.path
+    from ckf.data.export import export_dataset
+
+    target = out or Path(exp.paths.outputs) / f"{dataset.path.name}-{export}"
+    say(f"export: {export} -> {target}")
+    return export_dataset(dataset.path, examples.path, export, target)
 
 
 def cf(exp: ExperimentConfig) -> Path:
@@ -216,6 +229,9 @@ def _open_run(exp: ExperimentConfig, dataset: Artifact, folder: Path) -> None:
     backbone, identity = get_backbone(exp, dataset)
     named = {"dataset": dataset, "examples": examples, "cf": cf_artifact, "floor": floor}
     artifacts = {name: {"path": str(a.path), "hash": a.hash} for name, a in named.items()}
+    frozen = read_json(examples.path / "manifest.json")["candidate_lists_sha256"]
+    if frozen:  # rankings of one list may share a column, others may not
+        artifacts["examples"]["candidates"] = fingerprint(frozen)
     if backbone:
         artifacts["backbone"] = {"path": backbone, "hash": identity}
     if (folder / LAST).is_file() or (folder / PREVIOUS).is_file():

@@ -7,7 +7,9 @@ import textwrap
 from ckf.config.groups import Groups
 
 VERBS = {
-    "prepare": "source files -> dataset and examples; prints the dataset's folder",
+    "prepare": "source files -> dataset and examples, audited; prints the dataset's folder [export=FORMAT out=DIR]",
+    "audit": "what could leak: a line for each kind, pass, warn or stop; prints the examples' folder",
+    "inspect": "examples as the model gets them: text, tokens, label mask, slots, what was cut",
     "cf": "the collaborative-filtering model and the floor; prints its folder",
     "train": "everything up to the trained model, without scoring it",
     "evaluate": "score a trained run again: run=PATH [evaluate.batch_size=... trainer.devices=...]",
@@ -15,10 +17,15 @@ VERBS = {
     "check": "check the config and do nothing; --all: every option and every experiments/*/sweep.yaml",
     "sweep": "a sweep file: FILE [key=value ...] [--jobs N]",
 }
-COMPOSED = ("", "prepare", "cf", "train", "check")
+COMPOSED = ("", "prepare", "audit", "inspect", "cf", "train", "check")
 """Verbs (with the main job) whose arguments are a config."""
 
+SWEPT = ("", "prepare", "cf", "train")
+"""Verbs that -m sweeps over."""
+
 _ARGUMENTS = {
+    "prepare": "[export=processed_json|jsonl [out=DIR]] [options] [key=value ...]",
+    "inspect": "[task=TASK] [n=3] [split=train|val|test] [slots=true|false] [example=ID] [key=value ...]",
     "evaluate": "run=PATH [evaluate.KEY=VALUE ...]",
     "report": "runs=GLOB out=DIR | table=DIR [outputs=DIR]",
     "check": "[--all] [key=value ...]",
@@ -39,6 +46,7 @@ _EXAMPLES = """\
 examples:
   ckf size=small logger=csv                        # a short run on the built-in data
   ckf method=tallrec 'tasks=[{name: ctr, weight: 2}, {name: topk}]' seed=1
+  ckf inspect task=topk n=1 split=test             # one ranking prompt, token by token
   ckf -m fusion=none,linear,meta lora.rank=4,16    # an ablation: six runs
 """
 

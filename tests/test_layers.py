@@ -21,8 +21,11 @@ ORDER = [
     "sweep",
     "check",
     "report",
+    "inspect",
     "pipeline",
+    "look",
     "usage",
+    "verbs",
     "cli",
     "__main__",
 ]

@@ -19,6 +19,27 @@ from ckf.config.store import SCHEMAS
 from ckf.config.validate import to_experiment
 from ckf.errors import ConfigError
 
+_LATER: dict[str, dict[str, Any]] = {
+    "tasks": {"same_time": "auto", "negatives": "uniform", "protocol": "strict"},
+    "dataset": {
+        "default_cold_users_up_to": 0,
+        "filters": [],
+        "duplicates": "first",
+        "like_threshold": 4.0,
+        "rating_scale": [1.0, 5.0],
+        "max_bad_rows": 0,
+    },
+    "split": {
+        "val_from": None,
+        "test_from": None,
+        "train_months": None,
+        "val_months": None,
+        "test_months": None,
+        "split_seed": 0,
+        "cold_users_up_to": 0,
+    },
+}
+"""Keys that came later, each with the value that says what was done before: at it, a run keeps its name."""
 _UNNAMED = ("name", "seed", "method", "paths", "logger", "force")
 """What does not tell one run from another: labels, places, and the seed (it stands beside the hash)."""
 
@@ -106,7 +127,11 @@ def run_hash_payload(exp: ExperimentConfig) -> dict[str, Any]:
     (they count by content, through the dataset's hash).
     """
     payload = {key: value for key, value in plain(exp).items() if key not in _UNNAMED}
-    for key in ("root", "download", "memory_mb"):
+    for group, later in _LATER.items():
+        payload[group] = {
+            key: value for key, value in payload[group].items() if key not in later or value != later[key]
+        }
+    for key in ("root", "download", "memory_mb", "licence"):
         payload["dataset"].pop(key, None)
     payload["train"].pop("workers", None)
     if not exp.fusion.fuses:  # so that runs with different slots share one text-only twin

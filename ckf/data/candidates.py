@@ -131,8 +131,8 @@ class CandidateSampler:
         if got[0] < need:
             raise DataError(
                 f"tasks.candidates: {self.count}, but of {len(catalogue)} items only {got[0]} can stand beside item "
-                f"{row.item[0]} for user {row.user[0]} ({SPLITS[row.split[0]]}): the others are the user's positives or "
-                "share a title; use fewer"
+                f"{row.item[0]} for user {row.user[0]} ({SPLITS[row.split[0]]}): the others are the user's positives "
+                "or share a title; use fewer"
             )
         return chosen[0]
 

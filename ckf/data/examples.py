@@ -60,15 +60,17 @@ def build_examples(dataset: Path, tasks: list[str], *, out: Path, **settings: An
         log = log.all_liked()
     counts: dict[str, int] = {}
     frozen = CandidateHash()
-    with _reviews(dataset, chosen.review_words, out / ".reviews.arrow", needed="explain" in tasks) as reviews:
-        with pq.ParquetWriter(out / "examples.parquet", _SCHEMA) as writer:
-            for task in sorted(tasks):
-                maker = _Maker(log, task, chosen, reviews)
-                for split, rows in maker.blocks():
-                    table = maker.table(split, rows)
-                    counts[f"{task}/{split}"] = counts.get(f"{task}/{split}", 0) + len(rows)
-                    frozen.add(table)
-                    writer.write_table(table)
+    with (
+        _reviews(dataset, chosen.review_words, out / ".reviews.arrow", needed="explain" in tasks) as reviews,
+        pq.ParquetWriter(out / "examples.parquet", _SCHEMA) as writer,
+    ):
+        for task in sorted(tasks):
+            maker = _Maker(log, task, chosen, reviews)
+            for split, rows in maker.blocks():
+                table = maker.table(split, rows)
+                counts[f"{task}/{split}"] = counts.get(f"{task}/{split}", 0) + len(rows)
+                frozen.add(table)
+                writer.write_table(table)
     manifest = {
         "protocol": chosen.protocol,
         "settings": dataclasses.asdict(chosen),
@@ -169,7 +171,9 @@ class _Maker:
             "position": pa.array(position, pa.int32()),
             "history": _list_column(history, pa.int32()),
             "history_ratings": _list_column(ratings, pa.float32()),
-            "review": self.reviews.take(pa.array(rows)) if self.task == "explain" else pa.nulls(len(rows), pa.string()),
+            "review": self.reviews.take(pa.array(rows))
+            if self.reviews is not None and self.task == "explain"
+            else pa.nulls(len(rows), pa.string()),
             "timestamp": pa.array(log.timestamp[rows]),
             "warm_seen": pa.array(fewest >= 1),
             "warm_3": pa.array(fewest >= 3),
@@ -205,7 +209,7 @@ def _list_column(lists: Lists, kind: pa.DataType) -> pa.ListArray:
 
 @contextmanager
 def _reviews(dataset: Path, words: int, beside: Path, *, needed: bool) -> Iterator[pa.ChunkedArray | None]:
-    """The first words of every review, cut in a stream and then mapped from a file: no more memory than is looked at."""
+    """The first words of every review, cut in a stream and mapped from a file: memory holds what is looked at."""
     if not needed:
         yield None
         return

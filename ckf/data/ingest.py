@@ -57,7 +57,8 @@ class Ingested:
             # the reader must run anew to read the copies; its interactions are at hand already
             self.bad.add(self.scanner.salvage(self.bad.allowed - self.bad.total), {})
             try:
-                return _items(self.reread(self.scanner), wanted)
+                self.source = self.reread(self.scanner)  # with a card of its own, which its items add to
+                return _items(self.source, wanted)
             except (pl.exceptions.PolarsError, OSError) as again:
                 raise DataError(_unreadable(again, [table.path for table in self.scanner.tables])) from None
 

@@ -61,11 +61,16 @@ def build_tiny(
 ) -> None:
     """Train tokenizer and model and write both to ``out`` as a ``transformers`` folder."""
     documents = corpus(dataset, seed)
-    tokenizer = train_tokenizer([*documents, *_wording(prompts)], cfg.vocabulary)
+    tokenizer = tiny_tokenizer(cfg, prompts, documents)
     model = new_model(cfg, tokenizer, seed)
     pretrain_model(model, _token_stream(tokenizer, documents), pretrain, seed)
     model.save_pretrained(str(out))
     tokenizer.save_pretrained(str(out))
+
+
+def tiny_tokenizer(cfg: TinyBackboneConfig, prompts: PromptsConfig, documents: list[str]) -> Any:
+    """The tokenizer of the tiny backbone for a `corpus` and a wording of the prompts."""
+    return train_tokenizer([*documents, *_wording(prompts)], cfg.vocabulary)
 
 
 def train_tokenizer(documents: list[str], vocabulary: int) -> Any:

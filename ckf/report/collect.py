@@ -55,6 +55,10 @@ class Run:
             "dataset artifact": self.card["artifacts"]["dataset"]["hash"],
             "tasks.candidates": self.config.tasks.candidates,
             "tasks.negatives_seed": self.config.tasks.negatives_seed,
+            "tasks.protocol": self.config.tasks.protocol,
+            "tasks.negatives": self.config.tasks.negatives,
+            "tasks.same_time": self.config.tasks.same_time,
+            "candidate lists": self.card["artifacts"].get("examples", {}).get("candidates"),
             "evaluate.max_examples": self.max_examples,
         }
 

@@ -222,6 +222,11 @@ def _published(run: Run) -> Table | None:
 
 def _stamps(run: Run) -> list[str]:
     stamps = []
+    if run.config.tasks.protocol == "released":
+        stamps.append(
+            "Protocol released: examples made by the released code's choices (tasks.protocol=released), among them "
+            "candidates that may be the user's own positives or repeat a title; not comparable with strict results."
+        )
     if run.max_examples is not None:
         stamps.append(f"Scored on a subset: at most {run.max_examples} examples of each task (evaluate.max_examples).")
     for key, value in run.metrics.items():

@@ -4,6 +4,14 @@ A line passes, warns (a fact of the data or the protocol that a reader should kn
 """
 
 from ckf.data.audit.report import AuditReport, LeakError, Line, refuse_violations, write_audit
-from ckf.data.audit.run import audit, cf_lines
+from ckf.data.audit.run import audit, audit_artifacts
 
-__all__ = ["AuditReport", "LeakError", "Line", "audit", "cf_lines", "refuse_violations", "write_audit"]
+__all__ = [
+    "AuditReport",
+    "LeakError",
+    "Line",
+    "audit",
+    "audit_artifacts",
+    "refuse_violations",
+    "write_audit",
+]

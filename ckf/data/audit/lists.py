@@ -29,17 +29,22 @@ class ListChecks:
         self._expect_held_out()
 
     def _expect_held_out(self) -> None:
-        """For each user, the chance that one training negative is one of the user's held-out positives."""
-        log = self.log
+        """For each user, how many held-out positives a training list holds when draws do not look at them.
+
+        A lower bound: draws without repetition find an item more often than as many with repetition.
+        """
+        log, draws = self.log, self.settings.candidates - 1
         weight = np.zeros(len(log.title))
         weight[log.catalogue] = self.popularity[log.catalogue] if self.settings.negatives == "popularity" else 1.0
         weight /= max(weight.sum(), 1e-9)
         users = int(log.user.max(initial=0)) + 1
         liked = log.click == 1
-        shares = []
-        for rows in (liked & ((log.split == 1) | (log.split == 2)), liked & log.train):
-            shares.append(np.bincount(log.user[rows], weights=weight[log.item[rows]], minlength=users))
-        self.chance = shares[0] / np.maximum(1 - shares[1], 1e-9)
+        held_out, known = liked & ((log.split == 1) | (log.split == 2)), liked & log.train
+        barred = np.bincount(log.user[known], weights=weight[log.item[known]], minlength=users)
+        if self.settings.released:  # nothing but the target is barred
+            barred[:] = 0
+        share = np.minimum(weight[log.item[held_out]] / np.maximum(1 - barred[log.user[held_out]], 1e-9), 1)
+        self.held_out = np.bincount(log.user[held_out], weights=1 - (1 - share) ** draws, minlength=users)
         self.expected, self.observed = 0.0, 0
 
     def check(self, block: Block, tally: Tally) -> None:
@@ -73,7 +78,7 @@ class ListChecks:
         tally.add("negative_is_positive", lists.any_of(barred), names)
         tally.add("duplicate_titles_among_candidates", _repeats(title, lists.offsets), names)
         self.observed += int((anywhere & ~in_train & training[owner]).sum())
-        self.expected += float((self.chance[user[training]] * (lists.lengths[training] - 1)).sum())
+        self.expected += float(self.held_out[user[training]].sum())
         self.places += np.bincount(position[inside & (position < len(self.places))], minlength=len(self.places))
         self._rank_by_count(lists.values, lists.offsets, item)
 
@@ -95,7 +100,8 @@ class ListChecks:
         n, kinds = int(self.places.sum()), len(self.places)
         p = float(chisquare(self.places).pvalue) if n else 1.0
         level = STOP if p < 1e-9 else WARN if p < 1e-4 else PASS
-        says = f"lists by place of the target: {', '.join(map(str, self.places[:12]))}{', …' if kinds > 12 else ''}; chi-square p = {p:.3g}"
+        shown = ", ".join(map(str, self.places[:12])) + (", …" if kinds > 12 else "")
+        says = f"lists by place of the target: {shown}; chi-square p = {p:.3g}"
         yield Line("candidate_position", level, says, int(self.places.max(initial=0)), n)
         low = self.expected - 6 * np.sqrt(self.expected)
         looked = self.expected > 40 and self.observed < low
@@ -105,7 +111,7 @@ class ListChecks:
         )
         yield Line("negatives_avoid_held_out", STOP if looked else PASS, says, self.observed, self.lists)
         share = round(self.most_popular)
-        says = f"lists whose target has the most training interactions; chance is {1 / max(1, self.settings.candidates):.1%}"
+        says = f"lists whose target has the most training interactions; chance is {1 / self.settings.candidates:.1%}"
         yield Line("target_is_most_popular", PASS, says, share, self.lists)
 
 

@@ -77,6 +77,13 @@ def audit(dataset: Path, examples: Path) -> AuditReport:
     return AuditReport(lines + list(_example_lines(log, settings, examples, manifest)), settings.protocol)
 
 
+def audit_artifacts(dataset: Path, examples: Path, trained: list[Path]) -> AuditReport:
+    """The audit, and a line for each CF model trained on these artifacts."""
+    report = audit(dataset, examples)
+    log = InteractionLog.load(dataset) if trained else None
+    return AuditReport(report.lines + [cf_line(log, path) for path in trained if log], report.protocol)
+
+
 def _example_lines(
     log: InteractionLog, settings: ExampleSettings, examples: Path, manifest: dict[str, Any]
 ) -> Iterator[Line]:
@@ -174,12 +181,12 @@ def _frozen(frozen: CandidateHash, manifest: dict[str, Any]) -> Line:
     return Line("candidates_as_frozen", STOP if changed else PASS, says, len(changed), 3, ", ".join(changed) or None)
 
 
-def cf_lines(log: InteractionLog, cf: Path) -> Iterator[Line]:
+def cf_line(log: InteractionLog, cf: Path) -> Line:
     """A trained CF model: its card says which pairs it saw, and they must be the training split's."""
     card = read_json(cf / "manifest.json")
     pairs = np.sort(log.user[log.train] << 32 | log.item[log.train])
     same = card["trained_on"]["pairs_sha256"] == hashlib.sha256(pairs.tobytes()).hexdigest()
     rows = int(card["trained_on"]["rows"])
-    says = f"rows that {card['model']} was trained on beside or without the training split's {len(pairs)}"
+    says = f"rows of {card['model']}'s training data that are not the training split's {len(pairs)}, or lack of it"
     count = 0 if same else max(1, abs(rows - len(pairs)))
-    yield Line(f"cf_trained_on_train_{cf.name}", PASS if same else STOP, says, count, rows)
+    return Line(f"cf_trained_on_train {cf.name}", PASS if same else STOP, says, count, rows)

@@ -146,7 +146,7 @@ def _users_scored(log: InteractionLog) -> Iterator[Line]:
         liked = np.bincount(log.user[rows], weights=log.click[rows] == 1)
         skipped = (seen > 0) & ((liked == 0) | (liked == seen))
         users = int((seen > 0).sum())
-        level = WARN if skipped.sum() > 0.5 * users else PASS
+        level = WARN if skipped.sum() > 0.9 * users else PASS
         says = f"{name} users with one class only: UAUC skips them"
         yield Line(f"uauc_users_{name}", level, says, int(skipped.sum()), users)
         classes = len(np.unique(log.click[rows]))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -12,7 +14,6 @@ from ckf.cf.bias import BiasModel
 from ckf.cf.mf import MFModel
 from ckf.cf.table import CFData
 from ckf.config.schema import MFConfig
-from ckf.data.source import Source
 from ckf.data.synthetic import make_synthetic
 from ckf.metrics import auc
 from tests.worlds import SMALL, write_world
@@ -21,19 +22,20 @@ MF = MFConfig(name="mf", dim=4, epochs=15, embedding_l2=0.05, batch_size=256)
 
 
 @pytest.fixture(scope="module")
-def source() -> Source:
-    return make_synthetic(dataclasses.replace(SMALL, users=200, items=60, interactions_per_user=30))
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = make_synthetic(dataclasses.replace(SMALL, users=200, items=60, interactions_per_user=30))
+    return write_world(tmp_path_factory.mktemp("cold"), source, tasks=["ctr"])[0]
 
 
 @pytest.fixture(scope="module")
-def data(source: Source, tmp_path_factory: pytest.TempPathFactory) -> CFData:
-    return CFData.load(write_world(tmp_path_factory.mktemp("cold"), source, tasks=["ctr"])[0])
+def data(dataset: Path) -> CFData:
+    return CFData.load(dataset)
 
 
 @pytest.fixture(scope="module")
-def known(source: Source) -> dict[tuple[int, int], float]:
-    assert source.known is not None
-    return {(u, v): s for u, v, s in source.known[["user", "item", "truth"]].itertuples(index=False)}
+def known(dataset: Path) -> dict[tuple[int, int], float]:
+    table = pd.read_parquet(dataset / "known.parquet")[["user", "item", "truth"]]
+    return {(u, v): s for u, v, s in table.itertuples(index=False)}
 
 
 @pytest.fixture(scope="module")

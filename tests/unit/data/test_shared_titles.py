@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 from ckf.config.schema import CollmConfig
 from ckf.data.collm import read_collm
-from ckf.data.examples import normalised_titles
+from ckf.data.log import normalised_titles
 from ckf.data.seeds import named_keys, named_uniform
 from ckf.errors import DataError
 from tests.worlds import small_source, write_collm_pickles, write_world
@@ -20,16 +21,18 @@ UNIFORM = [[0.37103059201427524, 0.10324417857251034], [0.7405160400684401, 0.17
 def twin_source():
     """The small world with its 20 first items in pairs of one title, differing in case alone."""
     source = small_source()
-    titles = source.items["title"].tolist()
+    items = source.items.collect()
+    titles = items["title"].to_list()
     for even in range(0, 20, 2):
         titles[even + 1] = titles[even].upper()
-    source.items = source.items.assign(title=titles)
+    source.items = items.with_columns(title=pl.Series(titles)).lazy()
     return source
 
 
 def test_histories_and_candidates_never_name_the_target_by_another_edition(tmp_path):
     dataset, folder = write_world(tmp_path, twin_source())  # the audit inside would raise
-    titles = normalised_titles(pd.read_parquet(dataset / "items.parquet"))
+    items = pd.read_parquet(dataset / "items.parquet")
+    titles = normalised_titles(items["item"].tolist(), items["title"].tolist())
     rows = pd.read_parquet(dataset / "interactions.parquet")
     examples = pd.read_parquet(folder / "examples.parquet")
     affected = 0
@@ -45,19 +48,20 @@ def test_histories_and_candidates_never_name_the_target_by_another_edition(tmp_p
 
 
 def test_titles_without_letters_stay_apart():
-    items = pd.DataFrame({"item": [1, 2, 3, 4], "title": ["!!!", "???", "Heat (1995)", "HEAT 1995"]})
-    titles = normalised_titles(items)
+    titles = normalised_titles([1, 2, 3, 4], ["!!!", "???", "Heat (1995)", "HEAT 1995"])
     assert titles[1] != titles[2]
     assert titles[3] == titles[4]
 
 
 def test_a_pair_rated_twice_in_one_second_is_settled_by_its_content(tmp_path):
     source = small_source()
-    again = source.interactions.iloc[:40].assign(rating=1.0, click=0, review="Changed my mind.")
-    both = pd.concat([source.interactions, again], ignore_index=True)
-    source.interactions = both
+    rows = source.interactions.collect()
+    changed = {"rating": pl.lit(1.0), "review": pl.lit("Changed my mind.")}
+    again = rows[:40].with_columns(**{name: value.cast(rows.schema[name]) for name, value in changed.items()})
+    both = pl.concat([rows, again])
+    source.interactions = both.lazy()
     first = write_world(tmp_path / "a", source)
-    source.interactions = both.iloc[::-1].reset_index(drop=True)
+    source.interactions = both.reverse().lazy()
     second = write_world(tmp_path / "b", source)
     for number, name in ((0, "interactions.parquet"), (1, "examples.parquet")):
         assert (first[number] / name).read_bytes() == (second[number] / name).read_bytes()

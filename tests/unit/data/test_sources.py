@@ -1,4 +1,4 @@
-"""Readers: CoLLM's pickles through the allow-list, the built-in data, splits."""
+"""Readers: CoLLM's pickles through the allow-list, the built-in data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 from ckf.config.schema import CollmConfig, SplitConfig
 from ckf.data.collm import read_collm
 from ckf.data.prepare import build_dataset, source_hashes
-from ckf.data.splits import assign_split
 from ckf.data.unpickle import read_pickled_table
 from ckf.errors import DataError
 from ckf.metrics import auc
@@ -69,10 +68,11 @@ def test_what_is_no_table_is_one_line(tmp_path, content):
 def test_collm_pickles(tmp_path):
     write_collm_pickles(tmp_path)
     source = read_collm(CollmConfig(name="collm_ml1m", root=str(tmp_path)))
-    assert all(type(title) is str for title in source.items["title"])
-    assert source.interactions["split"].value_counts().to_dict() == {"train": 96, "val": 24, "test": 24}
-    assert not any(0 in history for history in source.interactions["history"])
-    assert source.interactions["rating"].isna().all()
+    rows, items = source.interactions.collect(), source.items.collect()
+    assert not items["title"].str.contains("np.str_").any()
+    assert dict(rows["split"].value_counts().iter_rows()) == {"train": 96, "val": 24, "test": 24}
+    assert not any("0" in history for history in rows["history"])
+    assert "rating" not in rows.columns
 
 
 def test_collm_goes_all_the_way_to_clean_examples(tmp_path):
@@ -115,41 +115,17 @@ def test_the_real_ml1m_split(tmp_path):
     assert not pd.read_parquet(tmp_path / "items.parquet")["title"].str.contains("np.str_").any()
 
 
-# --- splits
-
-
-def interactions() -> pd.DataFrame:
-    return pd.DataFrame({"user": [1, 1, 1, 1, 2, 2], "item": [1, 2, 3, 4, 1, 2], "timestamp": [10, 20, 30, 30, 5, 40]})
-
-
-def test_leave_last_out():
-    split = assign_split(interactions(), SplitConfig("leave_last_out"))
-    assert split.tolist() == ["train", "train", "val", "test", "train", "train"]
-    shuffled = interactions().iloc[[5, 3, 0, 2, 4, 1]]
-    assert assign_split(shuffled, SplitConfig("leave_last_out")).tolist() == [split[i] for i in (5, 3, 0, 2, 4, 1)]
-
-
-def test_temporal_cuts_once_for_all_and_never_inside_an_instant():
-    split = assign_split(interactions(), SplitConfig("temporal", val_fraction=0.34, test_fraction=0.17))
-    assert split.tolist() == ["train", "train", "val", "val", "train", "test"]
-
-
-def test_provided_needs_a_split():
-    with pytest.raises(DataError, match="brings no split"):
-        assign_split(interactions(), SplitConfig("provided"))
-
-
 # --- built-in data
 
 
 def test_synthetic_is_a_function_of_its_seed():
-    first, again = small_source(), small_source()
-    pd.testing.assert_frame_equal(first.interactions, again.interactions)
-    assert first.items["title"].is_unique
-    assert not first.interactions.duplicated(["user", "item"]).any()
-    assert set(first.interactions["rating"]) == {1.0, 2.0, 3.0, 4.0, 5.0}
-    assert 0.45 < first.interactions["click"].mean() < 0.55
-    assert len(first.interactions) == SMALL.users * SMALL.interactions_per_user
+    rows, again = small_source().interactions.collect(), small_source().interactions.collect()
+    assert rows.equals(again)
+    assert small_source().items.collect()["title"].is_unique().all()
+    assert not rows.select("user", "item").is_duplicated().any()
+    assert set(rows["rating"]) == {1.0, 2.0, 3.0, 4.0, 5.0}
+    assert 0.45 < (rows["rating"] >= 4).mean() < 0.55
+    assert rows.height == SMALL.users * SMALL.interactions_per_user
 
 
 def test_the_truth_is_above_what_text_or_counting_can_know():
@@ -158,7 +134,7 @@ def test_the_truth_is_above_what_text_or_counting_can_know():
     from ckf.data.synthetic import make_synthetic
 
     source = make_synthetic(dataclasses.replace(SMALL, users=300, items=100, interactions_per_user=40))
-    label = source.interactions["click"].to_numpy()
+    label = (source.interactions.collect()["rating"] >= 4).to_numpy()
     known = {name: auc(label, source.known[name].to_numpy()) for name in ("truth", "text", "counting")}
     assert known["truth"] > known["text"] + 0.05
     assert known["truth"] > known["counting"] + 0.05
@@ -170,4 +146,4 @@ def test_topics_beyond_the_written_ones_are_coined():
 
     from ckf.data.synthetic import make_synthetic
 
-    assert make_synthetic(dataclasses.replace(SMALL, topics=12)).items["title"].is_unique
+    assert make_synthetic(dataclasses.replace(SMALL, topics=12)).items.collect()["title"].is_unique().all()

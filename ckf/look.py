@@ -1,0 +1,63 @@
+"""Stages that look and change nothing: the audit of what is prepared, and examples token by token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ckf.artifacts import Artifact, read_json
+from ckf.config.schema import ExperimentConfig, TinyBackboneConfig
+from ckf.pipeline import get_backbone, prepare_dataset, prepare_examples, say, store
+
+if TYPE_CHECKING:
+    from ckf.inspect import Request
+
+
+def audit(exp: ExperimentConfig) -> Path:
+    """``ckf audit``: look through dataset, examples and any CF model trained on them; returns the examples' folder.
+
+    Raises:
+        LeakError: a line of level stop; the whole report has been printed.
+    """
+    from ckf.data.audit import LeakError, audit_artifacts, refuse_violations
+
+    dataset = prepare_dataset(exp)
+    try:
+        examples = prepare_examples(exp, dataset)
+    except LeakError as error:
+        say(error.report.to_markdown())
+        raise
+    trained = [
+        path.parent
+        for path in sorted((Path(exp.paths.cache) / "cf").glob("*/artifact.json"))
+        if read_json(path).get("inputs") == [dataset.hash, examples.hash]
+    ]
+    report = audit_artifacts(dataset.path, examples.path, trained)
+    say(report.to_markdown())
+    refuse_violations(report)
+    return examples.path
+
+
+def inspect(exp: ExperimentConfig, request: Request) -> None:
+    """``ckf inspect``: print examples as the model gets them."""
+    from ckf.inspect import inspect_examples
+
+    dataset = prepare_dataset(exp)
+    examples = prepare_examples(exp, dataset)
+    for line in inspect_examples(exp, dataset.path, examples.path, _tokenizer_folder(exp, dataset), request):
+        say(line)
+
+
+def _tokenizer_folder(exp: ExperimentConfig, dataset: Artifact) -> str:
+    """The backbone's tokenizer; the tiny one's is trained without its model, which takes seconds."""
+    if not isinstance(exp.backbone, TinyBackboneConfig):
+        return get_backbone(exp, dataset)[0]
+    cfg = exp.backbone
+
+    def build(out: Path) -> None:
+        from ckf.model.tiny import corpus, tiny_tokenizer
+
+        tiny_tokenizer(cfg, exp.prompts, corpus(dataset.path, exp.pretrain.seed)).save_pretrained(str(out))
+
+    settings = {"vocabulary": cfg.vocabulary, "seed": exp.pretrain.seed, "prompts": exp.prompts}
+    return str(store(exp).get("tokenizer", "tiny", settings, [dataset.hash], build).path)

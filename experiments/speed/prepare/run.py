@@ -1,0 +1,46 @@
+"""Preparing reviews three ways, side by side: the table in RESULTS.md.
+
+Usage: python run.py FOLDER [ROWS] [ROUNDS] [WAYS]; the made files go to FOLDER and are deleted. Each way
+is a process of its own; rounds alternate; medians and ratios are printed as Markdown and JSON lines.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def main(folder: Path, rows: int = 1_000_000, rounds: int = 3, ways: str = "ckf,pandas,rows") -> None:
+    """Make the files, run the ways in turn, print the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = [folder / name for name in ("reviews_Made_5.json.gz", "meta_Made.json.gz")]
+    try:
+        if not all(path.exists() for path in made):
+            subprocess.run([sys.executable, HERE / "make_reviews.py", folder, str(rows)], check=True)
+        print(f"{rows:,} reviews, {made[0].stat().st_size / 2**20:.0f} MiB gzipped", flush=True)
+        found: dict[str, list[dict[str, float]]] = {way: [] for way in ways.split(",")}
+        for _ in range(rounds):
+            for way, runs in found.items():
+                done = subprocess.run(
+                    [sys.executable, HERE / "ways.py", way, folder], check=True, capture_output=True, text=True
+                )
+                print(done.stdout.strip().splitlines()[-1], flush=True)
+                runs.append(json.loads(done.stdout.strip().splitlines()[-1]))
+    finally:
+        for path in made:
+            path.unlink(missing_ok=True)
+    best = statistics.median(run["seconds"] for run in found["ckf"])
+    print("| way | seconds (median) | peak memory, GiB | rows kept | against ckf |\n|---|---|---|---|---|")
+    for way, runs in found.items():
+        seconds = statistics.median(run["seconds"] for run in runs)
+        peak = max(run["peak_gib"] for run in runs)
+        print(f"| {way} | {seconds:.2f} | {peak:.2f} | {runs[0]['rows']:,} | {seconds / best:.1f} |")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:4]), *sys.argv[4:5])

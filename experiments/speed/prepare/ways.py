@@ -1,0 +1,96 @@
+"""One way of "read, filter, sort, write" on the made reviews, timed: ckf, pandas or rows.
+
+Usage: python ways.py WAY FOLDER; prints JSON with seconds, peak GiB and rows written.
+``ckf`` is the whole of ``prepare`` (it also hashes the files, checks rows, splits, reads titles and
+writes the card). ``pandas`` reads with ``read_json(lines=True)``. ``rows`` walks lines and rows one by
+one in Python, as preparation notebooks do.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import resource
+import shutil
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+K = 5
+REVIEWS = "reviews_Made_5.json.gz"
+
+
+def by_ckf(folder: Path, out: Path) -> int:
+    """The real code path: dataset=amazon version=2014, filters=[k_core 5]."""
+    from ckf.config.schema import AmazonConfig, FilterConfig, SplitConfig
+    from ckf.data.prepare import build_dataset
+
+    cfg = AmazonConfig("amazon", root=str(folder), category="Made", version=2014, filters=[FilterConfig("k_core", K)])
+    build_dataset(cfg, SplitConfig("temporal"), out)
+    return int(json.loads((out / "manifest.json").read_text())["interactions"])
+
+
+def by_pandas(folder: Path, out: Path) -> int:
+    """Whole columns in pandas."""
+    import pandas as pd
+
+    rows = pd.read_json(folder / REVIEWS, lines=True)
+    rows = rows[["reviewerID", "asin", "overall", "unixReviewTime", "reviewText"]]
+    rows = rows.sort_values("unixReviewTime").drop_duplicates(["reviewerID", "asin"])
+    while True:
+        enough = [rows.groupby(key)[key].transform("size") >= K for key in ("reviewerID", "asin")]
+        kept = rows[enough[0] & enough[1]]
+        if len(kept) == len(rows):
+            break
+        rows = kept
+    rows = rows.sort_values(["unixReviewTime", "reviewerID", "asin"])
+    rows.to_parquet(out / "interactions.parquet")
+    return len(rows)
+
+
+def by_rows(folder: Path, out: Path) -> int:
+    """Row by row: a list of dicts, a table walked with iloc for every pass, Python sorting."""
+    import pandas as pd
+
+    parsed = []
+    with gzip.open(folder / REVIEWS, "rt", encoding="utf-8") as file:
+        for line in file:
+            parsed.append(json.loads(line))
+    table = pd.DataFrame(parsed)
+    seen: set[tuple[str, str]] = set()
+    rows: list[dict[str, Any]] = []
+    for place in range(len(table)):
+        row = table.iloc[place]
+        pair = row["reviewerID"], row["asin"]
+        if pair not in seen:
+            seen.add(pair)
+            rows.append({key: row[key] for key in ("reviewerID", "asin", "overall", "unixReviewTime", "reviewText")})
+    while True:
+        users = Counter(row["reviewerID"] for row in rows)
+        items = Counter(row["asin"] for row in rows)
+        kept = [row for row in rows if users[row["reviewerID"]] >= K and items[row["asin"]] >= K]
+        if len(kept) == len(rows):
+            break
+        rows = kept
+    rows.sort(key=lambda row: (row["unixReviewTime"], row["reviewerID"], row["asin"]))
+    pd.DataFrame(rows).to_parquet(out / "interactions.parquet")
+    return len(rows)
+
+
+def main(way: str, folder: Path) -> None:
+    """Run one way in a folder of its own and print what it took."""
+    out = folder / f"out-{way}"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    started = time.perf_counter()
+    rows = {"ckf": by_ckf, "pandas": by_pandas, "rows": by_rows}[way](folder, out)
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    shutil.rmtree(out)
+    print(json.dumps({"way": way, "seconds": round(seconds, 2), "peak_gib": round(peak, 2), "rows": rows}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,115 @@
+"""`ckf prepare export=…`, `ckf audit` and `ckf inspect` as they are typed."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ckf
+from ckf.cli import main
+from ckf.config.compose import compose, run_hash_payload
+
+
+def _noted(calls: list[tuple[Any, ...]], name: str) -> Any:
+    def work(exp: Any, *rest: Any) -> Path | None:
+        calls.append((name, exp.split.name, *rest))
+        return None if name == "inspect" else Path("made") / name
+
+    return work
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Replace the work; return what was asked of it, without the config."""
+    calls: list[tuple[Any, ...]] = []
+    for place, names in (("pipeline", ("run", "prepare", "cf", "train")), ("look", ("audit", "inspect"))):
+        module = types.ModuleType(f"ckf.{place}")
+        for name in names:
+            setattr(module, name, _noted(calls, name))
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(ckf, place, module, raising=False)
+    return calls
+
+
+def test_audit_and_export_end_with_their_folder(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "split=leave_last_out"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "made/audit"
+    assert main(["prepare", "export=jsonl"]) == 0
+    assert main(["prepare", "export=processed_json", "out=there"]) == 0
+    assert asked == [
+        ("audit", "leave_last_out"),
+        ("prepare", "temporal", "jsonl", None),
+        ("prepare", "temporal", "processed_json", Path("there")),
+    ]
+
+
+def test_inspect_tells_its_split_from_the_configs(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    from ckf.inspect import Request
+
+    assert main(["inspect", "split=leave_last_out", "split=test", "task=topk", "n=1", "slots=false"]) == 0
+    assert main(["inspect", "example=ctr/val/3-4"]) == 0
+    assert asked == [
+        ("inspect", "leave_last_out", Request("topk", 1, "test", False, None)),
+        ("inspect", "temporal", Request(None, 3, "train", None, "ctr/val/3-4")),
+    ]
+    assert capsys.readouterr().out == "", "what is shown is the whole output"
+
+
+@pytest.mark.parametrize(
+    ("argv", "problem"),
+    [
+        (["inspect", "n=0"], "n: '0' is not a number of examples (1 or more)"),
+        (
+            ["inspect", "task=ctrl"],
+            "task: 'ctrl' is not allowed; did you mean 'ctr'? (one of ctr, rating, topk, explain)",
+        ),
+        (["inspect", "slots=maybe"], "slots: 'maybe' is not allowed (one of true, false)"),
+        (["inspect", "example=7"], "example: '7' is no example id; one reads task/split/user-item, e.g. ctr/test/12-7"),
+        (["inspect", "example=ctr/val/3-4", "task=topk"], "example: ctr/val/3-4 is of another task than task=topk"),
+        (["inspect", "task="], "task: has no value"),
+        (["inspect", "tsak=ctr"], "tsak: unknown key; did you mean 'tasks'?"),
+        (["inspect", "backbone=none"], "backbone=none: has no tokenizer to inspect with; use backbone=tiny or hf"),
+        (
+            ["inspect", "dataset=collm_ml1m", "dataset.root=x", "task=rating"],
+            "task: rating, but dataset=collm_ml1m provides ctr, topk",
+        ),
+        (
+            ["prepare", "export=json"],
+            "export: 'json' is not allowed; did you mean 'jsonl'? (one of processed_json, jsonl)",
+        ),
+        (["prepare", "out=there"], "out: belongs to export= (e.g. export=jsonl out=DIR)"),
+        (["audit", "export=jsonl"], "export: unknown key"),
+        (["audit", "-m"], "-m: sweeps over the main job or prepare, cf, train"),
+        (["audit", "tasks.protocol=publshed"], "tasks.protocol: 'publshed' is not allowed; one of strict, released"),
+        (["audit", "tasks.same_time=drop"], "tasks.same_time: 'drop' is not allowed; one of auto, exclude, keep"),
+        (
+            ["audit", "tasks.protocol=released", "tasks.negatives=popularity"],
+            "tasks.negatives: 'popularity', but protocol=released draws uniformly; use uniform",
+        ),
+    ],
+)
+def test_a_wrong_argument_is_one_line(
+    asked: list[Any], argv: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if not line.startswith("ckf: note: ")] == [f"ckf: {problem}"]
+    assert not asked
+
+
+def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for part in ("  audit ", "  inspect ", "export=FORMAT"):
+        assert part in text
+
+
+def test_a_run_keeps_its_name_while_the_later_keys_say_what_was_done_before() -> None:
+    before = run_hash_payload(compose([])[0])["tasks"]
+    assert not {"same_time", "negatives", "protocol"} & set(before)
+    after = run_hash_payload(compose(["tasks.protocol=released", "tasks.same_time=keep"])[0])["tasks"]
+    assert (after["protocol"], after["same_time"]) == ("released", "keep")
