@@ -8,68 +8,44 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from ckf.artifacts import fingerprint
 from ckf.config.compose import compose
-from ckf.config.overrides import assign_all
+from ckf.config.sweep_file import VARIANT, Sweep, load_sweep
 from ckf.errors import CkfError, ConfigError
 from ckf.runs import result_key
 
-
-@dataclass
-class Sweep:
-    """A sweep file: what is asked, the grid, and how the table is made from it.
-
-    ``control`` names a row (``{fusion: random}``) that the others are compared with, seed by seed.
-    """
-
-    title: str = ""
-    question: str = ""
-    overrides: list[str] = field(default_factory=list)
-    grid: dict[str, list[Any]] = field(default_factory=dict)
-    rows: list[str] = field(default_factory=list)
-    metrics: list[str] = field(default_factory=list)
-    control: dict[str, Any] = field(default_factory=dict)
-
-    def problems(self) -> Iterator[str]:
-        """Check that something is swept, and that the rows are the swept keys but the seed."""
-        for name in ("title", "question"):
-            if not getattr(self, name).strip():
-                yield f"{name}: required, has no value"
-        for name in ("grid", "rows", "metrics"):
-            if not getattr(self, name):
-                yield f"{name}: is empty"
-        for key, values in self.grid.items():
-            if not values:
-                yield f"grid.{key}: is empty"
-        unknown = [key for key in self.rows if key not in self.grid]
-        for key in unknown:
-            yield f"rows[{self.rows.index(key)}]: '{key}' is not a key of the grid ({', '.join(self.grid)})"
-        for key in self.grid:
-            if not unknown and self.rows and key not in (*self.rows, "seed"):
-                yield f"grid.{key}: is swept but is no row; only seeds are averaged over"
-        for key, value in self.control.items():
-            if value not in self.grid.get(key, []):
-                yield f"control: {key}={value} is not in the grid"
+__all__ = [
+    "VARIANT",
+    "Outcome",
+    "Sweep",
+    "Trial",
+    "check_trials",
+    "expand",
+    "file_trials",
+    "load_sweep",
+    "run_file",
+    "run_multirun",
+    "run_trial",
+    "trial_command",
+]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a sweep: its overrides, and the swept ones of them as its name."""
+    """One run of a sweep: its overrides, the swept ones of them as its name, and the variant it belongs to."""
 
     name: str
     overrides: tuple[str, ...]
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,29 +58,6 @@ class Outcome:
 
 
 # --- from a file or a command line to trials --------------------------------------------------
-
-
-def load_sweep(path: Path) -> Sweep:
-    """Read a sweep file.
-
-    Raises:
-        ConfigError: it cannot be read, or has unknown keys, wrong types or rows that are not swept.
-    """
-    try:
-        raw = OmegaConf.to_container(OmegaConf.load(path))
-    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: cannot be read ({str(error).splitlines()[0]})"]) from None
-    if not isinstance(raw, dict):
-        raise ConfigError([f"{path}: holds no keys; a sweep has title, question, overrides, grid, rows, metrics"])
-    cfg = OmegaConf.structured(Sweep)
-    problems = list(assign_all(cfg, {str(key): value for key, value in raw.items()}).values())
-    if not problems:
-        sweep = OmegaConf.to_object(cfg)
-        assert isinstance(sweep, Sweep)
-        problems = list(sweep.problems())
-        if not problems:
-            return sweep
-    raise ConfigError([f"{path}: {line}" for line in problems])
 
 
 def _written(value: Any) -> str:
@@ -121,7 +74,13 @@ def _written(value: Any) -> str:
 def file_trials(sweep: Sweep, extra: Sequence[str] = ()) -> list[Trial]:
     """Return the trials of a sweep file; ``extra`` overrides come after its own."""
     axes = [[f"{key}={_written(value)}" for value in values] for key, values in sweep.grid.items()]
-    return _product([*sweep.overrides, *extra], axes)
+    if not sweep.variants:
+        return _product([*sweep.overrides, *extra], axes)
+    return [
+        Trial(f"{variant.name} {trial.name}", trial.overrides, variant.name)
+        for variant in sweep.variants
+        for trial in _product([*sweep.overrides, *variant.overrides, *extra], axes)
+    ]
 
 
 def expand(overrides: Sequence[str]) -> list[Trial]:

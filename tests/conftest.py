@@ -140,7 +140,13 @@ def make_fusion(kind: str, width: int, **options: Any) -> Fusion | None:
     return build_fusion(cfg, CF_DIM, width, 1.0, **{"tasks": len(TASKS), **rest})
 
 
-def make_model(folder: Path, tables: VectorTables, fusion: str = "meta", lora: LoraConfig = LORA) -> Recommender:
+def make_model(
+    folder: Path,
+    tables: VectorTables,
+    fusion: str = "meta",
+    lora: LoraConfig = LORA,
+    fusion_options: dict[str, Any] | None = None,
+) -> Recommender:
     """A recommender with random adapters (B too: at its zero start A has no gradient by construction)."""
     backbone = load_backbone(folder)
     routing = Routing()
@@ -149,7 +155,7 @@ def make_model(folder: Path, tables: VectorTables, fusion: str = "meta", lora: L
     layers = inject_lora(backbone, adapters, TASKS, routing)
     for layer in layers.values():
         torch.nn.init.normal_(layer.lora_b, std=0.1)
-    built = make_fusion(fusion, backbone.config.hidden_size)
+    built = make_fusion(fusion, backbone.config.hidden_size, **(fusion_options or {}))
     if built is not None:
         built.fit_scale(tables)
     return Recommender(backbone, layers, adapters, routing, built)

@@ -10,6 +10,7 @@ from ckf.config.schema import CODES, PromptConfig, PromptsConfig
 from ckf.data.records import Example
 from ckf.errors import DataError
 from ckf.prompts.codes import HashedCodes
+from ckf.prompts.frame import chat_frame, plain_frame
 from ckf.prompts.template import Literal, Part, Placeholder, Slot, parse_template
 
 SLOT_TOKEN = -1  # stands for a slot position in `Prompt.token_ids` until the collator replaces it
@@ -32,6 +33,7 @@ class PromptEncoder:
 
     ``titles[i]`` is the title of item ``i`` (index 0 is padding). ``rating_labels`` are the scale's
     values as text, lowest first. ``slots`` chooses the prompt with slots over the text-only one per call.
+    ``chat`` puts prompt and answer into the turns of the tokenizer's chat template (`ckf.prompts.frame`).
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class PromptEncoder:
         *,
         tokens_per_slot: int = 1,
         max_length_tokens: int = 2048,
+        chat: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
         self.titles = titles
@@ -60,11 +63,11 @@ class PromptEncoder:
         self._answers = {task: _wording(prompts, task).answer for task in ("ctr", "rating", "topk", "explain")}
         self._cache: dict[str, list[int]] = {}
         self._sentinel = tokenizer("\n", add_special_tokens=False)["input_ids"]
-        if tokenizer.eos_token_id is None:
-            raise DataError(f"tokenizer {tokenizer.name_or_path or ''}: has no end-of-sequence token; answers need one")
-        self.eos = int(tokenizer.eos_token_id)
-        plain = tokenizer("a")["input_ids"]
-        self.prefix = [tokenizer.bos_token_id] if plain and plain[0] == tokenizer.bos_token_id is not None else []
+        frame = chat_frame(tokenizer) if chat else plain_frame(tokenizer)
+        self.eos, self.prefix, self.suffix = frame.terminator, frame.before, self.piece(frame.after)
+        self._turn = frame.turn
+        self._check_labels("ctr", ["No", "Yes"])
+        self._check_labels("rating", self.rating_labels)
 
     # --- text to ids
 
@@ -83,11 +86,20 @@ class PromptEncoder:
 
     def answer_text(self, task: str, label: str) -> str:
         """Word a label as the task's answer, e.g. " Yes"."""
-        return self._answers[task].replace("{label}", label)
+        text = self._answers[task].replace("{label}", label)
+        return text.lstrip(" ") if self._turn else text
 
     def answer_ids(self, task: str, label: str) -> list[int]:
         """Token ids of an answer with its terminator, without which "Toy Story" would beat "Toy Story 2"."""
         return [*self.piece(self.answer_text(task, label)), self.eos]
+
+    def _check_labels(self, task: str, labels: list[str]) -> None:
+        seen: dict[tuple[int, ...], str] = {}
+        for label in labels:
+            other = seen.setdefault(tuple(self.answer_ids(task, label)), label)
+            if other != label:
+                name = self.tokenizer.name_or_path
+                raise DataError(f"tokenizer {name}: the {task} answers '{other}' and '{label}' are the same tokens")
 
     def labels(self, example: Example) -> list[str]:
         """All possible answers of an example, in the order in which they are scored."""
@@ -158,7 +170,7 @@ class PromptEncoder:
                 self._append_code(part, example, codes, ids)
             else:
                 self._append(part, example, history, ids, found)
-        return ids, found
+        return [*ids, *self.suffix], found
 
     def _append(
         self, part: Part, example: Example, history: list[list[int]], ids: list[int], found: list[tuple[int, str, int]]

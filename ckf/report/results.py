@@ -1,4 +1,4 @@
-"""Results of a sweep: gathered from run folders, kept as JSON beside the sweep; its table outlives the runs."""
+"""Results of a sweep: gathered from run folders and kept as JSON beside it, so that its table outlives the runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ckf.config.schema import ExperimentConfig
 from ckf.errors import ArtifactError, CkfError
 from ckf.report.collect import Run, load_run
 from ckf.runs import CONFIG, is_finished, result_key
-from ckf.sweep import Sweep, Trial, file_trials
+from ckf.sweep import VARIANT, Sweep, Trial, file_trials
 
 RESULTS = "results"
 
@@ -83,7 +83,7 @@ def _result(trial: Trial, sweep: Sweep, run: Run) -> dict[str, Any]:
     """What the table keeps of a run: enough to render it again and to know where it comes from."""
     return {
         "trial": trial.name,
-        "row": {key: _value(run.config, key) for key in sweep.rows},
+        "row": {key: trial.variant if key == VARIANT else _value(run.config, key) for key in sweep.rows},
         "seed": run.config.seed,
         "command": "ckf " + " ".join(trial.overrides),
         "git": run.card.get("git"),

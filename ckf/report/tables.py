@@ -13,7 +13,7 @@ from ckf.report.build import markdown_table
 from ckf.report.content import MISSING, Table, lower_is_better, mean_sd
 from ckf.report.figures import dot_plot
 from ckf.report.results import RESULTS, gather_results
-from ckf.sweep import Sweep, load_sweep
+from ckf.sweep import VARIANT, Sweep, load_sweep
 
 Seeds = dict[int, dict[str, float]]  # seed -> metrics of its run
 _BASELINES = {"text": "text-only", "cf": "CF model", "floor": "bias floor"}
@@ -57,7 +57,7 @@ def _by_row(results: list[dict[str, Any]]) -> dict[str, Seeds]:
 
 
 def _row_name(row: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in row.items())
+    return ", ".join(str(value) if key == VARIANT else f"{key}={value}" for key, value in row.items())
 
 
 def _figure(sweep: Sweep, results: list[dict[str, Any]]) -> str:

@@ -61,6 +61,7 @@ def build_collator(exp: ExperimentConfig, inputs: Inputs, tokenizer: Any) -> Col
         rating_scale(inputs.dataset),
         tokens_per_slot=exp.fusion.tokens_per_slot,
         max_length_tokens=exp.train.max_length_tokens,
+        chat=getattr(exp.backbone, "chat_template", "none") == "auto",
     )
     tables = load_tables(exp, inputs)
     codes = None

@@ -141,7 +141,7 @@ def test_a_refused_command_is_one_line_and_status_2(
 def test_help_lists_verbs_groups_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    for part in ("prepare", "sweep", "linear meta* none random", "--config-dir", "examples:"):
+    for part in ("prepare", "sweep", "binary linear meta* meta_attention mlp none random", "--config-dir", "examples:"):
         assert part in text
     for verb in ("prepare", "cf", "train", "evaluate", "report", "check", "sweep"):
         assert main([verb, "-h"]) == 0
@@ -152,7 +152,7 @@ def test_help_lists_ones_own_options(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "fusion").mkdir()
     (tmp_path / "fusion/wide.yaml").write_text("defaults: [_schema_meta]\n", encoding="utf-8")
     assert main(["--help", f"--config-dir={tmp_path}"]) == 0
-    assert "linear meta* none random wide" in capsys.readouterr().out
+    assert "binary linear meta* meta_attention mlp none random soft_prompt wide" in capsys.readouterr().out
     assert main(["check", "fusion=wide", "--config-dir", str(tmp_path)]) == 0
 
 

@@ -45,7 +45,8 @@ def test_all_problems_at_once() -> None:
         "fusion=nnoe", "cf=mff", "lora.rnak=3", "lora.rank=big", "train.max_steps=0", "seed=-1", "~split",
         "tasks=[{nmae: ctr}, 5]", "datset=synthetic", "tasks.candidates=900", "fusoin=none", "rank=4",
     ) == [
-        "fusion: 'nnoe' is not an option; did you mean 'none'? (one of linear, meta, none, random)",
+        "fusion: 'nnoe' is not an option; did you mean 'none'? "
+        "(one of binary, linear, meta, meta_attention, mlp, none, random, soft_prompt)",
         "cf: 'mff' is not an option; did you mean 'mf'? (one of bias, mf)",
         "~split: a key cannot be deleted; set it to another value",
         "lora.rnak: unknown key; did you mean 'lora.rank'?",
@@ -95,6 +96,11 @@ def test_all_problems_at_once() -> None:
         ("trainer._target_=lightnig.Trainer", "trainer._target_: 'lightnig.Trainer': no package 'lightnig' is inst"),
         ("logger._target_=csv", "logger._target_: 'csv' is not a class with its module"),
         ("prompts.ctr.text='{histroy} {candidate}'", "prompts.ctr.text: unknown placeholder {histroy}; allowed: "),
+        ("prompts.ctr.text='{candidate} {item_code}'", "prompts.ctr.text: unknown placeholder {item_code}; allowed: c"),
+        ('prompts.ctr.slots="{candidate} <usr> <user>"', "prompts.ctr.slots: unknown slot <usr>; allowed: <user>"),
+        ('prompts.ctr.slots="{<pair>candidate} <user>"', "prompts.ctr.slots: {candidate} takes no slots inside; only"),
+        ("curriculum.steepness=0", "curriculum.steepness: must be above 0, got 0"),
+        ("fusion.item_side=own", "fusion.item_side: 'own' is not allowed; one of shared, personal"),
     ],
 )  # fmt: skip
 def test_one_wrong_value_is_one_line(override: str, problem: str) -> None:
@@ -111,6 +117,27 @@ IMPOSSIBLE = [
     (["curriculum=text_only"], "fusion=meta: curriculum=text_only has no CF stream"),
     (["fusion=none", "curriculum=sigmoid"], "curriculum=sigmoid: fusion=none makes prompts without slots"),
     (["fusion=none", "curriculum=joint"], "curriculum=joint: fusion=none makes prompts without slots"),
+    (
+        ["fusion=linear", "prompts=soft"],
+        "prompts.ctr.slots: fusion=linear needs <user> or <item> or <pair> (rating, topk, explain too); use prompts=",
+    ),
+    (["fusion=linear", "prompts=codes", "tasks=[ctr]"], "prompts.ctr.slots: fusion=linear needs <user> or <item> or"),
+    (["fusion=soft_prompt", "prompts=late", "tasks=[ctr]"], "prompts.ctr.slots: fusion=soft_prompt needs <soft>; use"),
+    (["fusion=binary", "prompts=late", "tasks=[ctr]"], "prompts.ctr.slots: fusion=binary needs {user_code} or {item_"),
+    (
+        ["tasks=[ctr]", 'prompts.ctr.slots="{history} {candidate}<item>"'],
+        "prompts.ctr.slots: fusion=meta needs <user>; use prompts=late, early, pair, or mend the wording",
+    ),
+    (
+        ["tasks=[ctr]", 'prompts.ctr.slots="{history} {candidate}<user><soft>"'],
+        "prompts.ctr.slots: fusion=meta does not fill <soft>; use prompts=late, early, pair",
+    ),
+    (["fusion=binary", "curriculum=sigmoid"], "fusion=binary: curriculum=sigmoid lets no adapter read the codes"),
+    (["curriculum=two_stage", "curriculum.second_stage=adapters"], "fusion=meta: curriculum.second_stage=adapters nev"),
+    (["fusion=binary", "lora=none"], "lora=none: fusion=binary has no map, so nothing would learn; use lora=multi"),
+    (["fusion=none", "curriculum=none"], "lora=multi: curriculum=none trains nothing; use lora=none"),
+    (["fusion=soft_prompt", "fusion.item_side=personal"], "fusion.item_side: soft prompts know no items"),
+    (["fusion=binary", "fusion.bits=12"], "fusion.bits: must be a multiple of 8 for code=dotted, got 12"),
     (["lora=none"], "lora=none: curriculum=sigmoid has a text stream, which would train nothing"),
     (["lora=none", "fusion=none"], "lora=none: curriculum=text_only has a text stream, which would train nothing"),
     (["backbone=none", "lora=multi"], "lora=multi: backbone=none has nothing to adapt; use lora=none"),
@@ -192,6 +219,18 @@ def test_tasks(override: str, mix: list[tuple[str, float]]) -> None:
         ),
         (["fusion=none", "curriculum=text_only"], [], "text_only"),
         (["method=tallrec"], [], "text_only"),
+        (["method=zero_shot"], [], "none"),
+        (["method=binllm"], [], "two_stage"),
+        (
+            ["fusion=binary"],
+            ["fusion=binary: prompts=codes curriculum=joint, adapters must learn to read the codes"],
+            "joint",
+        ),
+        (
+            ["fusion=soft_prompt"],
+            ["fusion=soft_prompt: prompts=soft, free vectors have a slot of their own"],
+            "sigmoid",
+        ),
         ([], [], "sigmoid"),
     ],
 )

@@ -38,7 +38,11 @@ def test_comes_back_as_it_was(tmp_path: Path, overrides: list[str]) -> None:
     ("old", "new", "problem"),
     [
         ("rank: 16", "rnak: 16", "written by another version of ckf: lora.rnak: unknown key; did you mean"),
-        ("name: meta", "name: gone", "fusion.name: 'gone' is not allowed; one of none, linear, meta, random"),
+        (
+            "name: meta",
+            "name: gone",
+            "fusion.name: 'gone' is not allowed; one of none, linear, mlp, meta, meta_attention,",
+        ),
         ("\n  steps: 500", "\n  steps: 0", "pretrain.steps: must be at least 1, got 0"),
         ("seed: 0", "seed: [", "not a readable config ("),
     ],

@@ -43,7 +43,7 @@ def test_every_trial_is_checked_and_named() -> None:
     assert caught.value.problems == [
         "trial 'fusion=meta seed=0' and all others: lora.rnak: unknown key; did you mean 'lora.rank'?",
         "trial 'fusion=lin seed=0' and 1 more: fusion: 'lin' is not an option; did you mean 'linear'? "
-        "(one of linear, meta, none, random)",
+        "(one of binary, linear, meta, meta_attention, mlp, none, random, soft_prompt)",
     ]
 
 
@@ -81,6 +81,66 @@ def test_a_faulty_sweep_file_is_one_line(tmp_path: Path, old: str, new: str, pro
         load_sweep(path)
     (line,) = caught.value.problems
     assert line.startswith(f"{path}: {problem}")
+
+
+VARIANTS = """\
+title: Parts
+question: Which part counts?
+overrides: [size=small]
+grid: {seed: [0, 1]}
+rows: [variant]
+metrics: [test/ctr/auc]
+control: {variant: whole}
+variants:
+  - {name: whole, overrides: []}
+  - {name: "text, and a rank", overrides: [fusion=none, lora.rank=2]}
+"""
+
+
+def test_named_variants_are_rows(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(VARIANTS, encoding="utf-8")
+    trials = file_trials(load_sweep(path), ["logger=csv"])
+    assert [(trial.name, trial.variant) for trial in trials] == [
+        ("whole seed=0", "whole"),
+        ("whole seed=1", "whole"),
+        ("text, and a rank seed=0", "text, and a rank"),
+        ("text, and a rank seed=1", "text, and a rank"),
+    ]
+    assert trials[2].overrides == ("size=small", "fusion=none", "lora.rank=2", "logger=csv", "seed=0")
+    check_trials(trials)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("name: whole,", "name: '',", "variants[0].name: required, has no value"),
+        ('"text, and a rank"', "whole", "variants[1].name: 'whole' stands already in variants[0]"),
+        ("[fusion=none, lora.rank=2]", "[]", "variants[1].overrides: '' stands already in variants[0]"),
+        ("rows: [variant]", "rows: [seed]", "variants: is swept but is no row"),
+        ("variant: whole}", "variant: hole}", "control: variant=hole is not in the grid"),
+        ("{seed: [0, 1]}", "{variant: [0, 1]}", "grid.variant: is what the rows of variants are called"),
+        ("overrides: []", "overides: []", "variants[0].overides: unknown key; did you mean 'variants[0].overrides'?"),
+    ],
+)
+def test_a_faulty_variant_is_one_line(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(VARIANTS.replace(old, new), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(path)
+    lines = [
+        line for line in caught.value.problems if not line.startswith(f"{path}: control: ") or "control" in problem
+    ]
+    assert any(line.startswith(f"{path}: {problem}") for line in lines), caught.value.problems
+    assert len(lines) == 1
+
+
+def test_a_variant_that_is_refused_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(VARIANTS.replace("lora.rank=2", "lora.rank=0"), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        check_trials(file_trials(load_sweep(path)))
+    assert caught.value.problems == ["trial 'text, and a rank seed=0' and 1 more: lora.rank: must be at least 1, got 0"]
 
 
 def test_nothing_starts_when_one_trial_is_refused(

@@ -29,7 +29,11 @@ SMALL = [
 
 def run_small(folder: Path, *overrides: str) -> Path:
     """Run the main job in a folder of its own; returns the run folder."""
-    barred = {"method=cf_only": ("backbone.",), "method=bias": ("backbone.", "cf.")}
+    barred = {
+        "method=cf_only": ("backbone.",),
+        "method=bias": ("backbone.", "cf."),
+        "backbone=hf": ("backbone.hidden_size", "pretrain."),
+    }
     small = [x for x in SMALL if not any(x.startswith(barred.get(o, ("-",))) for o in overrides)]
     paths = [f"paths.cache={folder / 'cache'}", f"paths.outputs={folder / 'outputs'}"]
     return pipeline.run(compose([*small, *paths, *overrides])[0])

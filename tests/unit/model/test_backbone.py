@@ -350,3 +350,29 @@ def test_lora_goes_on_a_quantised_layer():
     out.float().sum().backward()
     assert layer.lora_a.grad.dtype == torch.float32
     assert layer.lora_a.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("8bit", 0.05), ("4bit", 0.4)])
+def test_a_quantised_backbone_trains_adapters_and_fusion(
+    kind, tolerance, checkpoint, tables, collator, mixed, monkeypatch
+):
+    """bitsandbytes for real, on its slow CPU kernels: everything is as on a GPU but the device."""
+    bnb = pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed (pip install 'ckf[quant]')")
+    import ckf.model.backbone as module
+
+    batch = collator.training(mixed, [1.0] * len(mixed), slots=True)
+    plain = recommender("llama", checkpoint("llama"), tables, dtype="bfloat16")(batch).mean().item()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    options = quantization_options(kind, "bfloat16") | {"device_map": {"": "cpu"}}
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "quantization_options", lambda *_: options)
+    model = recommender("llama", checkpoint("llama"), tables, dtype="bfloat16", quantization=kind)
+    wanted = bnb.nn.Linear8bitLt if kind == "8bit" else bnb.nn.Linear4bit
+    assert all(isinstance(layer.base, wanted) for layer in model.layers.values())
+    scores = model(batch)
+    scores.sum().backward()
+    assert scores.mean().item() == pytest.approx(plain, abs=tolerance)
+    trained = [*model.adapter_parameters(), *model.fusion_parameters()]
+    assert {p.grad.dtype for p in trained} == {torch.float32}
+    assert all(torch.isfinite(p.grad).all() and p.grad.abs().sum() > 0 for p in trained)
+    assert not any(p.requires_grad for p in model.backbone.parameters() if not any(p is t for t in trained))

@@ -1,0 +1,105 @@
+"""A sweep file, typed and checked: what is asked, the grid and its variants, and how the table is made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from ckf.config.overrides import assign_all
+from ckf.errors import ConfigError
+
+VARIANT = "variant"
+"""What the rows of named variants are called in ``rows`` and ``control``."""
+
+
+@dataclass
+class Variant:
+    """A row that one swept key cannot express: a name and the overrides behind it."""
+
+    name: str = ""
+    overrides: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Sweep:
+    """A sweep file: what is asked, the grid, and how the table is made from it.
+
+    ``variants`` are named lists of overrides, each run at every point of the grid; their row is called
+    ``variant``. ``control`` names a row (``{fusion: random}``, ``{variant: full}``) that the others are
+    compared with, seed by seed.
+    """
+
+    title: str = ""
+    question: str = ""
+    overrides: list[str] = field(default_factory=list)
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    rows: list[str] = field(default_factory=list)
+    metrics: list[str] = field(default_factory=list)
+    control: dict[str, Any] = field(default_factory=dict)
+    variants: list[Variant] = field(default_factory=list)
+
+    def problems(self) -> Iterator[str]:
+        """Check that something is swept, and that the rows are the swept keys but the seed."""
+        for name in ("title", "question"):
+            if not getattr(self, name).strip():
+                yield f"{name}: required, has no value"
+        for name in ("grid", "rows", "metrics"):
+            if not getattr(self, name):
+                yield f"{name}: is empty"
+        for key, values in self.grid.items():
+            if not values:
+                yield f"grid.{key}: is empty"
+        yield from self._variant_problems()
+        swept = {**({VARIANT: [v.name for v in self.variants]} if self.variants else {}), **self.grid}
+        unknown = [key for key in self.rows if key not in swept]
+        for key in unknown:
+            yield f"rows[{self.rows.index(key)}]: '{key}' is not a key of the grid ({', '.join(swept)})"
+        for key in swept:
+            if not unknown and self.rows and key not in (*self.rows, "seed"):
+                where = "variants" if key == VARIANT else f"grid.{key}"
+                yield f"{where}: is swept but is no row; only seeds are averaged over"
+        for key, value in self.control.items():
+            if value not in swept.get(key, []):
+                yield f"control: {key}={value} is not in the grid"
+
+    def _variant_problems(self) -> Iterator[str]:
+        """Names and overrides must tell the variants apart, or two rows would be one."""
+        first: dict[str, int] = {}
+        for index, variant in enumerate(self.variants):
+            if not variant.name.strip():
+                yield f"variants[{index}].name: required, has no value"
+            for what, shown in (("name", variant.name), ("overrides", " ".join(variant.overrides))):
+                other = first.setdefault(f"{what} {shown}", index)
+                if other != index and variant.name.strip():
+                    yield f"variants[{index}].{what}: '{shown}' stands already in variants[{other}]"
+        if VARIANT in self.grid:
+            yield f"grid.{VARIANT}: is what the rows of variants are called; use another key"
+
+
+def load_sweep(path: Path) -> Sweep:
+    """Read a sweep file.
+
+    Raises:
+        ConfigError: it cannot be read, or has unknown keys, wrong types or rows that are not swept.
+    """
+    try:
+        raw = OmegaConf.to_container(OmegaConf.load(path))
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: cannot be read ({str(error).splitlines()[0]})"]) from None
+    if not isinstance(raw, dict):
+        raise ConfigError([f"{path}: holds no keys; a sweep has title, question, overrides, grid, rows, metrics"])
+    cfg = OmegaConf.structured(Sweep)
+    problems = list(assign_all(cfg, {str(key): value for key, value in raw.items()}).values())
+    if not problems:
+        sweep = OmegaConf.to_object(cfg)
+        assert isinstance(sweep, Sweep)
+        problems = list(sweep.problems())
+        if not problems:
+            return sweep
+    raise ConfigError([f"{path}: {line}" for line in problems])
