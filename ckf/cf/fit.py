@@ -8,21 +8,39 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
 
 from ckf.artifacts import plain, write_json
 from ckf.cf.bias import BiasModel
+from ckf.cf.din import DINModel
+from ckf.cf.features import FeaturesModel
+from ckf.cf.itemknn import ItemKNNModel
+from ckf.cf.lightgcn import LightGCNModel
 from ckf.cf.mf import MFModel
 from ckf.cf.model import CFModel
-from ckf.cf.table import CFData, Interactions
-from ckf.config.schema import BiasConfig, CFConfig, MFConfig
+from ckf.cf.popularity import PopularityModel
+from ckf.cf.sasrec import SASRecModel
+from ckf.cf.sequences import padded_histories
+from ckf.cf.table import CFBatch, CFData, Interactions
+from ckf.config.schema import (
+    BiasConfig,
+    CFConfig,
+    DINConfig,
+    FeaturesConfig,
+    ItemKNNConfig,
+    LightGCNConfig,
+    MFConfig,
+    PopularityConfig,
+    SASRecConfig,
+)
 
 
 def build_cf(cfg: CFConfig, dataset: Path, examples: Path, seed: int, out: Path) -> None:
     """Fit the configured model on the training split and write its artifact to ``out``."""
     started = time.perf_counter()
-    data = CFData.load(dataset)
+    data = CFData.load(dataset, cfg.reads_history)
     model = fit_model(cfg, data, seed)
     predict_examples(model, examples).to_parquet(out / "predictions.parquet", index=False)
     tables = model.vectors()
@@ -47,31 +65,55 @@ def build_cf(cfg: CFConfig, dataset: Path, examples: Path, seed: int, out: Path)
 
 
 def fit_model(cfg: CFConfig, data: CFData, seed: int) -> CFModel:
-    """Fit the model of a config."""
+    """Fit the model of a config.
+
+    Raises:
+        DataError: data on which it cannot be fitted, or whose val split cannot choose an epoch.
+    """
     match cfg:
         case BiasConfig(pseudo_counts=pseudo_counts):
             return BiasModel(data, pseudo_counts)
+        case PopularityConfig(pseudo_counts=pseudo_counts):
+            return PopularityModel(data, pseudo_counts)
+        case ItemKNNConfig():
+            return ItemKNNModel(data, cfg, seed)
+        case FeaturesConfig():
+            return FeaturesModel(data, cfg, seed)
         case MFConfig():
             return MFModel(data, cfg, seed)
+        case LightGCNConfig():
+            return LightGCNModel(data, cfg, seed)
+        case SASRecConfig():
+            return SASRecModel(data, cfg, seed)
+        case DINConfig():
+            return DINModel(data, cfg, seed)
     raise TypeError(f"no CF model is built from {type(cfg).__name__}; add a case in ckf/cf/fit.py")
 
 
 def predict_examples(model: CFModel, examples: Path) -> pd.DataFrame:
-    """Score every example of every split: one row (example_id, task, item, score), for topk one a candidate."""
-    table = pd.read_parquet(examples / "examples.parquet", columns=["example_id", "task", "user", "item", "candidates"])
+    """Score every example of every split: one row (example_id, task, item, score), for topk one a candidate.
+
+    Histories are those of the examples, what the user had liked before that moment.
+    """
+    columns = ["example_id", "task", "user", "item", "candidates"]
+    read = pq.read_table(examples / "examples.parquet", columns=[*columns, "history"])
+    histories = padded_histories(read["history"], model.history_items)
+    table = read.select(columns).to_pandas()
     parts = []
     for task, rows in table.groupby("task", sort=True):
         if task == "topk":
             rows = rows.assign(item=rows["candidates"]).explode("item")
-        users, items = rows["user"].to_numpy(np.int64), rows["item"].to_numpy(np.int64)
+        batch = CFBatch(rows["user"].to_numpy(np.int64), rows["item"].to_numpy(np.int64), histories[rows.index])
         match task:
             case "ctr":
-                scores = model.click_probability(users, items)
+                scores = model.click_probability(batch)
             case "topk":
-                scores = model.rank_score(users, items)
+                scores = model.rank_score(batch)
             case _:
-                scores = model.rating(users, items)
-        parts.append(pd.DataFrame({"example_id": rows["example_id"], "task": task, "item": items, "score": scores}))
+                scores = model.rating(batch)
+        parts.append(
+            pd.DataFrame({"example_id": rows["example_id"], "task": task, "item": batch.item, "score": scores})
+        )
     return pd.concat(parts, ignore_index=True)
 
 

@@ -12,7 +12,16 @@ from ckf.config import schema
 SCHEMAS: dict[str, dict[str, type[Any]]] = {
     "dataset": {"synthetic": schema.SyntheticConfig, "collm_ml1m": schema.CollmConfig},
     "split": dict.fromkeys(("provided", "temporal", "leave_last_out"), schema.SplitConfig),
-    "cf": {"bias": schema.BiasConfig, "mf": schema.MFConfig},
+    "cf": {
+        "bias": schema.BiasConfig,
+        "popularity": schema.PopularityConfig,
+        "itemknn": schema.ItemKNNConfig,
+        "features": schema.FeaturesConfig,
+        "mf": schema.MFConfig,
+        "lightgcn": schema.LightGCNConfig,
+        "sasrec": schema.SASRecConfig,
+        "din": schema.DINConfig,
+    },
     "backbone": {
         "tiny": schema.TinyBackboneConfig,
         "hf": schema.HFBackboneConfig,

@@ -6,6 +6,19 @@ It is not ``__post_init__`` because that would not run on composed values. No he
 a refused config must answer in well under three seconds.
 """
 
+from ckf.config.schema.cf import (
+    BiasConfig,
+    CFConfig,
+    DINConfig,
+    EmbeddingConfig,
+    FeaturesConfig,
+    ItemKNNConfig,
+    LightGCNConfig,
+    MFConfig,
+    PopularityConfig,
+    SASRecConfig,
+    SequenceConfig,
+)
 from ckf.config.schema.data import (
     TASKS,
     CollmConfig,
@@ -20,8 +33,6 @@ from ckf.config.schema.data import (
 from ckf.config.schema.experiment import ExperimentConfig
 from ckf.config.schema.model import (
     BackboneConfig,
-    BiasConfig,
-    CFConfig,
     CurriculumConfig,
     FusionConfig,
     HFBackboneConfig,
@@ -29,7 +40,6 @@ from ckf.config.schema.model import (
     LoraConfig,
     LoraRoleConfig,
     MetaFusionConfig,
-    MFConfig,
     NoBackboneConfig,
     NoFusionConfig,
     RandomFusionConfig,
@@ -57,11 +67,16 @@ __all__ = [
     "CSVConfig",
     "CollmConfig",
     "CurriculumConfig",
+    "DINConfig",
     "DatasetConfig",
+    "EmbeddingConfig",
     "EvaluateConfig",
     "ExperimentConfig",
+    "FeaturesConfig",
     "FusionConfig",
     "HFBackboneConfig",
+    "ItemKNNConfig",
+    "LightGCNConfig",
     "LinearFusionConfig",
     "LoggerConfig",
     "LoraConfig",
@@ -72,10 +87,13 @@ __all__ = [
     "NoBackboneConfig",
     "NoFusionConfig",
     "PathsConfig",
+    "PopularityConfig",
     "PretrainConfig",
     "PromptConfig",
     "PromptsConfig",
     "RandomFusionConfig",
+    "SASRecConfig",
+    "SequenceConfig",
     "SplitConfig",
     "SyntheticConfig",
     "TaskConfig",

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
+from ckf.config.schema.cf import CFConfig
 from ckf.config.schema.checks import at_least
 from ckf.config.schema.data import DatasetConfig, PromptsConfig, SplitConfig, TaskConfig, TasksConfig
-from ckf.config.schema.model import BackboneConfig, CFConfig, CurriculumConfig, FusionConfig, LoraConfig
+from ckf.config.schema.model import BackboneConfig, CurriculumConfig, FusionConfig, LoraConfig
 from ckf.config.schema.running import (
     BaselinesConfig,
     EvaluateConfig,
