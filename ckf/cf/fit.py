@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-import torch
-from safetensors.torch import save_file
 
 from ckf.artifacts import plain, write_json
+from ckf.cf.artifact import write_epochs, write_histories, write_tables, write_training_rows
 from ckf.cf.bias import BiasModel
 from ckf.cf.din import DINModel
 from ckf.cf.features import FeaturesModel
@@ -21,9 +19,10 @@ from ckf.cf.lightgcn import LightGCNModel
 from ckf.cf.mf import MFModel
 from ckf.cf.model import CFModel
 from ckf.cf.popularity import PopularityModel
+from ckf.cf.pretrained import PretrainedModel, write_given_rows
 from ckf.cf.sasrec import SASRecModel
 from ckf.cf.sequences import padded_histories
-from ckf.cf.table import CFBatch, CFData, Interactions
+from ckf.cf.table import CFBatch, CFData
 from ckf.config.schema import (
     BiasConfig,
     CFConfig,
@@ -33,6 +32,7 @@ from ckf.config.schema import (
     LightGCNConfig,
     MFConfig,
     PopularityConfig,
+    PretrainedConfig,
     SASRecConfig,
 )
 
@@ -41,26 +41,19 @@ def build_cf(cfg: CFConfig, dataset: Path, examples: Path, seed: int, out: Path)
     """Fit the configured model on the training split and write its artifact to ``out``."""
     started = time.perf_counter()
     data = CFData.load(dataset, cfg.reads_history)
-    model = fit_model(cfg, data, seed)
+    model = PretrainedModel(cfg, data, dataset) if isinstance(cfg, PretrainedConfig) else fit_model(cfg, data, seed)
     predict_examples(model, examples).to_parquet(out / "predictions.parquet", index=False)
+    card = {"model": cfg.name, "settings": plain(cfg), "seed": seed, **model.card}
+    if isinstance(cfg, PretrainedConfig):
+        card["trained_on"] = write_given_rows(out, cfg, dataset)
+    else:
+        card["trained_on"] = write_training_rows(out, data.train, dataset)
+    fitted = getattr(model, "fitted", None)  # models that are not trained by steps have none
+    write_epochs(out, fitted.history if fitted else [])
     tables = model.vectors()
-    card = {
-        "model": cfg.name,
-        "settings": plain(cfg),
-        "seed": seed,
-        **model.card,
-        "trained_on": _trained_on(data.train),
-    }
     if tables is not None:
-        for kind, table in zip(("users", "items"), tables, strict=True):
-            save_file({"vectors": torch.from_numpy(table)}, out / f"{kind}.safetensors")
-            norms = np.linalg.norm(table[1:], axis=1)
-            card[kind] = {
-                "rows": len(table) - 1,
-                "trained": int((norms > 0).sum()),
-                "dim": table.shape[1],
-                "mean_norm": round(float(norms[norms > 0].mean()), 4) if (norms > 0).any() else 0.0,
-            }
+        card |= write_tables(out, tables, data, cfg.cold, cfg.cold_l2)
+        card["histories"] = write_histories(out, data.train, data.n_users)
     write_json(out / "manifest.json", {**card, "seconds": round(time.perf_counter() - started, 2)})
 
 
@@ -93,7 +86,8 @@ def fit_model(cfg: CFConfig, data: CFData, seed: int) -> CFModel:
 def predict_examples(model: CFModel, examples: Path) -> pd.DataFrame:
     """Score every example of every split: one row (example_id, task, item, score), for topk one a candidate.
 
-    Histories are those of the examples, what the user had liked before that moment.
+    Histories are those of the examples, what the user had liked before that moment. A task that the model
+    cannot do (every score is NaN) has no rows.
     """
     columns = ["example_id", "task", "user", "item", "candidates"]
     read = pq.read_table(examples / "examples.parquet", columns=[*columns, "history"])
@@ -111,13 +105,9 @@ def predict_examples(model: CFModel, examples: Path) -> pd.DataFrame:
                 scores = model.rank_score(batch)
             case _:
                 scores = model.rating(batch)
+        if np.isnan(scores).all():
+            batch, rows, scores = batch.rows(slice(0)), rows[:0], scores[:0]
         parts.append(
             pd.DataFrame({"example_id": rows["example_id"], "task": task, "item": batch.item, "score": scores})
         )
     return pd.concat(parts, ignore_index=True)
-
-
-def _trained_on(train: Interactions) -> dict[str, object]:
-    """Number of the training rows and a hash of their (user, item) pairs, to prove what was seen."""
-    pairs = np.sort(train.user.astype(np.int64) << 32 | train.item)
-    return {"split": "train", "rows": len(pairs), "pairs_sha256": hashlib.sha256(pairs.tobytes()).hexdigest()}

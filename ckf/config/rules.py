@@ -22,6 +22,7 @@ def cross_group_problems(exp: ExperimentConfig) -> Iterator[str]:
     yield from _variant_problems(exp)
     yield from _target_problems(exp)
     yield from _fusion_problems(exp)
+    yield from _prediction_problems(exp)
     yield from _adapter_problems(exp)
     yield from _split_problems(exp)
     yield from _task_problems(exp)
@@ -75,6 +76,11 @@ def _fusion_problems(exp: ExperimentConfig) -> Iterator[str]:
             f"curriculum={curriculum}: fusion=none makes prompts without slots, so there is no CF stream; "
             f"use curriculum=text_only, or fusion={usable}"
         )
+
+
+def _prediction_problems(exp: ExperimentConfig) -> Iterator[str]:
+    if isinstance(exp.backbone, schema.NoBackboneConfig) and not exp.cf.predicts:
+        yield f"backbone=none: cf={exp.cf.name} predicts nothing by itself; use cf.scores=dot, sigmoid, or a backbone"
 
 
 def _adapter_problems(exp: ExperimentConfig) -> Iterator[str]:

@@ -21,6 +21,7 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {
         "lightgcn": schema.LightGCNConfig,
         "sasrec": schema.SASRecConfig,
         "din": schema.DINConfig,
+        "pretrained": schema.PretrainedConfig,
     },
     "backbone": {
         "tiny": schema.TinyBackboneConfig,

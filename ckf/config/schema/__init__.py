@@ -45,6 +45,7 @@ from ckf.config.schema.model import (
     RandomFusionConfig,
     TinyBackboneConfig,
 )
+from ckf.config.schema.pretrained import PretrainedConfig
 from ckf.config.schema.running import (
     BaselinesConfig,
     CSVConfig,
@@ -89,6 +90,7 @@ __all__ = [
     "PathsConfig",
     "PopularityConfig",
     "PretrainConfig",
+    "PretrainedConfig",
     "PromptConfig",
     "PromptsConfig",
     "RandomFusionConfig",

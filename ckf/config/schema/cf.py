@@ -9,6 +9,8 @@ from omegaconf import MISSING
 
 from ckf.config.schema.checks import at_least, fraction, one_of
 
+COLD = ("zero", "mean", "content")
+
 
 @dataclass
 class CFConfig:
@@ -20,6 +22,11 @@ class CFConfig:
     def has_vectors(self) -> bool:
         """Whether the model has user and item vectors that a fusion can read."""
         return False
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the model scores examples by itself."""
+        return True
 
     @property
     def reads_history(self) -> int:
@@ -111,7 +118,9 @@ class EmbeddingConfig(CFConfig):
 
     Scores start at the additive counts (``folds`` of the training rows, so that no row meets its own
     label); the vectors learn what is left. ``embedding_l2`` weighs the squares of the vectors that a row
-    touches. ``content``: items also have a vector made of their title's words and year.
+    touches. ``content``: items also have a vector made of their title's words and year. ``cold``: the vector
+    of an id that train never met and the model says nothing of: ``zero``, ``mean`` (of the trained rows) or
+    ``content`` (ridge regression on title words, its strength ``cold_l2``; users get the mean).
     """
 
     dim: int = 16
@@ -123,6 +132,8 @@ class EmbeddingConfig(CFConfig):
     pseudo_counts: float = 5.0
     folds: int = 10
     content: bool = True
+    cold: str = "zero"
+    cold_l2: float = 10.0
 
     @property
     def has_vectors(self) -> bool:
@@ -137,6 +148,8 @@ class EmbeddingConfig(CFConfig):
         yield from at_least("embedding_l2", self.embedding_l2, 0)
         yield from at_least("pseudo_counts", self.pseudo_counts, 0)
         yield from at_least("folds", self.folds, 2)
+        yield from one_of("cold", self.cold, COLD)
+        yield from at_least("cold_l2", self.cold_l2, 0)
 
 
 @dataclass
