@@ -26,9 +26,7 @@ class DINModel(EmbeddingModel):
         users = started(data.n_users, cfg.dim, data.train.user, draw)
         items = ItemEncoder(content, data.train.item, data.n_items, cfg.dim, draw)
         biases = [started(n, 1, seen, draw, scale=0.0) for n, seen in self.sizes()]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(draw.integers(2**62)))
-            return Interest(users, items, cfg.attention_hidden, cfg.hidden, cfg.dropout, *biases)
+        return Interest(users, items, cfg.attention_hidden, cfg.hidden, cfg.dropout, *biases)
 
 
 class Interest(Net):

@@ -59,7 +59,10 @@ class EmbeddingModel:
             )
         content = Content(data.titles, data.n_items)
         self.additive = Additive(data, content, cfg.pseudo_counts, cfg.folds, seed)
-        self.net = self.build(content if cfg.content else None, named_generator(seed, f"{cfg.name} start"))
+        draw = named_generator(seed, f"{cfg.name} start")
+        with torch.random.fork_rng(devices=[]):  # layers draw from torch's own state when they are made
+            torch.manual_seed(int(draw.integers(2**62)))
+            self.net = self.build(content if cfg.content else None, draw)
         self.stars = nn.Parameter(torch.tensor([data.train.rating.mean() if data.train.has_ratings else 0.0, 1.0]))
         self.net.register_parameter("stars", self.stars)
         self.net.to(self.device)

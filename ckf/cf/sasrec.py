@@ -21,9 +21,7 @@ class SASRecModel(EmbeddingModel):
     def build(self, content: Content | None, draw: np.random.Generator) -> Net:
         """The encoder and the items it reads, which are the items it scores."""
         cfg, data = self.cfg, self.data
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(draw.integers(2**62)))
-            states = CausalEncoder(cfg.dim, cfg.history_items, cfg.blocks, cfg.heads, cfg.dropout)
+        states = CausalEncoder(cfg.dim, cfg.history_items, cfg.blocks, cfg.heads, cfg.dropout)
         items = ItemEncoder(content, data.train.item, data.n_items, cfg.dim, draw)
         biases = [started(n, 1, seen, draw, scale=0.0) for n, seen in self.sizes()]
         return SelfAttentive(items, states, *biases)
@@ -91,7 +89,7 @@ class CausalEncoder(nn.Module):
     def _inputs(self, items: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs [n, H + 1, d] and who sees whom [n, 1, H + 1, H + 1]."""
         start = self.start.expand(len(items), 1, -1)
-        x = torch.cat([start, items], dim=1) + self.positions[-items.shape[1] - 1 :]
+        x = torch.cat([start, items * there[..., None]], dim=1) + self.positions[-items.shape[1] - 1 :]
         seen = F.pad(there, (1, 0), value=True)  # the start is always there
         causal = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
         return self.dropout(x), (causal & seen[:, None, :])[:, None]
