@@ -27,6 +27,7 @@ from ckf.config.schema import (
     BiasConfig,
     CFConfig,
     DINConfig,
+    EmbeddingConfig,
     FeaturesConfig,
     ItemKNNConfig,
     LightGCNConfig,
@@ -51,7 +52,7 @@ def build_cf(cfg: CFConfig, dataset: Path, examples: Path, seed: int, out: Path)
     fitted = getattr(model, "fitted", None)  # models that are not trained by steps have none
     write_epochs(out, fitted.history if fitted else [])
     tables = model.vectors()
-    if tables is not None:
+    if tables is not None and isinstance(cfg, (EmbeddingConfig, PretrainedConfig)):
         card |= write_tables(out, tables, data, cfg.cold, cfg.cold_l2)
         card["histories"] = write_histories(out, data.train, data.n_users)
     write_json(out / "manifest.json", {**card, "seconds": round(time.perf_counter() - started, 2)})

@@ -86,7 +86,7 @@ def read_ids(path: Path, id_column: str) -> np.ndarray:
     return ids
 
 
-def _chosen(arrays: dict, path: Path, kind: str, key: str | None):  # type: ignore[no-untyped-def, type-arg]
+def _chosen(arrays: dict, path: Path, kind: str, key: str | None):  # type: ignore[no-untyped-def]  # arrays or tensors
     """The array asked for, RecBole's by its name, or the only one there is."""
     names = ", ".join(sorted(arrays)) or "no matrix"
     if key is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +26,9 @@ def raw_ids(dataset: Path, kind: str) -> np.ndarray:
     return names
 
 
-def row_keys(users: np.ndarray, items: np.ndarray, timestamps: np.ndarray, of: tuple[np.ndarray, np.ndarray]) -> Any:
+def row_keys(
+    users: np.ndarray, items: np.ndarray, timestamps: np.ndarray, of: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
     """Keys of interactions by content, uint64 [n]; ``of`` are the raw ids of users and items (`raw_ids`).
 
     Made of raw ids and timestamp, the key of an event is the same in every dataset artifact, whatever
@@ -82,12 +83,13 @@ def refuse_overlap(cf: Path, dataset: Path, splits: Iterable[str]) -> None:
         filters=[("split", "in", wanted)],
     )
     names = raw_ids(dataset, "user"), raw_ids(dataset, "item")
-    keys = row_keys(*(rows[name].to_numpy() for name in ("user", "item", "timestamp")), of=names)
-    common = rows[np.isin(keys, seen)]
+    users, items = rows["user"].to_numpy(), rows["item"].to_numpy()
+    keys = row_keys(users, items, rows["timestamp"].to_numpy(), of=names)
+    common = np.flatnonzero(np.isin(keys, seen))
     if len(common):
         first = "; ".join(
-            f"user {names[0][row.user]}, item {names[1][row.item]} at {row.timestamp}"
-            for row in common.head(SHOWN).itertuples()
+            f"user {names[0][users[row]]}, item {names[1][items[row]]} at {rows['timestamp'].iloc[row]}"
+            for row in common[:SHOWN]
         )
         raise ArtifactError(
             f"{cf}: its CF model was trained on {len(common)} of the {len(rows)} rows of {', '.join(wanted)} "

@@ -184,7 +184,7 @@ def write_given_rows(out: Path, cfg: PretrainedConfig, dataset: Path) -> Any:
     columns = ["user", "item", "timestamp"]
     rows = pd.read_parquet(dataset / "interactions.parquet", columns=columns)
     names = raw_ids(dataset, "user"), raw_ids(dataset, "item")
-    keys = row_keys(*(rows[name].to_numpy() for name in columns), of=names)
+    keys = row_keys(rows["user"].to_numpy(), rows["item"].to_numpy(), rows["timestamp"].to_numpy(), of=names)
     if "key" in given:
         used = np.isin(keys, given["key"].to_numpy())
     else:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,14 @@ _SHELLS = ("torch.nn.modules.", "recbole.")
 class Shell:
     """An object of a class that is not let in: its arguments are dropped, its state is kept as data."""
 
+    state: Mapping[str, Any] = MappingProxyType({})
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Shell:
+        """Rebuild nothing of the arguments."""
+        return super().__new__(cls)
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.state: dict[str, Any] = {}
+        """Keep none of the arguments."""
 
     def __setstate__(self, state: Any) -> None:
         if isinstance(state, tuple) and len(state) == 2:  # (dict, slots)
@@ -105,6 +112,12 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _read(path: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning)  # of pickle protocols and changed sources
+        return _loaded(path)
+
+
+def _loaded(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
