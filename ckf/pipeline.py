@@ -21,11 +21,15 @@ from ckf.config.schema import (
     MethodConfig,
     NoCurriculumConfig,
     NoFusionConfig,
+    PretrainedConfig,
     TextOnlyCurriculumConfig,
     TinyBackboneConfig,
 )
 from ckf.errors import CkfError
 from ckf.runs import LAST, PREVIOUS, artifact_path, is_finished, open_run, read_run, record, run_folder
+
+CF_FORMAT = 2
+"""Version of what a CF artifact holds; since 2 it says which rows it was trained on."""
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -89,13 +93,23 @@ def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Ar
     """The CF model of the config: vectors (where it has some) and predictions."""
     from ckf.cf.fit import build_cf
 
+    named = _by_content(exp)
     return store(exp).get(
         "cf",
         exp.cf.name,
-        {**plain(exp.cf), "seed": exp.seed},
+        {**plain(named.cf), "seed": named.seed, "format": CF_FORMAT},
         [dataset.hash, examples.hash],
         lambda out: build_cf(exp.cf, dataset.path, examples.path, exp.seed, out),
     )
+
+
+def _by_content(exp: ExperimentConfig) -> ExperimentConfig:
+    """The experiment as it is named: files of ``cf=pretrained`` count by content, and no seed draws anything there."""
+    if not isinstance(exp.cf, PretrainedConfig):
+        return exp
+    from ckf.cf.pretrained import by_content
+
+    return dataclasses.replace(exp, cf=by_content(exp.cf), seed=0)
 
 
 def train_floor(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Artifact:
@@ -194,7 +208,7 @@ def text_companion(exp: ExperimentConfig) -> ExperimentConfig:
 
 def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
     dataset = prepare_dataset(exp)
-    folder = run_folder(exp, dataset.hash)
+    folder = run_folder(dataclasses.replace(_by_content(exp), seed=exp.seed), dataset.hash)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if is_finished(folder) and not exp.force:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
-from ckf.cf.table import CFData
+from ckf.cf.table import CFBatch, CFData
 
 
 class BiasModel:
@@ -19,8 +19,11 @@ class BiasModel:
     knows; the click rate would put an item seen once and liked above the best-loved one.
     """
 
+    history_items = 0
+
     def __init__(self, data: CFData, pseudo_counts: float) -> None:
         train = data.train
+        self.sizes = data.n_users, data.n_items
         self.mean = float(train.click.mean())
         self.item_mean = shrunk_mean(train.item, train.click, data.n_items, self.mean, pseudo_counts)
         self.user_mean = shrunk_mean(train.user, train.click, data.n_users, self.mean, pseudo_counts)
@@ -33,22 +36,28 @@ class BiasModel:
             self.user_rating = shrunk_mean(train.user, train.rating, data.n_users, self.rating_mean, pseudo_counts)
         self.card: dict[str, Any] = {"checkpoint_rule": "none: counts of the training split"}
 
-    def click_probability(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def click_probability(self, batch: CFBatch) -> np.ndarray:
         """P(click) of each pair. [n]"""
-        return expit(logits(self.item_mean)[items] + logits(self.user_mean)[users] - logits(self.mean))
+        batch = batch.within(*self.sizes)
+        return expit(logits(self.item_mean)[batch.item] + logits(self.user_mean)[batch.user] - logits(self.mean))
 
-    def rating(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def rating(self, batch: CFBatch) -> np.ndarray:
         """Expected rating of each pair. [n]"""
         if not self.rated:
-            return np.full(len(users), np.nan)
-        value = self.item_rating[items] + self.user_rating[users] - self.rating_mean
+            return np.full(len(batch), np.nan)
+        batch = batch.within(*self.sizes)
+        value = self.item_rating[batch.item] + self.user_rating[batch.user] - self.rating_mean
         return np.clip(value, self.low, self.high)
 
-    def rank_score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def rank_score(self, batch: CFBatch) -> np.ndarray:
         """Training positives of the item. [n]"""
-        return self.positives[items]
+        return self.positives[batch.within(*self.sizes).item]
 
     def vectors(self) -> None:
+        """Counts have no vectors."""
+        return
+
+    def user_vectors(self, batch: CFBatch) -> None:
         """Counts have no vectors."""
         return
 

@@ -2,151 +2,128 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from scipy.special import expit
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from ckf.cf.bias import BiasModel, logits
+from ckf.cf.additive import Additive
+from ckf.cf.content import Content
+from ckf.cf.embedding import EmbeddingModel, Net
+from ckf.cf.items import ItemEncoder, started
 from ckf.cf.table import CFData
+from ckf.cf.training import shuffled
 from ckf.config.schema import MFConfig
 from ckf.data.seeds import named_generator
-from ckf.errors import DataError
-from ckf.metrics import auc
 
 
-class MFModel:
-    """``s = mu + b_u + b_v + p_u q_v``; clicks by ``sigmoid(s)``, ratings by ``a + c s`` with a, c learned.
+class MFModel(EmbeddingModel):
+    """The interaction is ``p_u q_v + d_u + d_v`` (the biases' distance from counting).
 
-    The biases start at the floor's, so that training adds the interaction to counting. The exported
-    vectors are ``[p_u, b_u]`` and ``[q_v, b_v]``: a fusion sees all that the model knows. An id that
-    train never met has the zero vector, which is the average user or item, in the model as in the export.
+    Losses: ``bce`` (clicks, and ratings beside them), ``mse`` (ratings, or clicks where there are none) and
+    ``bpr`` (Rendle et al. 2009: a liked item of the user over one not liked, or, for users who dislike
+    nothing, over one drawn). The scores of the last two become probabilities by two numbers fitted on val.
     """
 
+    cfg: MFConfig
+
     def __init__(self, data: CFData, cfg: MFConfig, seed: int) -> None:
-        self.data, self.cfg = data, cfg
-        floor = BiasModel(data, pseudo_counts=5.0)
-        self.low = floor.low if floor.rated else 0.0
-        self.high = floor.high if floor.rated else 1.0
-        self.net = _Factors(data, cfg.dim, floor, seed)
-        self.card: dict[str, Any] = {}
-        self._fit(seed)
-        self.net.requires_grad_(False)
+        self._pairs = _LikedOverNot(data, seed) if cfg.loss == "bpr" else None
+        super().__init__(data, cfg, seed)
 
-    # --- predictions
+    def build(self, content: Content | None, draw: np.random.Generator) -> Net:
+        """Factors, small where train has the id and zero elsewhere."""
+        return Factors(self.data, content, self.cfg.dim, draw)
 
-    def click_probability(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """P(click) of each pair. [n]"""
-        return expit(self.rank_score(users, items))
+    def batches(self) -> Callable[[np.random.Generator], Iterator[np.ndarray]]:
+        """All rows; for BPR the liked ones."""
+        if self._pairs is None:
+            return super().batches()
+        liked = self._pairs.liked
+        draw = shuffled(len(liked), self.cfg.batch_size)
+        return lambda generator: (liked[places] for places in draw(generator))
 
-    def rating(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Expected rating of each pair; NaN where the dataset has no ratings. [n]"""
-        if not self.data.train.has_ratings:
-            return np.full(len(users), np.nan)
-        value = float(self.net.offset) + float(self.net.slope) * self.rank_score(users, items)
-        return np.clip(value, self.low, self.high)
-
-    @torch.no_grad()
-    def rank_score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """The logit s of each pair. [n]"""
-        return self.net(torch.tensor(users), torch.tensor(items)).double().numpy()
-
-    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
-        """User table [n_users + 1, dim + 1] and item table [n_items + 1, dim + 1]."""
-        net, train = self.net, self.data.train
-        return (
-            _table(net.user_factors, net.user_bias, train.user),
-            _table(net.item_factors, net.item_bias, train.item),
-        )
-
-    # --- fitting
-
-    def _fit(self, seed: int) -> None:
-        cfg, train, val = self.cfg, self.data.train, self.data.val
-        if len(np.unique(val.click)) < 2:  # or no epoch would beat the start, and the model would be the floor
-            raise DataError(f"mf: the epoch is chosen by val AUC, but all {len(val.click)} val rows are of one class")
-        optimizer = torch.optim.Adam(self.net.parameters(), lr=cfg.learning_rate, weight_decay=cfg.weight_decay)
-        columns = [torch.tensor(x) for x in (train.user, train.item, train.click, train.rating)]
-        best, best_epoch, best_state = -np.inf, 0, self._state()
-        bar = tqdm(range(1, cfg.epochs + 1), desc="training mf", unit="epoch", mininterval=1.0)
-        epoch = 0
-        for epoch in bar:
-            order = torch.from_numpy(named_generator(seed, f"mf epoch {epoch}").permutation(len(train.user)))
-            for rows in order.split(cfg.batch_size):
-                optimizer.zero_grad(set_to_none=True)
-                self._loss(*(column[rows] for column in columns)).backward()
-                optimizer.step()
-            value = auc(val.click, self.rank_score(val.user, val.item))
-            bar.set_postfix(val_auc=f"{value:.4f}", refresh=False)
-            if value > best + 1e-5:
-                best, best_epoch, best_state = value, epoch, self._state()
-            elif epoch - best_epoch >= cfg.patience_epochs:
-                break
-        bar.close()
-        self.net.load_state_dict(best_state)
-        self.card = {
-            "checkpoint_rule": "highest ctr AUC on val",
-            "val_auc": round(float(best), 5),
-            "epoch": best_epoch,
-            "epochs_run": epoch,
-        }
-
-    def _loss(self, users: Tensor, items: Tensor, clicks: Tensor, ratings: Tensor) -> Tensor:
-        net = self.net
-        score = net(users, items)
-        loss = F.binary_cross_entropy_with_logits(score, clicks.float())
+    def loss(self, rows: Tensor) -> Tensor:
+        """The configured loss plus the penalty."""
+        if self._pairs is not None:
+            return self._bpr(rows)
+        if self.cfg.loss == "bce":
+            return super().loss(rows)
+        users, items, history, offset, clicks, ratings = (column[rows] for column in self._columns)
+        interaction, squares = self.net(users, items, history)
+        score = offset + interaction
         if self.data.train.has_ratings:
-            loss = loss + 0.5 * F.mse_loss(net.offset + net.slope * score, ratings.float())
-        squares = net.user_factors[users].square().sum(1) + net.item_factors[items].square().sum(1)
-        moved = (net.user_bias[users] - net.user_start[users]).square() + (
-            net.item_bias[items] - net.item_start[items]
-        ).square()
-        return loss + self.cfg.embedding_l2 * (squares + moved).mean()
+            loss = F.mse_loss(self.stars[0] + self.stars[1] * score, ratings)
+        else:
+            loss = F.mse_loss(torch.sigmoid(score), clicks)
+        return loss + self.cfg.embedding_l2 * squares.mean()
 
-    def _state(self) -> dict[str, Tensor]:
-        return {name: value.clone() for name, value in self.net.state_dict().items()}
+    def _bpr(self, rows: Tensor) -> Tensor:
+        assert self._pairs is not None
+        users, items, history, offset = (column[rows] for column in self._columns[:4])
+        other_items, other_offset = self._pairs.draw(rows.cpu().numpy(), self.additive)
+        liked, squares = self.net(users, items, history)
+        other, other_squares = self.net(users, other_items.to(self.device), history)
+        ahead = offset + liked - other_offset.to(self.device) - other
+        return -F.logsigmoid(ahead).mean() + self.cfg.embedding_l2 * (squares + other_squares).mean()
+
+    def _calibrated(self) -> tuple[float, float]:
+        from sklearn.linear_model import LogisticRegression
+
+        if self.cfg.loss == "bce" or (self.cfg.loss == "mse" and not self.data.train.has_ratings):
+            return 0.0, 1.0
+        val = self.data.val
+        line = LogisticRegression(C=1e3, max_iter=1000).fit(self.logit(val.batch)[:, None], val.click)
+        return float(line.intercept_[0]), float(line.coef_[0, 0])
 
 
-class _Factors(nn.Module):
-    """Parameters of the model; row 0 of each table is padding, and ids that train never met are as empty."""
+class Factors(Net):
+    """User and item factors and the distance of both biases from counting."""
 
-    user_start: Tensor
-    item_start: Tensor
-    user_bias: nn.Parameter
-    item_bias: nn.Parameter
-
-    def __init__(self, data: CFData, dim: int, floor: BiasModel, seed: int) -> None:
+    def __init__(self, data: CFData, content: Content | None, dim: int, draw: np.random.Generator) -> None:
         super().__init__()
-        draw = named_generator(seed, "mf start")
+        self.users = started(data.n_users, dim, data.train.user, draw)
+        self.items = ItemEncoder(content, data.train.item, data.n_items, dim, draw)
+        self.user_bias = started(data.n_users, 1, data.train.user, draw, scale=0.0)
+        self.item_bias = started(data.n_items, 1, data.train.item, draw, scale=0.0)
 
-        def factors(n: int, seen: np.ndarray) -> nn.Parameter:
-            start = draw.normal(scale=0.05, size=(n + 1, dim))
-            start[np.setdiff1d(np.arange(n + 1), seen)] = 0.0  # else cold ids would be scored by noise
-            return nn.Parameter(torch.tensor(start, dtype=torch.float32))
+    def forward(self, users: Tensor, items: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
+        """Interaction logit and squares of each pair; the history is not read. [n], [n]"""
+        p, q = self.users(users), self.items(items)
+        moved = self.user_bias(users)[:, 0], self.item_bias(items)[:, 0]
+        squares = p.square().sum(1) + q.square().sum(1) + moved[0].square() + moved[1].square()
+        return (p * q).sum(1) + moved[0] + moved[1], squares
 
-        self.user_factors = factors(data.n_users, data.train.user)
-        self.item_factors = factors(data.n_items, data.train.item)
-        for kind, means in (("user", floor.user_mean), ("item", floor.item_mean)):
-            start = torch.tensor(logits(means) - logits(floor.mean), dtype=torch.float32)
-            self.register_buffer(f"{kind}_start", start)
-            self.register_parameter(f"{kind}_bias", nn.Parameter(start.clone()))
-        self.mu = nn.Parameter(torch.tensor(float(logits(floor.mean))))
-        self.offset = nn.Parameter(torch.tensor(floor.rating_mean if floor.rated else 0.0))
-        self.slope = nn.Parameter(torch.tensor(1.0))
+    def user_side(self, users: Tensor, history: Tensor) -> Tensor:
+        """[p_u, d_u]. [n, d + 1]"""
+        return torch.cat([self.users(users), self.user_bias(users)], dim=1)
 
-    def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logit s of each pair. [n]"""
-        interaction = (self.user_factors[users] * self.item_factors[items]).sum(dim=1)
-        return self.mu + self.user_bias[users] + self.item_bias[items] + interaction
+    def item_side(self, items: Tensor) -> Tensor:
+        """[q_v, d_v]. [n, d + 1]"""
+        return torch.cat([self.items(items), self.item_bias(items)], dim=1)
 
 
-def _table(factors: Tensor, bias: Tensor, seen: np.ndarray) -> np.ndarray:
-    """[n + 1, dim + 1]; ids that train never met are zero."""
-    table = np.zeros((factors.shape[0], factors.shape[1] + 1), dtype=np.float32)
-    rows = np.unique(seen)
-    table[rows] = torch.cat([factors, bias[:, None]], dim=1).detach().numpy()[rows]
-    return table
+class _LikedOverNot:
+    """Pairs for BPR: for a liked row, another row of its user that was not liked, or an item drawn uniformly."""
+
+    def __init__(self, data: CFData, seed: int) -> None:
+        self.train, self.n_items = data.train, data.n_items
+        self.generator = named_generator(seed, "bpr negatives")
+        self.liked = np.flatnonzero(data.train.click > 0)
+        disliked = np.flatnonzero(data.train.click <= 0)
+        self.disliked = disliked[np.argsort(data.train.user[disliked], kind="stable")]
+        self.count = np.bincount(data.train.user[disliked], minlength=data.n_users + 1)
+        self.first = np.cumsum(self.count) - self.count
+
+    def draw(self, rows: np.ndarray, additive: Additive) -> tuple[Tensor, Tensor]:
+        """An item less liked for each row, and its additive logit (out of fold where it is a row). [n], [n]"""
+        user = self.train.user[rows]
+        chance = self.generator.random(len(rows))
+        drawn = 1 + (chance * self.n_items).astype(np.int64)
+        offset = additive.mean + additive.user[user] + additive.item[drawn]
+        has = self.count[user] > 0
+        own = self.disliked[self.first[user[has]] + (chance[has] * self.count[user[has]]).astype(np.int64)]
+        drawn[has], offset[has] = self.train.item[own], additive.train_logit[own]
+        return torch.from_numpy(drawn), torch.from_numpy(offset.astype(np.float32))

@@ -6,20 +6,34 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ckf.cf.table import CFBatch
+
 
 class CFModel(Protocol):
-    """Scores pairs for each task; ``vectors`` is None for models without embeddings."""
+    """Scores pairs for each task. Ids that train never met, or beyond the tables, get a defined score too.
+
+    ``history_items``: how many history items the model reads, 0 for none. ``card``: what the artifact's
+    manifest says of the fit; ``checkpoint_rule`` names metric and split.
+    """
 
     card: dict[str, Any]
+    history_items: int
 
-    def click_probability(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def click_probability(self, batch: CFBatch) -> np.ndarray:
         """P(click) of each pair. [n]"""
 
-    def rating(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Expected rating of each pair, on the dataset's scale. [n]"""
+    def rating(self, batch: CFBatch) -> np.ndarray:
+        """Expected rating of each pair, on the dataset's scale; NaN where train has no ratings. [n]"""
 
-    def rank_score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def rank_score(self, batch: CFBatch) -> np.ndarray:
         """Score by which candidates are ordered. [n]"""
 
     def vectors(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """User table [n_users + 1, d] and item table [n_items + 1, d]; rows of ids not in train are zero."""
+        """User table [n_users + 1, d] and item table [n_items + 1, d], row 0 for padding and the unknown; or None.
+
+        Rows of ids that train never met are zero, or what the content says of them. Where ``history_items``
+        is above 0 the user table is for an empty history: use ``user_vectors``.
+        """
+
+    def user_vectors(self, batch: CFBatch) -> np.ndarray | None:
+        """The user side at the time of each pair [n, d], a function of the user and the history alone; or None."""

@@ -39,14 +39,35 @@ class VectorTables:
         return VectorTables(_shuffle(self.users, seed, "users"), _shuffle(self.items, seed, "items"))
 
 
+@dataclass(frozen=True)
+class Histories:
+    """What each user had liked in train, oldest first: ``items`` from ``offsets[u]`` to ``offsets[u + 1]``."""
+
+    offsets: Tensor
+    items: Tensor
+
+    @classmethod
+    def load(cls, folder: Path) -> Histories:
+        """Open the histories of an embeddings artifact without reading them into memory."""
+        path = folder / "histories.safetensors"
+        if not path.is_file():
+            raise ArtifactError(f"{path}: no such file")
+        with safe_open(path, framework="pt") as file:
+            return cls(file.get_tensor("offsets"), file.get_tensor("items"))
+
+    def of(self, user: int) -> Tensor:
+        """Items of one user; none for a user that train never met, or beyond the table."""
+        if not 0 <= user < len(self.offsets) - 1:
+            return self.items[:0]
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+
 def _open(path: Path) -> Tensor:
+    """Map a table; that its numbers are finite was seen to when it was written (`ckf.cf.artifact`)."""
     if not path.is_file():
         raise ArtifactError(f"{path}: no such file")
     with safe_open(path, framework="pt") as file:  # memory-mapped: pages are read when rows are gathered
         tensor: Tensor = file.get_tensor("vectors")
-    if not torch.isfinite(tensor).all():
-        bad = int((~torch.isfinite(tensor).all(dim=1)).nonzero()[0, 0])
-        raise ArtifactError(f"{path}: row {bad} holds NaN or infinity")
     return tensor
 
 

@@ -25,6 +25,7 @@ def cross_group_problems(exp: ExperimentConfig) -> Iterator[str]:
     yield from _variant_problems(exp)
     yield from _target_problems(exp)
     yield from _fusion_problems(exp)
+    yield from _prediction_problems(exp)
     yield from _adapter_problems(exp)
     yield from lora_problems(exp)
     yield from backbone_problems(exp)
@@ -128,6 +129,11 @@ def _slot_fault(wording: str, fits: tuple[set[str], ...]) -> str | None:
             return f"needs {' or '.join(mark for name, mark in named.items() if name in needed)}"
     foreign = [mark for name, mark in named.items() if name in found - fits[0]]
     return f"does not fill {' or '.join(foreign)}" if foreign else None
+
+
+def _prediction_problems(exp: ExperimentConfig) -> Iterator[str]:
+    if isinstance(exp.backbone, schema.NoBackboneConfig) and not exp.cf.predicts:
+        yield f"backbone=none: cf={exp.cf.name} predicts nothing by itself; use cf.scores=dot, sigmoid, or a backbone"
 
 
 def _adapter_problems(exp: ExperimentConfig) -> Iterator[str]:

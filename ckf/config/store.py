@@ -26,7 +26,17 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {
         "processed_json": schema.ProcessedJsonConfig,
     },
     "split": dict.fromkeys(("provided", "temporal", "leave_last_out", "user_cold", "item_cold"), schema.SplitConfig),
-    "cf": {"bias": schema.BiasConfig, "mf": schema.MFConfig},
+    "cf": {
+        "bias": schema.BiasConfig,
+        "popularity": schema.PopularityConfig,
+        "itemknn": schema.ItemKNNConfig,
+        "features": schema.FeaturesConfig,
+        "mf": schema.MFConfig,
+        "lightgcn": schema.LightGCNConfig,
+        "sasrec": schema.SASRecConfig,
+        "din": schema.DINConfig,
+        "pretrained": schema.PretrainedConfig,
+    },
     "backbone": {
         "tiny": schema.TinyBackboneConfig,
         "hf": schema.HFBackboneConfig,

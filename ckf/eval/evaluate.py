@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from ckf.artifacts import write_json
+from ckf.cf.leaks import is_unknown, refuse_overlap
 from ckf.config.schema import ExperimentConfig
 from ckf.data.records import ExampleTable
 from ckf.data.seeds import named_keys, named_uniform
@@ -29,6 +30,8 @@ def evaluate_run(
     ``floor`` and ``cf`` are CF artifacts (with predictions); ``text_run`` is the finished text-only
     run whose predictions stand beside this model's.
     """
+    for artifact in (floor, cf):
+        refuse_overlap(artifact, inputs.dataset, exp.evaluate.splits)
     trained = exp.backbone.name != "none"
     loaded = load_trained(exp, inputs, run) if trained else None
     metrics: dict[str, float] = {}
@@ -57,6 +60,8 @@ def evaluate_run(
     metrics.update(gradient_shares(run))
     if exp.evaluate.max_examples is not None:
         metrics["evaluate/max_examples"] = exp.evaluate.max_examples
+    if is_unknown(cf):
+        metrics["evaluate/cf_training_data_unknown"] = 1
     write_json(run / METRICS, {key: metrics[key] for key in sorted(metrics)})
     record(run, evaluated={split: str(pd.Timestamp.now("UTC")) for split in exp.evaluate.splits})
     return metrics
@@ -123,10 +128,13 @@ def _cf_frames(inputs: Inputs, table: ExampleTable, floor: Path, cf: Path, *, as
     if as_model:
         sources.insert(0, (MODEL, cf))
     labels = rating_scale(inputs.dataset)
-    return [
-        cf_predictions(table, pd.read_parquet(folder / "predictions.parquet"), titles, labels, source)
-        for source, folder in sources
-    ]
+    frames = []
+    for source, folder in sources:
+        scores = pd.read_parquet(folder / "predictions.parquet")
+        if len(scores):  # given vectors may predict nothing, or some tasks only: those rows stay out of the tables
+            frame = cf_predictions(table, scores, titles, labels, source)
+            frames.append(frame[frame["task"].isin(scores["task"].unique())])
+    return frames
 
 
 def _text_frame(run: Path, split: str, wanted: set[str]) -> pd.DataFrame:

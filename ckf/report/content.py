@@ -229,6 +229,8 @@ def _stamps(run: Run) -> list[str]:
         )
     if run.max_examples is not None:
         stamps.append(f"Scored on a subset: at most {run.max_examples} examples of each task (evaluate.max_examples).")
+    if run.metrics.get("evaluate/cf_training_data_unknown"):
+        stamps.append("CF training data unknown: leakage cannot be excluded (name it with cf.trained_on=FILE).")
     for key, value in run.metrics.items():
         if key.endswith("/unusable") and value > 0:
             stamps.append(f"{key}: {int(value)} unusable answers, scored as the worst answer.")

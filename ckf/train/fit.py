@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import Logger
 
 from ckf.artifacts import read_json
+from ckf.cf.leaks import refuse_overlap
 from ckf.cf.vectors import VectorTables
 from ckf.config.schema import BinaryFusionConfig, ExperimentConfig, NoCurriculumConfig, RandomFusionConfig
 from ckf.data.records import ExampleTable
@@ -108,6 +109,8 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
 
     Returns counts for the run's card: steps, trainable parameters by part, prompts with cut history.
     """
+    if inputs.cf is not None:
+        refuse_overlap(inputs.cf, inputs.dataset, {*exp.evaluate.splits, "test"})
     collator = build_collator(exp, inputs, _tokenizer(exp, inputs))
     tasks = task_names(exp)
     model = build_recommender(exp, inputs.backbone, collator.tables, tasks)

@@ -12,6 +12,19 @@ from ckf.config.schema.backbone import (
     NoBackboneConfig,
     TinyBackboneConfig,
 )
+from ckf.config.schema.cf import (
+    BiasConfig,
+    CFConfig,
+    DINConfig,
+    EmbeddingConfig,
+    FeaturesConfig,
+    ItemKNNConfig,
+    LightGCNConfig,
+    MFConfig,
+    PopularityConfig,
+    SASRecConfig,
+    SequenceConfig,
+)
 from ckf.config.schema.datasets import (
     CollmConfig,
     ColumnsConfig,
@@ -41,7 +54,7 @@ from ckf.config.schema.fusion import (
     TwoStageCurriculumConfig,
 )
 from ckf.config.schema.lora import LoraConfig, LoraInitConfig, LoraRoleConfig, LoraTaskConfig
-from ckf.config.schema.model import BiasConfig, CFConfig, MFConfig
+from ckf.config.schema.pretrained import PretrainedConfig
 from ckf.config.schema.running import (
     BaselinesConfig,
     CSVConfig,
@@ -79,14 +92,19 @@ __all__ = [
     "CollmConfig",
     "ColumnsConfig",
     "CurriculumConfig",
+    "DINConfig",
     "DatasetConfig",
+    "EmbeddingConfig",
     "EvaluateConfig",
     "ExperimentConfig",
+    "FeaturesConfig",
     "FilterConfig",
     "FusionConfig",
     "HFBackboneConfig",
     "ItemColumnsConfig",
+    "ItemKNNConfig",
     "JointCurriculumConfig",
+    "LightGCNConfig",
     "LinearFusionConfig",
     "LoggerConfig",
     "LoraConfig",
@@ -104,12 +122,16 @@ __all__ = [
     "NoCurriculumConfig",
     "NoFusionConfig",
     "PathsConfig",
+    "PopularityConfig",
     "PretrainConfig",
+    "PretrainedConfig",
     "ProcessedJsonConfig",
     "PromptConfig",
     "PromptsConfig",
     "RandomFusionConfig",
     "RecboleConfig",
+    "SASRecConfig",
+    "SequenceConfig",
     "SigmoidCurriculumConfig",
     "SoftPromptFusionConfig",
     "SplitConfig",

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from ckf.config.schema.backbone import BackboneConfig
+from ckf.config.schema.cf import CFConfig
 from ckf.config.schema.checks import at_least
 from ckf.config.schema.datasets import DatasetConfig
 from ckf.config.schema.fusion import CurriculumConfig, FusionConfig
 from ckf.config.schema.lora import LoraConfig
-from ckf.config.schema.model import CFConfig
 from ckf.config.schema.running import (
     BaselinesConfig,
     EvaluateConfig,

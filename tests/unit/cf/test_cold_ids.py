@@ -12,7 +12,7 @@ import torch
 
 from ckf.cf.bias import BiasModel
 from ckf.cf.mf import MFModel
-from ckf.cf.table import CFData
+from ckf.cf.table import CFBatch, CFData
 from ckf.config.schema import MFConfig
 from ckf.data.synthetic import make_synthetic
 from ckf.metrics import auc
@@ -48,17 +48,18 @@ def test_the_model_scores_cold_users_as_the_exported_zero_vector_would(data, mod
     cold = np.setdiff1d(np.arange(1, data.n_users + 1), data.train.user)
     assert len(cold) > 3
     met = np.unique(data.train.item)
-    one, other = (model.rank_score(np.full(len(met), user), met) for user in cold[:2])
-    assert (one == other).all(), "two unknown users get one opinion"
-    exported = items[met, -1] + float(model.net.mu)
+    unknown = [*cold[:2], 0, data.n_users + 7]
+    one, *others = (model.logit(CFBatch.of_pairs(np.full(len(met), user), met)) for user in unknown)
+    assert all((one == other).all() for other in others), "unknown users, also beyond the table, get one opinion"
+    exported = items[met, -1] + model.additive.mean
     np.testing.assert_allclose(one, exported, atol=1e-6)
 
 
 def test_the_exported_vectors_hold_the_whole_model(data, model):
     users, items = model.vectors()
     u, v = data.val.user, data.val.item
-    rebuilt = float(model.net.mu) + (users[u, :-1] * items[v, :-1]).sum(1) + users[u, -1] + items[v, -1]
-    np.testing.assert_allclose(model.rank_score(u, v), rebuilt, atol=1e-5)
+    rebuilt = model.additive.mean + (users[u, :-1] * items[v, :-1]).sum(1) + users[u, -1] + items[v, -1]
+    np.testing.assert_allclose(model.logit(CFBatch.of_pairs(u, v)), rebuilt, atol=1e-5)
 
 
 def test_mf_lies_between_counting_and_the_planted_truth(data, known, model):
@@ -66,8 +67,12 @@ def test_mf_lies_between_counting_and_the_planted_truth(data, known, model):
     warm = np.isin(val.user, data.train.user) & np.isin(val.item, data.train.item)
     u, v, click = val.user[warm], val.item[warm], val.click[warm]
     truth = [known[pair] for pair in zip(u.tolist(), v.tolist(), strict=True)]
-    floor = BiasModel(data, 5.0).click_probability(u, v)
-    assert auc(click, floor) + 0.02 < auc(click, model.click_probability(u, v)) < auc(click, np.asarray(truth)) - 0.02
+    floor = BiasModel(data, 5.0).click_probability(CFBatch.of_pairs(u, v))
+    assert (
+        auc(click, floor) + 0.02
+        < auc(click, model.click_probability(CFBatch.of_pairs(u, v)))
+        < auc(click, np.asarray(truth)) - 0.02
+    )
 
 
 def test_threads_do_not_change_the_model(data):

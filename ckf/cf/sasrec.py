@@ -1,0 +1,117 @@
+"""SASRec (Kang and McAuley 2018): the user is what self-attention makes of the history, and a level."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ckf.cf.content import Content
+from ckf.cf.embedding import EmbeddingModel, Net
+from ckf.cf.items import ItemEncoder, started
+from ckf.config.schema import SASRecConfig
+
+
+class SASRecModel(EmbeddingModel):
+    """The interaction is ``h q_v + d_u + d_v``, with h the last state of causal self-attention over the history."""
+
+    cfg: SASRecConfig
+
+    def build(self, content: Content | None, draw: np.random.Generator) -> Net:
+        """The encoder and the items it reads, which are the items it scores."""
+        cfg, data = self.cfg, self.data
+        states = CausalEncoder(cfg.dim, cfg.history_items, cfg.blocks, cfg.heads, cfg.dropout)
+        items = ItemEncoder(content, data.train.item, data.n_items, cfg.dim, draw)
+        biases = [started(n, 1, seen, draw, scale=0.0) for n, seen in self.sizes()]
+        return SelfAttentive(items, states, *biases)
+
+
+class SelfAttentive(Net):
+    """States of the history, scored against the items."""
+
+    def __init__(
+        self, items: ItemEncoder, states: CausalEncoder, user_bias: nn.Embedding, item_bias: nn.Embedding
+    ) -> None:
+        super().__init__()
+        self.items, self.states = items, states
+        self.user_bias, self.item_bias = user_bias, item_bias
+
+    def forward(self, users: Tensor, items: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
+        """Interaction logit and squares of the vectors of each pair. [n], [n]"""
+        h, q = self.states.last(self.items(history), history > 0), self.items(items)
+        moved = self.user_bias(users)[:, 0], self.item_bias(items)[:, 0]
+        squares = h.square().sum(1) + q.square().sum(1) + moved[0].square() + moved[1].square()
+        return (h * q).sum(1) + moved[0] + moved[1], squares
+
+    def user_side(self, users: Tensor, history: Tensor) -> Tensor:
+        """[h, d_u]. [n, d + 1]"""
+        h = self.states.last(self.items(history), history > 0)
+        return torch.cat([h, self.user_bias(users)], dim=1)
+
+    def item_side(self, items: Tensor) -> Tensor:
+        """[q_v, d_v]. [n, d + 1]"""
+        return torch.cat([self.items(items), self.item_bias(items)], dim=1)
+
+
+class CausalEncoder(nn.Module):
+    """Blocks of self-attention and feed-forward, each state a function of the items up to its own.
+
+    A learned start stands before the history, so that an empty one has a state of its own. Positions
+    count back from the newest item, which makes a short history a suffix of a long one. Pre-norm, and the
+    last norm scaled small at the start (the score then begins at counting).
+    """
+
+    def __init__(self, dim: int, history_items: int, blocks: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.start = nn.Parameter(torch.zeros(dim))
+        self.positions = nn.Parameter(torch.randn(history_items + 1, dim) * 0.02)
+        self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(blocks))
+        self.norm = nn.LayerNorm(dim)
+        nn.init.constant_(self.norm.weight, 0.1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, items: Tensor, there: Tensor) -> Tensor:
+        """States after the start and after each item [n, H, d] that is ``there`` [n, H]. [n, H + 1, d]"""
+        x, mask = self._inputs(items, there)
+        for block in self.blocks:
+            x = block(x, x, mask)
+        return self.norm(x)
+
+    def last(self, items: Tensor, there: Tensor) -> Tensor:
+        """The state after the whole history: `forward` at the last place, without the work for the others. [n, d]"""
+        x, mask = self._inputs(items, there)
+        for block in self.blocks[:-1]:
+            x = block(x, x, mask)
+        return self.norm(self.blocks[-1](x[:, -1:], x, mask[:, :, -1:]))[:, 0]
+
+    def _inputs(self, items: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs [n, H + 1, d] and who sees whom [n, 1, H + 1, H + 1]."""
+        start = self.start.expand(len(items), 1, -1)
+        x = torch.cat([start, items * there[..., None]], dim=1) + self.positions[-items.shape[1] - 1 :]
+        seen = F.pad(there, (1, 0), value=True)  # the start is always there
+        causal = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
+        return self.dropout(x), (causal & seen[:, None, :])[:, None]
+
+
+class _Block(nn.Module):
+    """Pre-norm self-attention and feed-forward, each with a residual."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.before, self.between = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.query, self.key_value, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
+        self.forward_net = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, dim))
+
+    def forward(self, queries: Tensor, inputs: Tensor, mask: Tensor) -> Tensor:
+        """States of the places ``queries`` [n, Q, d], which read ``inputs`` [n, T, d]. [n, Q, d]"""
+        n, length, dim = queries.shape
+        q = self.query(self.before(queries)).view(n, length, self.heads, -1).transpose(1, 2)
+        key_value = self.key_value(self.before(inputs)).view(n, inputs.shape[1], 2, self.heads, -1)
+        k, v = key_value.permute(2, 0, 3, 1, 4)
+        rate = self.dropout if self.training else 0.0
+        read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=rate)
+        x = queries + self.out(read.transpose(1, 2).reshape(n, length, dim))
+        return x + self.forward_net(self.between(x))

@@ -1,0 +1,135 @@
+"""The loop that the torch models share: batches by named draws, the epoch of the highest val AUC kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ckf.data.seeds import named_generator
+
+CHECKPOINT_RULE = "highest ctr AUC on val"
+_DENSE_ROWS = 100_000
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast: epochs, epochs without a better val AUC, rows of a batch, Adam's settings."""
+
+    epochs: int
+    patience_epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.0  # of what is no embedding (AdamW); embeddings have their own penalty
+
+
+@dataclass
+class Fitted:
+    """What came of it: the best epoch, its val figures and those of every epoch."""
+
+    epoch: int = 0
+    epochs_run: int = 0
+    best: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def table(rows: int, dim: int) -> nn.Embedding:
+    """An embedding whose row 0 is padding. Large ones have sparse gradients, so that a step touches its rows alone."""
+    return nn.Embedding(rows, dim, padding_idx=0, sparse=rows > _DENSE_ROWS)
+
+
+def fit(
+    net: nn.Module,
+    batches: Callable[[np.random.Generator], Iterator[np.ndarray]],
+    loss: Callable[[Tensor], Tensor],
+    evaluate: Callable[[], dict[str, float]],
+    schedule: Schedule,
+    seed: int,
+    name: str,
+) -> Fitted:
+    """Train ``net`` in place and leave it at its best epoch.
+
+    ``batches`` yields the row numbers of an epoch's batches from a generator named by the epoch; ``loss``
+    maps row numbers to a scalar; ``evaluate`` gives the val figures, of which ``val_auc`` decides.
+    The start, before the first step, counts as epoch 0.
+    """
+    device = next(net.parameters()).device
+    optimizers = _optimizers(net, schedule)
+    fitted = Fitted(best=evaluate())
+    state = _state(net)
+    bar = tqdm(range(1, schedule.epochs + 1), desc=f"training {name}", unit="epoch", mininterval=1.0)
+    with torch.random.fork_rng(devices=[]):
+        for epoch in bar:
+            torch.manual_seed(int(named_generator(seed, f"{name} dropout {epoch}").integers(2**62)))
+            net.train()
+            total, rows_met = torch.zeros((), device=device), 0
+            for rows in batches(named_generator(seed, f"{name} epoch {epoch}")):
+                for optimizer in optimizers:
+                    optimizer.zero_grad(set_to_none=True)
+                value = loss(torch.from_numpy(rows).to(device))
+                value.backward()
+                for optimizer in optimizers:
+                    optimizer.step()
+                total += value.detach() * len(rows)
+                rows_met += len(rows)
+            net.eval()
+            figures = evaluate()
+            fitted.history.append({"epoch": epoch, "train_loss": round(float(total) / max(1, rows_met), 6), **figures})
+            bar.set_postfix({key: f"{value:.4f}" for key, value in figures.items()}, refresh=False)
+            fitted.epochs_run = epoch
+            if figures["val_auc"] > fitted.best["val_auc"] + 1e-5:
+                fitted.best, fitted.epoch, state = figures, epoch, _state(net)
+            elif epoch - fitted.epoch >= schedule.patience_epochs:
+                break
+    bar.close()
+    net.load_state_dict(state)
+    net.eval().requires_grad_(False)
+    return fitted
+
+
+def shuffled(n_rows: int, batch_size: int) -> Callable[[np.random.Generator], Iterator[np.ndarray]]:
+    """Batches of all rows in a new order every epoch."""
+
+    def draw(generator: np.random.Generator) -> Iterator[np.ndarray]:
+        order = generator.permutation(n_rows)
+        for start in range(0, n_rows, batch_size):
+            yield order[start : start + batch_size]
+
+    return draw
+
+
+def shuffled_within(groups: np.ndarray, batch_size: int) -> Callable[[np.random.Generator], Iterator[np.ndarray]]:
+    """Batches that each hold rows of one group only, rows and batches in a new order every epoch."""
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+
+    def draw(generator: np.random.Generator) -> Iterator[np.ndarray]:
+        parts = [
+            order[start : start + batch_size]
+            for order in (generator.permutation(rows) for rows in members)
+            for start in range(0, len(order), batch_size)
+        ]
+        yield from (parts[number] for number in generator.permutation(len(parts)))
+
+    return draw
+
+
+def _optimizers(net: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
+    tables = [module.weight for module in net.modules() if isinstance(module, nn.Embedding)]
+    sparse = [module.weight for module in net.modules() if isinstance(module, nn.Embedding) and module.sparse]
+    dense = [weight for weight in tables if not any(weight is other for other in sparse)]
+    rest = [p for p in net.parameters() if p.requires_grad and not any(p is weight for weight in tables)]
+    groups = [{"params": dense, "weight_decay": 0.0}, {"params": rest, "weight_decay": schedule.weight_decay}]
+    found: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW([group for group in groups if group["params"]], lr=schedule.learning_rate)
+    ]
+    if sparse:
+        found.append(torch.optim.SparseAdam(sparse, lr=schedule.learning_rate))
+    return found
+
+
+def _state(net: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in net.state_dict().items()}

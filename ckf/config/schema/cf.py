@@ -1,0 +1,234 @@
+"""Collaborative-filtering models: one dataclass for each option of the group ``cf``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from ckf.config.schema.checks import at_least, fraction, one_of
+
+COLD = ("zero", "mean", "content")
+
+
+@dataclass
+class CFConfig:
+    """A collaborative-filtering model."""
+
+    name: str = MISSING
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether the model has user and item vectors that a fusion can read."""
+        return False
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the model scores examples by itself."""
+        return True
+
+    @property
+    def reads_history(self) -> int:
+        """How many of the user's earlier likes the model reads, 0 for none."""
+        return 0
+
+
+@dataclass
+class BiasConfig(CFConfig):
+    """Item mean + user mean, each shrunk towards the global mean with ``pseudo_counts`` (the floor)."""
+
+    pseudo_counts: float = 5.0
+
+    def problems(self) -> Iterator[str]:
+        """Shrinkage cannot be negative."""
+        yield from at_least("pseudo_counts", self.pseudo_counts, 0)
+
+
+@dataclass
+class PopularityConfig(CFConfig):
+    """The item's training positives, the same order for everyone; clicks by its shrunk mean."""
+
+    pseudo_counts: float = 5.0
+
+    def problems(self) -> Iterator[str]:
+        """Shrinkage cannot be negative."""
+        yield from at_least("pseudo_counts", self.pseudo_counts, 0)
+
+
+@dataclass
+class ItemKNNConfig(CFConfig):
+    """Item neighbourhoods (Sarwar et al. 2001) on likes: the history's shrunk cosine with the candidate."""
+
+    history_items: int = 10
+    neighbours: int = 100
+    shrinkage: float = 10.0
+    folds: int = 5
+
+    @property
+    def reads_history(self) -> int:
+        """As configured."""
+        return self.history_items
+
+    def problems(self) -> Iterator[str]:
+        """Ranges of the numbers."""
+        for name in ("history_items", "neighbours"):
+            yield from at_least(name, getattr(self, name), 1)
+        yield from at_least("shrinkage", self.shrinkage, 0)
+        yield from at_least("folds", self.folds, 2)
+
+
+@dataclass
+class FeaturesConfig(CFConfig):
+    """The strong floor: a classifier on out-of-fold counts, co-occurrence with the history, title words, year.
+
+    ``model``: ``logistic`` (inverse strength ``regularisation``), ``trees`` (histogram gradient boosting) or
+    ``both`` (the mean of their logits).
+    """
+
+    model: str = "logistic"
+    history_items: int = 10
+    pseudo_counts: float = 5.0
+    folds: int = 10
+    regularisation: float = 0.01
+    learning_rate: float = 0.05
+    leaves: int = 8
+    iterations: int = 300
+    patience_iterations: int = 30
+
+    @property
+    def reads_history(self) -> int:
+        """As configured."""
+        return self.history_items
+
+    def problems(self) -> Iterator[str]:
+        """Ranges of the numbers."""
+        yield from one_of("model", self.model, ("logistic", "trees", "both"))
+        yield from at_least("pseudo_counts", self.pseudo_counts, 0)
+        yield from at_least("folds", self.folds, 2)
+        yield from at_least("leaves", self.leaves, 2)
+        for name in ("history_items", "iterations", "patience_iterations"):
+            yield from at_least(name, getattr(self, name), 1)
+        yield from above_zero(self, "regularisation", "learning_rate")
+
+
+@dataclass
+class EmbeddingConfig(CFConfig):
+    """What the models with vectors share.
+
+    Scores start at the additive counts (``folds`` of the training rows, so that no row meets its own
+    label); the vectors learn what is left. ``embedding_l2`` weighs the squares of the vectors that a row
+    touches. ``content``: items also have a vector made of their title's words and year. ``cold``: the vector
+    of an id that train never met and the model says nothing of: ``zero``, ``mean`` (of the trained rows) or
+    ``content`` (ridge regression on title words, its strength ``cold_l2``; users get the mean).
+    """
+
+    dim: int = 16
+    learning_rate: float = 0.01
+    embedding_l2: float = 0.1
+    epochs: int = 60
+    patience_epochs: int = 6
+    batch_size: int = 1024
+    pseudo_counts: float = 5.0
+    folds: int = 10
+    content: bool = True
+    cold: str = "zero"
+    cold_l2: float = 10.0
+
+    @property
+    def has_vectors(self) -> bool:
+        """They all do."""
+        return True
+
+    def problems(self) -> Iterator[str]:
+        """Ranges of the numbers."""
+        for name in ("dim", "epochs", "patience_epochs", "batch_size"):
+            yield from at_least(name, getattr(self, name), 1)
+        yield from above_zero(self, "learning_rate")
+        yield from at_least("embedding_l2", self.embedding_l2, 0)
+        yield from at_least("pseudo_counts", self.pseudo_counts, 0)
+        yield from at_least("folds", self.folds, 2)
+        yield from one_of("cold", self.cold, COLD)
+        yield from at_least("cold_l2", self.cold_l2, 0)
+
+
+@dataclass
+class MFConfig(EmbeddingConfig):
+    """Matrix factorisation with biases (Koren 2009); ``loss``: ``bce``, ``bpr`` (Rendle et al. 2009), ``mse``."""
+
+    loss: str = "bce"
+
+    def problems(self) -> Iterator[str]:
+        """Ranges, and the loss."""
+        yield from super().problems()
+        yield from one_of("loss", self.loss, ("bce", "bpr", "mse"))
+
+
+@dataclass
+class LightGCNConfig(EmbeddingConfig):
+    """LightGCN (He et al. 2020): ``layers`` of propagation over the likes of train, averaged."""
+
+    layers: int = 2
+
+    def problems(self) -> Iterator[str]:
+        """Ranges."""
+        yield from super().problems()
+        yield from at_least("layers", self.layers, 0)
+
+
+@dataclass
+class SequenceConfig(EmbeddingConfig):
+    """What the models of the user's history share."""
+
+    history_items: int = 10
+    dropout: float = 0.2
+    weight_decay: float = 0.0
+
+    @property
+    def reads_history(self) -> int:
+        """As configured."""
+        return self.history_items
+
+    def problems(self) -> Iterator[str]:
+        """Ranges."""
+        yield from super().problems()
+        yield from at_least("history_items", self.history_items, 1)
+        yield from fraction("dropout", self.dropout, open_top=True)
+        yield from at_least("weight_decay", self.weight_decay, 0)
+
+
+@dataclass
+class SASRecConfig(SequenceConfig):
+    """SASRec (Kang and McAuley 2018): causal self-attention over the history."""
+
+    blocks: int = 1
+    heads: int = 1
+
+    def problems(self) -> Iterator[str]:
+        """Ranges, and heads that divide the width."""
+        yield from super().problems()
+        yield from at_least("blocks", self.blocks, 1)
+        yield from at_least("heads", self.heads, 1)
+        if self.heads >= 1 and self.dim % self.heads:
+            yield f"heads: must divide dim ({self.dim}), got {self.heads}"
+
+
+@dataclass
+class DINConfig(SequenceConfig):
+    """DIN (Zhou et al. 2018): the history weighed by an attention that sees the candidate."""
+
+    attention_hidden: int = 16
+    hidden: int = 16
+
+    def problems(self) -> Iterator[str]:
+        """Ranges."""
+        yield from super().problems()
+        yield from at_least("attention_hidden", self.attention_hidden, 1)
+        yield from at_least("hidden", self.hidden, 1)
+
+
+def above_zero(node: object, *names: str) -> Iterator[str]:
+    """Yield a problem line for each field that is not above 0."""
+    for name in names:
+        if getattr(node, name) <= 0:
+            yield f"{name}: must be above 0, got {getattr(node, name):g}"
