@@ -9,7 +9,7 @@ from typing import Any
 
 from ckf.artifacts import write_json
 from ckf.errors import ArtifactError
-from ckf.report.build import markdown_table
+from ckf.report.cells import MISSING, Table, lower_is_better, number
 from ckf.report.collect import Run, load_run
 from ckf.report.compare import (
     Change,
@@ -19,7 +19,7 @@ from ckf.report.compare import (
     largest_changes,
     prompts_of,
 )
-from ckf.report.cells import MISSING, Table, lower_is_better, number
+from ckf.report.formats import markdown_table
 
 SAMPLES, SHOWN = 10_000, 5
 

@@ -3,6 +3,7 @@
 from ckf.metrics.answers import with_worst_clicks, with_worst_scores
 from ckf.metrics.classification import (
     Reliability,
+    are_probabilities,
     auc,
     ece,
     log_loss,
@@ -44,6 +45,7 @@ __all__ = [
     "RankedAUC",
     "Ratio",
     "Reliability",
+    "are_probabilities",
     "auc",
     "auc_interval",
     "bootstrap_ci",
