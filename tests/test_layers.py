@@ -21,6 +21,7 @@ ORDER = [
     "sweep",
     "check",
     "report",
+    "diff",
     "inspect",
     "pipeline",
     "look",

@@ -13,13 +13,11 @@ from ckf.cf.leaks import is_unknown, refuse_overlap
 from ckf.config.schema import ExperimentConfig
 from ckf.data.records import ExampleTable
 from ckf.data.seeds import named_keys, named_uniform
+from ckf.eval.measure import CF, FLOOR, MODEL, TEXT, known_metrics, metrics_of, with_counts
 from ckf.eval.score import answer_log_probabilities, cf_predictions, predictions
-from ckf.metrics import auc, compute_metrics, paired_bootstrap_auc
 from ckf.runs import METRICS, record
 from ckf.train.fit import Inputs, load_trained, rating_scale, task_names
 from ckf.train.health import gradient_shares, slot_health
-
-MODEL, TEXT, CF, FLOOR = "model", "text", "cf", "floor"
 
 
 def evaluate_run(
@@ -50,7 +48,7 @@ def evaluate_run(
             metrics[f"{split}/history_cut"] = cut
         if text_run is not None:
             frames.insert(1, _text_frame(text_run, split, set(table.example_id)))
-        everything = pd.concat(frames, ignore_index=True)
+        everything = with_counts(pd.concat(frames, ignore_index=True), inputs.dataset)
         everything.to_parquet(run / "predictions" / f"{split}.parquet", index=False)
         metrics.update(metrics_of(everything, split, exp))
         metrics.update(known_metrics(inputs.dataset, everything, split))
@@ -65,46 +63,6 @@ def evaluate_run(
     write_json(run / METRICS, {key: metrics[key] for key in sorted(metrics)})
     record(run, evaluated={split: str(pd.Timestamp.now("UTC")) for split in exp.evaluate.splits})
     return metrics
-
-
-def metrics_of(everything: pd.DataFrame, split: str, exp: ExperimentConfig) -> dict[str, float]:
-    """Metrics of every source (``text/``, ``cf/`` and ``floor/`` below their names) and the paired differences."""
-    metrics: dict[str, float] = {}
-    for source, rows in everything.groupby("source", sort=False):
-        prefix = "" if source == MODEL else f"{source}/"
-        found = compute_metrics(rows, split, exp.tasks.candidates)
-        metrics.update({f"{prefix}{key}": value for key, value in found.items()})
-    for other in (TEXT, CF, FLOOR):
-        metrics.update(paired_difference(everything, MODEL, other, split, exp))
-    return metrics
-
-
-def paired_difference(everything: pd.DataFrame, a: str, b: str, split: str, exp: ExperimentConfig) -> dict[str, float]:
-    """ctr AUC of ``a`` minus ``b`` on the same examples, with a 95% interval (bootstrap over users) and p-value."""
-    ctr = everything[everything["task"] == "ctr"]
-    wide = ctr.pivot(index="example_id", columns="source", values="score")
-    if a not in wide or b not in wide:
-        return {}
-    rows = ctr[ctr["source"] == a].set_index("example_id").loc[wide.index]
-    diff, low, high, p = paired_bootstrap_auc(
-        rows["label"].to_numpy(), wide[a].to_numpy(), wide[b].to_numpy(), rows["user"].to_numpy(),
-        exp.evaluate.bootstrap_samples, 0,
-    )  # fmt: skip
-    key = f"{split}/ctr/auc_minus_{b}"
-    return {key: diff, f"{key}_low": low, f"{key}_high": high, f"{key}_p": p}
-
-
-def known_metrics(dataset: Path, everything: pd.DataFrame, split: str) -> dict[str, float]:
-    """AUC of the planted truth, of the best reader of text and of counting (synthetic data only)."""
-    path = dataset / "known.parquet"
-    if not path.is_file():
-        return {}
-    ctr = everything[(everything["task"] == "ctr") & (everything["source"] == everything["source"].iloc[0])]
-    known = ctr.merge(pd.read_parquet(path), on=["user", "item"], validate="one_to_one")
-    label = known["label"].to_numpy()
-    return {
-        f"known/{split}/ctr/auc_{name}": auc(label, known[name].to_numpy()) for name in ("truth", "text", "counting")
-    }
 
 
 def keep_some(table: ExampleTable, limit: int | None) -> ExampleTable:

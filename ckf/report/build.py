@@ -9,9 +9,12 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from ckf.artifacts import fingerprint
 from ckf.config.compose import run_hash_payload
 from ckf.errors import ArtifactError
+from ckf.report.cells import Table, mean_sd, task_columns
 from ckf.report.collect import Run, load_run, same_protocol
-from ckf.report.content import Content, Table, mean_sd, run_content, task_columns
-from ckf.report.figures import training_curves
+from ckf.report.content import Content, run_content
+from ckf.report.figures import reliability_curves, training_curves
+from ckf.report.formats import markdown_table
+from ckf.report.slices import calibration
 
 
 def report(runs: list[Path], out: Path) -> Path:
@@ -45,23 +48,23 @@ def to_markdown(content: Content) -> str:
     return text
 
 
-def markdown_table(table: Table) -> str:
-    """A Markdown table whose columns line up when read as plain text; figures on the right."""
-    cells = [[cell.replace("|", r"\|") for cell in row] for row in (table.header, *table.rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(table.header))]
-
-    def line(row: list[str]) -> str:
-        padded = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
-        return "| " + " | ".join(padded) + " |"
-
-    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:])]) + "|"
-    return "\n".join([line(cells[0]), rule, *map(line, cells[1:])])
-
-
 def to_html(content: Content, runs: list[Run]) -> str:
     """Render one self-contained page: styles and curves are inside."""
     environment = Environment(loader=PackageLoader("ckf.report", "."), autoescape=select_autoescape(default=True))
-    return environment.get_template("report.html.j2").render(content=content, curves=training_curves(runs))
+    return environment.get_template("report.html.j2").render(
+        content=content, curves=training_curves(runs), calibration=_calibration(runs)
+    )
+
+
+def _calibration(runs: list[Run]) -> str:
+    """The reliability curves of a single run (test before val); those of several would cover one another."""
+    if len(runs) > 1:
+        return ""
+    for split in reversed(runs[0].splits):
+        curves = calibration(runs[0], split)
+        if curves:
+            return reliability_curves(curves, f"ctr, {split}, 15 bins")
+    return ""
 
 
 def summary_content(runs: list[Run]) -> Content:

@@ -8,12 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ckf.artifacts import read_json
 from ckf.config.schema import ExperimentConfig
 from ckf.errors import ArtifactError
 from ckf.runs import CARD, METRICS, read_run
 
 SPLITS = ("val", "test")
+PREDICTION_COLUMNS = ("source", "example_id", "task", "user", "item", "label", "score", "answer")
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,25 @@ def load_run(path: Path) -> Run:
             f"{path / CARD}: names no dataset artifact; the same `ckf` command with force=true mends it"
         )
     return Run(path, config, card, read_json(path / METRICS))
+
+
+def load_predictions(run: Run, split: str) -> pd.DataFrame:
+    """The predictions of one split of a run.
+
+    Raises:
+        ArtifactError: the file is missing, is no Parquet or lacks a column.
+    """
+    path = run.path / "predictions" / f"{split}.parquet"
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file; `ckf evaluate run={run.path}` makes it again")
+    try:
+        rows = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+    missing = [name for name in PREDICTION_COLUMNS if name not in rows]
+    if missing:
+        raise ArtifactError(f"{path}: lacks the column {missing[0]}; predictions have {', '.join(PREDICTION_COLUMNS)}")
+    return rows
 
 
 def same_protocol(runs: list[Run]) -> None:

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
+from ckf.report.cells import MISSING, SOURCES, Table, lower_is_better, metric_number, number, task_columns
 from ckf.report.collect import Run
+from ckf.report.slices import difference_table, position_table, quartile_table
 
-MISSING = "–"
-SOURCES = ("model", "text", "cf", "floor")
 SLICES = {
     "@warm_seen": "warm (user and item in train)",
     "@cold_seen": "cold (either not in train)",
     "@warm_3": "warm (both at least 3 times in train)",
     "@cold_3": "cold (either fewer than 3 times)",
 }
-
-
-@dataclass
-class Table:
-    """A table with its title; cells are text already."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-    note: str = ""
 
 
 @dataclass
@@ -43,36 +31,6 @@ class Content:
     made: list[tuple[str, str]] = field(default_factory=list)
 
 
-def task_columns(task: str, candidates: int) -> dict[str, str]:
-    """Column title to metric name."""
-    tag = f"[c{candidates}]"
-    if task == "ctr":
-        return {"AUC": "auc", "UAUC": "uauc", "log-loss": "logloss", "ECE": "ece", "rows": "n", "users": "uauc_users"}
-    if task == "topk":
-        names = ("hr@1", "hr@3", "hr@5", "ndcg@10", "mrr")
-        return {**{f"{name.upper()} {tag}": f"{name}{tag}" for name in names}, "lists": "n"}
-    return {"RMSE": "rmse", "MAE": "mae", "accuracy": "accuracy", "rows": "n"}
-
-
-def number(value: float | None, form: str = ".4f") -> str:
-    """A figure as text: four decimals unless told otherwise; a dash where nothing was measured."""
-    return MISSING if value is None or math.isnan(value) else f"{value:{form}}"
-
-
-def metric_number(metric: str, value: float | None) -> str:
-    """Counts are whole, figures have four decimals."""
-    return number(value, ".0f" if metric.split("@")[0] in ("n", "uauc_users") else ".4f")
-
-
-def mean_sd(values: Sequence[float | None]) -> str:
-    """Mean ± standard deviation of what was measured; a single value stands alone, gaps are said."""
-    found = [value for value in values if value is not None and not math.isnan(value)]
-    gaps = f" ({len(found)} of {len(values)})" if 0 < len(found) < len(values) else ""
-    if len(found) < 2:
-        return number(found[0] if found else None) + gaps
-    return f"{statistics.mean(found):.4f} ± {statistics.stdev(found):.4f}{gaps}"
-
-
 def run_content(run: Run) -> Content:
     """Everything the report of one run says."""
     cfg = run.config
@@ -80,7 +38,8 @@ def run_content(run: Run) -> Content:
     for split in run.splits:
         for task in (t.name for t in cfg.task_mix):
             content.tables.append(_task_table(run, split, task))
-        content.tables.append(_slice_table(run, split))
+        content.tables += [_slice_table(run, split), quartile_table(run, split), position_table(run, split)]
+        content.tables.append(difference_table(run, split))
         content.verdicts += _verdicts(run, split)
     content.verdicts += _health_verdicts(run)
     content.tables = [table for table in [*content.tables, _health_table(run)] if table.rows]
@@ -106,17 +65,29 @@ def source_names(run: Run) -> dict[str, str]:
 def _task_table(run: Run, split: str, task: str) -> Table:
     columns = task_columns(task, run.config.tasks.candidates)
     names = source_names(run)
-    rows = []
+    rows, spans = [], []
     for source in SOURCES:
         values = {metric: run.get(f"{split}/{task}/{metric}", source) for metric in columns.values()}
         if any(value is not None for value in values.values()):
             rows.append([names[source], *(metric_number(*pair) for pair in values.items())])
+            spans.append(interval_text(run, f"{split}/{task}/{next(iter(columns.values()))}", source))
     if task == "ctr":
         for key, name in (("truth", "planted truth"), ("text", "best reader of text"), ("counting", "best counting")):
             value = run.metrics.get(f"known/{split}/ctr/auc_{key}")
             if value is not None:
                 rows.append([f"known: {name}", number(value), *[MISSING] * (len(columns) - 1)])
-    return Table(f"{task} ({split})", ["", *columns], rows)
+                spans.append(MISSING)
+    header = ["", *columns]
+    if any(span != MISSING for span in spans):
+        header.insert(2, f"{header[1]} 95%")
+        rows = [[*row[:2], span, *row[2:]] for row, span in zip(rows, spans, strict=True)]
+    return Table(f"{task} ({split})", header, rows)
+
+
+def interval_text(run: Run, key: str, source: str = "model") -> str:
+    """The bootstrap interval that stands beside a metric in metrics.json."""
+    low, high = (run.get(f"{key}{end}", source) for end in ("_low", "_high"))
+    return MISSING if low is None or high is None else f"[{number(low)}, {number(high)}]"
 
 
 def _slice_table(run: Run, split: str) -> Table:
@@ -201,11 +172,6 @@ def _lost_to_counting(run: Run, split: str) -> list[str]:
             if not ahead > 0:
                 lost.append(f"{task} {title}")
     return lost
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a metric is an error."""
-    return any(word in metric for word in ("rmse", "mae", "logloss", "ece"))
 
 
 def _published(run: Run) -> Table | None:

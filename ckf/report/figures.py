@@ -10,6 +10,8 @@ from ckf.report.collect import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ckf.metrics import Reliability
+
 _CURVES = {"train/loss_text": "loss, text stream", "train/loss_cf": "loss, CF stream", "train/weight_text": "w(z)"}
 
 
@@ -32,6 +34,26 @@ def training_curves(runs: list[Run]) -> str:
         axes.tick_params(labelsize=8)
         if len(runs) > 1:
             axes.legend(fontsize=6)
+    return _svg(figure)
+
+
+def reliability_curves(curves: dict[str, Reliability], title: str) -> str:
+    """Predicted against observed share of positives, a line for each source; dots grow with their rows."""
+    if not curves:
+        return ""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], linewidth=0.8, linestyle=":", color="#888888")
+    for name, curve in curves.items():
+        sizes = 8 + 80 * curve.count / curve.count.sum()
+        (line,) = axes.plot(curve.predicted, curve.observed, linewidth=1.2, label=name)
+        axes.scatter(curve.predicted, curve.observed, s=sizes, color=line.get_color(), alpha=0.6)
+    axes.set_xlabel(f"predicted probability ({title})", fontsize=9)
+    axes.set_ylabel("share of positives", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.legend(fontsize=8)
     return _svg(figure)
 
 

@@ -9,18 +9,18 @@ from typing import Any
 
 from scipy.stats import t
 
-from ckf.report.build import markdown_table
-from ckf.report.content import MISSING, Table, lower_is_better, mean_sd
+from ckf.report.cells import Table, mean_sd
 from ckf.report.figures import dot_plot
+from ckf.report.formats import csv_table, latex_table, markdown_table
 from ckf.report.results import RESULTS, gather_results
+from ckf.report.significance import SIGNIFICANCE, Seeds, judge, ranking
 from ckf.sweep import VARIANT, Sweep, load_sweep
 
-Seeds = dict[int, dict[str, float]]  # seed -> metrics of its run
 _BASELINES = {"text": "text-only", "cf": "CF model", "floor": "bias floor"}
 
 
 def render_table(folder: Path, outputs: Path) -> Path:
-    """Gather the sweep's results from ``outputs`` and write ``RESULTS.md`` and ``RESULTS.svg`` from them.
+    """Gather the sweep's results from ``outputs`` and write ``RESULTS.md``, ``.svg``, ``.csv`` and ``.tex`` from them.
 
     Raises:
         ArtifactError: nothing is finished yet, or two results are of different data.
@@ -30,6 +30,9 @@ def render_table(folder: Path, outputs: Path) -> Path:
     target = folder / "RESULTS.md"
     target.write_text(_rendered(folder, sweep, results, missing), encoding="utf-8")
     target.with_suffix(".svg").write_text(_figure(sweep, results), encoding="utf-8")
+    table = make_table(sweep, results)
+    target.with_suffix(".csv").write_text(csv_table(table), encoding="utf-8")
+    target.with_suffix(".tex").write_text(latex_table(table), encoding="utf-8")
     return target
 
 
@@ -39,8 +42,14 @@ def _rendered(folder: Path, sweep: Sweep, done: list[dict[str, Any]], missing: l
     )
     text = f"# {sweep.title}\n\n{sweep.question}\n\n"
     text += f"Made by `make table-{folder.name}` (base: `{' '.join(sweep.overrides)}`). "
-    text += f"Mean ± sd over seeds; best mean in bold. Intervals of single runs are in `{RESULTS}/`.\n\n"
-    text += markdown_table(_table(sweep, done)) + f"\n\n![{_heading(sweep.metrics[0])} of each row](RESULTS.svg)\n"
+    text += "Mean ± sd over seeds; best mean in bold, second best underlined. "
+    text += f"Intervals of single runs are in `{RESULTS}/`.\n\n"
+    table = make_table(sweep, done)
+    text += (
+        markdown_table(table)
+        + (f"\n\n{table.note}" if table.note else "")
+        + f"\n\n![{_heading(sweep.metrics[0])} of each row](RESULTS.svg)\n"
+    )
     text += "".join(f"\n- {line}" for line in _paired_lines(sweep, done)) + "\n"
     if missing:
         text += f"\nNot finished: {', '.join(missing)}.\n"
@@ -69,17 +78,24 @@ def _figure(sweep: Sweep, results: list[dict[str, Any]]) -> str:
     return dot_plot({name: found for name, found in values.items() if found}, _heading(metric))
 
 
-def _table(sweep: Sweep, results: list[dict[str, Any]]) -> Table:
+def make_table(sweep: Sweep, results: list[dict[str, Any]]) -> Table:
+    """Rows by columns, with the best, the second best and what differs from the best baseline marked."""
     by_row = _by_row(results)
     lines = [*by_row.items(), *_baseline_lines(by_row)]
-    cells = [[mean_sd([seeds[s].get(metric) for s in seeds]) for metric in sweep.metrics] for _, seeds in lines]
-    for column, metric in enumerate(sweep.metrics):
-        best = _best([seeds for _, seeds in lines], metric)
-        if best is not None:
-            cells[best][column] = f"**{cells[best][column]}**"
-    rows = [[name, *mine, _seeds(name, seeds)] for (name, seeds), mine in zip(lines, cells, strict=True)]
-    rows = [row for row in rows if any(cell != MISSING for cell in row[1:-1])]
-    return Table(sweep.title, [" / ".join(sweep.rows), *(_heading(m) for m in sweep.metrics), "seeds"], rows)
+    lines = [line for line in lines if any(m in metrics for metrics in line[1].values() for m in sweep.metrics)]
+    rows = [
+        [name, *(mean_sd([seeds[s].get(metric) for s in seeds]) for metric in sweep.metrics), _seeds(name, seeds)]
+        for name, seeds in lines
+    ]
+    marks: dict[tuple[int, int], set[str]] = {}
+    for column, metric in enumerate(sweep.metrics, start=1):
+        for place, mark in zip(ranking([seeds for _, seeds in lines], metric), ("best", "second"), strict=False):
+            marks[place, column] = {mark}
+    judged = judge(lines, set(by_row), sweep.metrics, _BASELINES["floor"])
+    for (row, column), mark in judged.items():
+        marks.setdefault((row, column + 1), set()).add(mark)
+    header = [" / ".join(sweep.rows), *(_heading(m) for m in sweep.metrics), "seeds"]
+    return Table(sweep.title, header, rows, SIGNIFICANCE if judged else "", marks)
 
 
 def _baseline_lines(by_row: dict[str, Seeds]) -> list[tuple[str, Seeds]]:
@@ -127,16 +143,6 @@ def _interval(differences: list[float]) -> str:
     mean, count = statistics.mean(differences), len(differences)
     half = float(t.ppf(0.975, count - 1)) * statistics.stdev(differences) / math.sqrt(count)
     return f"{mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}] (95% t-interval, paired over {count} seeds)"
-
-
-def _best(lines: list[Seeds], metric: str) -> int | None:
-    """Index of the line with the best mean."""
-    means = {}
-    for index, seeds in enumerate(lines):
-        values = [metrics[metric] for metrics in seeds.values() if metric in metrics]
-        if values:
-            means[index] = statistics.mean(values) * (-1 if lower_is_better(metric) else 1)
-    return max(means, key=lambda index: means[index]) if means else None
 
 
 def _seeds(name: str, seeds: Seeds) -> str:

@@ -34,9 +34,9 @@ def test_the_paired_difference_is_that_of_the_printed_values():
 
 def test_scores_need_not_be_probabilities():
     labels, logits = np.asarray([1.0, 1, 0, 0]), np.asarray([5.0, np.nan, -3.0, np.nan])
-    filled = metrics._with_worst_clicks(labels, logits)
+    filled = metrics.with_worst_clicks(labels, logits)
     assert filled.tolist() == [5.0, -np.inf, -3.0, np.inf]
-    assert metrics._with_worst_clicks(labels, np.full(4, np.nan)).tolist() == [0.0, 0.0, 1.0, 1.0]
+    assert metrics.with_worst_clicks(labels, np.full(4, np.nan)).tolist() == [0.0, 0.0, 1.0, 1.0]
 
 
 def test_an_interval_of_one_class_is_nan_without_a_warning(recwarn):

@@ -6,7 +6,7 @@ import pytest
 
 from ckf.errors import ArtifactError
 from ckf.report.build import report
-from ckf.report.content import mean_sd
+from ckf.report.cells import mean_sd
 from tests.unit.report.runs import make_run, tables
 
 

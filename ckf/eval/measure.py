@@ -1,0 +1,104 @@
+"""From the predictions of every source to flat metrics, intervals and paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ckf.config.schema import ExperimentConfig
+from ckf.metrics import auc, compare, compute_metrics, headline, holm, intervals, quartiles, task_statistics
+
+MODEL, TEXT, CF, FLOOR = "model", "text", "cf", "floor"
+
+
+def with_counts(everything: pd.DataFrame, dataset: Path) -> pd.DataFrame:
+    """Add what the slices need, so that a predictions file is enough to measure again.
+
+    ``user_n_train``, ``item_n_train``: rows of the user and the item in training; ``user_quartile``,
+    ``item_quartile``: among all of the dataset's (1 fewest, 4 most); ``catalogue``: its items. A user
+    or item that the dataset does not know counts as never seen.
+    """
+    for kind in ("user", "item"):
+        table = pd.read_parquet(dataset / f"{kind}s.parquet", columns=[kind, "n_train"])
+        table["quartile"] = quartiles(table["n_train"].to_numpy())
+        rows = everything[[kind]].merge(table, on=kind, how="left", validate="many_to_one")
+        everything[f"{kind}_n_train"] = rows["n_train"].fillna(0).astype("int32").to_numpy()
+        everything[f"{kind}_quartile"] = rows["quartile"].fillna(1).astype("int8").to_numpy()
+    everything["catalogue"] = np.int32(len(table))
+    return everything
+
+
+def metrics_of(everything: pd.DataFrame, split: str, exp: ExperimentConfig) -> dict[str, float]:
+    """Metrics and headline intervals of every source (others than the model below their names), and differences."""
+    metrics: dict[str, float] = {}
+    for source, rows in everything.groupby("source", sort=False):
+        prefix = "" if source == MODEL else f"{source}/"
+        found = compute_metrics(rows, split, exp.tasks.candidates)
+        found.update(headline_intervals(rows, split, exp))
+        metrics.update({f"{prefix}{key}": value for key, value in found.items()})
+    return {**metrics, **paired_differences(everything, split, exp)}
+
+
+def headline_intervals(rows: pd.DataFrame, split: str, exp: ExperimentConfig) -> dict[str, float]:
+    """``<metric>_low`` and ``_high`` of each task's headline metric: 95%, bootstrap over users."""
+    found: dict[str, float] = {}
+    for task, part in rows.groupby("task", sort=False):
+        name = headline(str(task), exp.tasks.candidates)
+        statistics, users = task_statistics(str(task), part, exp.tasks.candidates, only=name)
+        low, high = intervals(statistics, users, exp.evaluate.bootstrap_samples, 0)[name]
+        if not np.isnan(low):
+            found.update({f"{split}/{task}/{name}_low": low, f"{split}/{task}/{name}_high": high})
+    return found
+
+
+def paired_differences(everything: pd.DataFrame, split: str, exp: ExperimentConfig) -> dict[str, float]:
+    """Each task's headline metric of this model minus that of each other source, on the same examples.
+
+    ``<metric>_minus_<source>`` with ``_low``, ``_high`` (95%, paired bootstrap over users), ``_p``, and
+    ``_p_holm``: corrected over all of the split's differences.
+    """
+    found: dict[str, float] = {}
+    for task, rows in everything.groupby("task", sort=False):
+        by_source = {str(source): part for source, part in rows.groupby("source", sort=False)}
+        for other in (TEXT, CF, FLOOR):
+            if MODEL in by_source and other in by_source:
+                found.update(_difference(by_source, str(task), other, split, exp))
+    tested = [key for key in found if key.endswith("_p")]
+    for key, p in zip(tested, holm([found[key] for key in tested]), strict=True):
+        found[f"{key}_holm"] = p
+    return found
+
+
+def _difference(
+    by_source: Mapping[str, pd.DataFrame], task: str, other: str, split: str, exp: ExperimentConfig
+) -> dict[str, float]:
+    name, candidates = headline(task, exp.tasks.candidates), exp.tasks.candidates
+    model = by_source[MODEL]
+    a, users = task_statistics(task, model, candidates, only=name)
+    b, _ = task_statistics(task, on_rows_of(model, by_source[other]), candidates, only=name)
+    (c,) = compare(a, b, users, exp.evaluate.bootstrap_samples, 0)
+    key = f"{split}/{task}/{name}_minus_{other}"
+    return {key: c.difference, f"{key}_low": c.low, f"{key}_high": c.high, f"{key}_p": c.p}
+
+
+def on_rows_of(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """The answers of ``other`` to the examples of ``rows``; one that it did not give is an unusable answer."""
+    key = ["example_id", "item"]
+    answers = other[[*key, "score", "answer"]]
+    return rows.drop(columns=["score", "answer"]).merge(answers, on=key, how="left", validate="one_to_one")
+
+
+def known_metrics(dataset: Path, everything: pd.DataFrame, split: str) -> dict[str, float]:
+    """AUC of the planted truth, of the best reader of text and of counting (synthetic data only)."""
+    path = dataset / "known.parquet"
+    if not path.is_file():
+        return {}
+    ctr = everything[(everything["task"] == "ctr") & (everything["source"] == everything["source"].iloc[0])]
+    known = ctr.merge(pd.read_parquet(path), on=["user", "item"], validate="one_to_one")
+    label = known["label"].to_numpy()
+    return {
+        f"known/{split}/ctr/auc_{name}": auc(label, known[name].to_numpy()) for name in ("truth", "text", "counting")
+    }

@@ -1,0 +1,141 @@
+"""Intervals and paired tests from resamples of users, and Holm's correction over a table of tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import wilcoxon
+
+from ckf.metrics.answers import with_worst_clicks
+from ckf.metrics.resampling import RankedAUC, Ratio, Statistic, resample
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of two sources on the same examples: ``difference`` is ``a`` minus ``b``.
+
+    ``p`` is of the paired bootstrap over users, ``p_wilcoxon`` of the signed-rank test on the users'
+    own values (of ``users`` users who have one).
+    """
+
+    metric: str
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_wilcoxon: float
+    users: int
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """95% percentile interval of resampled values; NaN twice when there is none."""
+    found = values[~np.isnan(values)]
+    if not len(found):
+        return NAN, NAN
+    low, high = np.percentile(found, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def bootstrap_p(differences: np.ndarray) -> float:
+    """Two-sided p-value: twice the smaller share of resamples on either side of zero, at least 1 / resamples."""
+    found = differences[~np.isnan(differences)]
+    if not len(found):
+        return NAN
+    tail = min(np.mean(found <= 0), np.mean(found >= 0))
+    return float(min(1.0, max(2 * tail, 1 / len(found))))
+
+
+def intervals(
+    statistics: Mapping[str, Statistic], users: int, samples: int, seed: int
+) -> dict[str, tuple[float, float]]:
+    """95% percentile bootstrap interval of each statistic, users drawn with replacement."""
+    return {name: interval(values) for name, values in resample(statistics, users, samples, seed).items()}
+
+
+def compare(
+    a: Mapping[str, Statistic], b: Mapping[str, Statistic], users: int, samples: int, seed: int
+) -> list[Comparison]:
+    """Every metric that both have, on the same resamples of users (Efron & Tibshirani 1993, chapter 16).
+
+    A user's rows are not independent of one another, so users are drawn, not rows.
+    """
+    shared = [name for name in a if name in b]
+    both = {f"{side}/{name}": s[name] for side, s in (("a", a), ("b", b)) for name in shared}
+    drawn = resample(both, users, samples, seed)
+    found = []
+    for name in shared:
+        differences = drawn[f"a/{name}"] - drawn[f"b/{name}"]
+        mine, other = a[name].value(), b[name].value()
+        p, n = signed_rank(a[name].per_user(), b[name].per_user())
+        low, high = interval(differences)
+        found.append(Comparison(name, mine, other, mine - other, low, high, bootstrap_p(differences), p, n))
+    return found
+
+
+def signed_rank(a: np.ndarray, b: np.ndarray) -> tuple[float, int]:
+    """Wilcoxon's signed-rank test of paired values (Pratt's way with zeros) and the number of pairs without NaN.
+
+    p is 1 when all pairs are equal, NaN when there are none.
+    """
+    both = ~(np.isnan(a) | np.isnan(b))
+    differences, n = (a - b)[both], int(both.sum())
+    if not n:
+        return NAN, 0
+    if not differences.any():
+        return 1.0, n
+    return float(wilcoxon(differences, zero_method="pratt", method="approx").pvalue), n
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (Holm 1979); NaN stays NaN and does not count as a test."""
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")[: int((~np.isnan(p)).sum())]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    corrected = np.full(len(p), np.nan)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return [float(value) for value in corrected]
+
+
+# --- single metrics, from arrays
+
+
+def bootstrap_ci(values: np.ndarray, users: np.ndarray, samples: int, seed: int) -> tuple[float, float]:
+    """95% percentile bootstrap interval of the mean of ``values`` [n], users drawn with replacement.
+
+    For whatever is a mean over rows: hits, NDCG or reciprocal rank of a list, absolute errors; for
+    RMSE give squared errors and take the roots of both ends.
+    """
+    names, codes = np.unique(users, return_inverse=True)
+    mean = Ratio.of_rows(values, codes, len(names))
+    return intervals({"mean": mean}, len(names), samples, seed)["mean"]
+
+
+def auc_interval(
+    labels: np.ndarray, scores: np.ndarray, users: np.ndarray, samples: int, seed: int
+) -> tuple[float, float]:
+    """95% percentile bootstrap interval of the AUC, users drawn with replacement; a NaN score counts as the worst.
+
+    NaN twice when no resample holds both classes.
+    """
+    names, codes = np.unique(users, return_inverse=True)
+    ranked = RankedAUC(labels, with_worst_clicks(labels, scores), codes)
+    return intervals({"auc": ranked}, len(names), samples, seed)["auc"]
+
+
+def paired_bootstrap_auc(
+    labels: np.ndarray, scores_a: np.ndarray, scores_b: np.ndarray, users: np.ndarray, samples: int, seed: int
+) -> tuple[float, float, float, float]:
+    """AUC of a minus AUC of b on the same rows: difference, 95% interval and two-sided p-value.
+
+    A NaN score is an unusable answer and counts as the worst one, as in ``compute_metrics``.
+    """
+    names, codes = np.unique(users, return_inverse=True)
+    a, b = ({"auc": RankedAUC(labels, with_worst_clicks(labels, s), codes)} for s in (scores_a, scores_b))
+    (found,) = compare(a, b, len(names), samples, seed)
+    return found.difference, found.low, found.high, found.p

@@ -1,0 +1,61 @@
+"""Figures as text, and the table that holds them; what every page of a report is made of."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+MISSING = "–"
+SOURCES = ("model", "text", "cf", "floor")
+
+
+@dataclass
+class Table:
+    """A table with its title; cells are text already.
+
+    ``marks`` say what stands out, by row and column: ``best``, ``second``, ``better`` and ``worse`` (than
+    the best baseline, significantly). How a mark is shown is the format's business.
+    """
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    note: str = ""
+    marks: dict[tuple[int, int], set[str]] = field(default_factory=dict)
+
+
+def task_columns(task: str, candidates: int) -> dict[str, str]:
+    """Column title to metric name."""
+    tag = f"[c{candidates}]"
+    if task == "ctr":
+        return {"AUC": "auc", "UAUC": "uauc", "log-loss": "logloss", "ECE": "ece", "rows": "n", "users": "uauc_users"}
+    if task == "topk":
+        names = ("hr@1", "hr@3", "hr@5", "ndcg@10", "mrr")
+        return {**{f"{name.upper()} {tag}": f"{name}{tag}" for name in names}, "lists": "n"}
+    return {"RMSE": "rmse", "MAE": "mae", "accuracy": "accuracy", "rows": "n"}
+
+
+def number(value: float | None, form: str = ".4f") -> str:
+    """A figure as text: four decimals unless told otherwise; a dash where nothing was measured."""
+    return MISSING if value is None or math.isnan(value) else f"{value:{form}}"
+
+
+def metric_number(metric: str, value: float | None) -> str:
+    """Counts are whole, figures have four decimals."""
+    return number(value, ".0f" if metric.split("@")[0] in ("n", "uauc_users") else ".4f")
+
+
+def mean_sd(values: Sequence[float | None]) -> str:
+    """Mean ± standard deviation of what was measured; a single value stands alone, gaps are said."""
+    found = [value for value in values if value is not None and not math.isnan(value)]
+    gaps = f" ({len(found)} of {len(values)})" if 0 < len(found) < len(values) else ""
+    if len(found) < 2:
+        return number(found[0] if found else None) + gaps
+    return f"{statistics.mean(found):.4f} ± {statistics.stdev(found):.4f}{gaps}"
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric is an error."""
+    return any(word in metric for word in ("rmse", "mae", "logloss", "ece"))
