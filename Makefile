@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-all test-gpu lint types format check wheel clean
+.PHONY: help install run test test-all test-gpu lint types format check wheel speed-prepare clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-10s %s\n", $$1, $$2 }'
@@ -61,6 +61,9 @@ check: install ## compose and check every option and every sweep
 table-%: install ## a table: run what is missing of experiments/<name>/sweep.yaml, then render it
 	OMP_NUM_THREADS=1 $(BIN)/python -m ckf sweep experiments/$*/sweep.yaml --jobs $(JOBS)
 	$(BIN)/python -m ckf report table=experiments/$*
+
+speed-prepare: install ## preparing 1 million made reviews: ckf, pandas and row by row, side by side
+	$(BIN)/python experiments/speed/prepare/run.py cache/speed-prepare
 
 wheel: install ## build dist/*.whl
 	$(BIN)/python -m build --wheel

@@ -8,15 +8,13 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import math
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-import polars as pl
-
+from ckf.data.cells import converter, noun
 from ckf.errors import DataError
 
 MAX_LINE_BYTES = 16 * 2**20
@@ -246,69 +244,11 @@ def _converted(table: Table, line: int, row: dict[str, Any]) -> dict[str, Any] |
     for name, dtype in table.columns.items():
         value = row.get(name)
         try:
-            found[name] = None if value is None else _converter(dtype)(value)
+            found[name] = None if value is None else converter(dtype)(value)
         except (ValueError, TypeError, OverflowError):
             shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-            return Fault(table.path, line, f"{name}_of_wrong_type", f"{name} is {shown}, expected {_noun(dtype)}")
+            return Fault(table.path, line, f"{name}_of_wrong_type", f"{name} is {shown}, expected {noun(dtype)}")
     return found
-
-
-def _converter(dtype: Any) -> Callable[[Any], Any]:
-    if dtype == pl.String:
-        return _text
-    if dtype == pl.Boolean:
-        return _boolean
-    if dtype.is_float():
-        return _number
-    if dtype.is_integer():
-        return _whole
-    if isinstance(dtype, pl.List):
-        inner = _converter(dtype.inner)
-        return lambda value: [None if item is None else inner(item) for item in _checked_list(value)]
-    return lambda value: value
-
-
-def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text.encode("utf-8", "replace").decode()  # a lone surrogate is no text
-
-
-def _boolean(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise ValueError
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool):
-        raise ValueError
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError
-    return number
-
-
-def _whole(value: Any) -> int:
-    number = value if isinstance(value, int) else _number(value)
-    if isinstance(value, bool) or number != int(number) or abs(number) >= 2**63:
-        raise ValueError
-    return int(number)
-
-
-def _checked_list(value: Any) -> list[Any]:
-    if isinstance(value, list):
-        return value
-    raise ValueError
-
-
-def _noun(dtype: Any) -> str:
-    if dtype == pl.String:
-        return "text"
-    if isinstance(dtype, pl.List):
-        return "a list"
-    if dtype == pl.Boolean:
-        return "true or false"
-    return "a whole number" if dtype.is_integer() else "a number"
 
 
 def _short(error: BaseException) -> str:

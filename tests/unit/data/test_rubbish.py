@@ -37,6 +37,11 @@ _odd = st.fixed_dictionaries(
     {}, optional={"user": _ids, "item": _ids, "rating": _numbers, "timestamp": _times, "review": _texts}
 )
 _rows = st.lists(st.one_of(_good, _good, _good, _odd), max_size=25)
+# good rows before the rubbish, enough for a split, so that most files can become a dataset
+_BASE = [
+    {"user": "abcdef"[n % 6], "item": f"base{n}", "rating": 1 + n % 5, "timestamp": 10**9 + n, "review": None}
+    for n in range(20)
+]
 _LIMIT = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 _COLUMNS = {
     "user": pl.String, "item": pl.String, "rating": pl.Float64, "timestamp": pl.Int64, "review": pl.String
@@ -61,6 +66,10 @@ def check_artifact(out: Path, records: int | None) -> None:
     assert (items["title"].str.strip_chars() != "").all()
     assert set(rows["split"]) == {"train", "val", "test"}
     assert not (out / ".scratch").exists()
+
+
+def json_base() -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in _BASE).encode()
 
 
 def one_line(error: DataError) -> None:
@@ -96,14 +105,13 @@ def try_json(data: bytes, allowed: int, records: int | None) -> None:
 @_LIMIT
 @given(_rows, st.sampled_from([0, 100]))
 def test_json_lines_of_odd_values(rows, allowed):
-    data = "".join(json.dumps(row) + "\n" for row in rows).encode("utf-8", "surrogatepass")
-    try_json(data, allowed, len(rows))
+    try_json(json_base() + "".join(json.dumps(row) + "\n" for row in rows).encode(), allowed, 20 + len(rows))
 
 
 @_LIMIT
 @given(st.lists(st.one_of(_good.map(lambda row: json.dumps(row).encode()), st.binary(max_size=30)), max_size=25))
 def test_json_lines_with_bytes_between(lines):
-    try_json(b"\n".join(lines), 100, None)
+    try_json(json_base() + b"\n".join(lines), 100, None)
 
 
 @_LIMIT
@@ -112,7 +120,7 @@ def test_json_lines_cut_and_spliced(lines, data):
     text = "\n".join(lines).encode("utf-8", "replace")
     at = data.draw(st.integers(0, len(text)))
     drop = data.draw(st.integers(0, 30))
-    try_json(text[:at] + text[at + drop :], 100, None)
+    try_json(json_base() + text[:at] + text[at + drop :], 100, None)
 
 
 def try_csv(data: bytes, allowed: int) -> None:
@@ -137,7 +145,7 @@ def test_csv_of_odd_values(rows, allowed, quoted):
         return '"' + text.replace('"', '""') + '"' if quoted else text
 
     lines = ["user,item,rating,timestamp"]
-    lines += [",".join(cell(row.get(name)) for name in lines[0].split(",")) for row in rows]
+    lines += [",".join(cell(row.get(name)) for name in lines[0].split(",")) for row in _BASE + rows]
     try_csv("\n".join(lines).encode("utf-8", "replace"), allowed)
 
 
@@ -145,4 +153,5 @@ def test_csv_of_odd_values(rows, allowed, quoted):
 @given(st.lists(st.one_of(st.sampled_from([b"a,u,5,1000000001", b"b,v,1,1000000002", b"c,w,3,1000000003"]),
                           st.binary(max_size=30)), max_size=25))  # fmt: skip
 def test_csv_with_bytes_between(lines):
-    try_csv(b"\n".join([b"user,item,rating,timestamp", *lines]), 100)
+    base = [f"{row['user']},{row['item']},{row['rating']},{row['timestamp']}".encode() for row in _BASE]
+    try_csv(b"\n".join([b"user,item,rating,timestamp", *base, *lines]), 100)
