@@ -14,7 +14,7 @@ from ckf.config.schema import ExperimentConfig
 from ckf.data.records import ExampleTable
 from ckf.data.seeds import named_keys, named_uniform
 from ckf.eval.score import answer_log_probabilities, cf_predictions, predictions
-from ckf.metrics import auc, compute_metrics, paired_bootstrap_auc
+from ckf.metrics import auc, compute_metrics, paired_bootstrap_auc, with_worst_scores
 from ckf.runs import METRICS, record
 from ckf.train.fit import Inputs, load_trained, rating_scale, task_names
 
@@ -90,16 +90,21 @@ def paired_difference(everything: pd.DataFrame, a: str, b: str, split: str, exp:
 
 
 def known_metrics(dataset: Path, everything: pd.DataFrame, split: str) -> dict[str, float]:
-    """AUC of the planted truth, of the best reader of text and of counting (synthetic data only)."""
+    """AUC of the planted truth, of the best reader of text and of counting (synthetic data only).
+
+    ``auc_share`` is the AUC of the first source, the model, over that of the truth: 1 is the optimum.
+    """
     path = dataset / "known.parquet"
     if not path.is_file():
         return {}
     ctr = everything[(everything["task"] == "ctr") & (everything["source"] == everything["source"].iloc[0])]
     known = ctr.merge(pd.read_parquet(path), on=["user", "item"], validate="one_to_one")
     label = known["label"].to_numpy()
-    return {
+    found = {
         f"known/{split}/ctr/auc_{name}": auc(label, known[name].to_numpy()) for name in ("truth", "text", "counting")
     }
+    scores = with_worst_scores(known, "ctr")["score"].to_numpy(dtype=float)
+    return {**found, f"known/{split}/ctr/auc_share": auc(label, scores) / found[f"known/{split}/ctr/auc_truth"]}
 
 
 def keep_some(table: ExampleTable, limit: int | None) -> ExampleTable:
