@@ -9,6 +9,9 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 ARGS ?=
 JOBS ?= 2
+DATASET ?= synthetic
+CF ?= mf
+TRIALS ?= 20
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -16,7 +19,7 @@ STAMP := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-all test-gpu lint types format check wheel clean
+.PHONY: help install run tune-cf test test-all test-gpu lint types format check wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-10s %s\n", $$1, $$2 }'
@@ -61,6 +64,10 @@ check: install ## compose and check every option and every sweep
 table-%: install ## a table: run what is missing of experiments/<name>/sweep.yaml, then render it
 	OMP_NUM_THREADS=1 $(BIN)/python -m ckf sweep experiments/$*/sweep.yaml --jobs $(JOBS)
 	$(BIN)/python -m ckf report table=experiments/$*
+
+tune-cf: install ## search settings of a CF model by its val figures: DATASET=synthetic CF=mf TRIALS=20
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[tune]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m ckf.tune dataset=$(DATASET) cf=$(CF) trials=$(TRIALS) $(ARGS)
 
 wheel: install ## build dist/*.whl
 	$(BIN)/python -m build --wheel

@@ -22,6 +22,7 @@ ORDER = [
     "check",
     "report",
     "pipeline",
+    "tune",
     "usage",
     "cli",
     "__main__",
