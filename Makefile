@@ -9,6 +9,9 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 ARGS ?=
 JOBS ?= 2
+DATASET ?= synthetic
+CF ?= mf
+TRIALS ?= 20
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -16,7 +19,7 @@ STAMP := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-all test-gpu lint types format check wheel speed-prepare clean
+.PHONY: help install run tune-cf test test-all test-gpu lint types format check wheel speed-prepare clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-10s %s\n", $$1, $$2 }'
@@ -64,6 +67,10 @@ table-%: install ## a table: run what is missing of experiments/<name>/sweep.yam
 
 speed-prepare: install ## preparing 1 million made reviews: ckf, pandas and row by row, side by side
 	$(BIN)/python experiments/speed/prepare/run.py cache/speed-prepare
+
+tune-cf: install ## search settings of a CF model by its val figures: DATASET=synthetic CF=mf TRIALS=20
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[tune]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m ckf.tune dataset=$(DATASET) cf=$(CF) trials=$(TRIALS) $(ARGS)
 
 wheel: install ## build dist/*.whl
 	$(BIN)/python -m build --wheel

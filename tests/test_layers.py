@@ -25,6 +25,7 @@ ORDER = [
     "inspect",
     "pipeline",
     "look",
+    "tune",
     "usage",
     "verbs",
     "cli",

@@ -9,7 +9,17 @@ import numpy as np
 import pandas as pd
 
 from ckf.config.schema import ExperimentConfig
-from ckf.metrics import auc, compare, compute_metrics, headline, holm, intervals, quartiles, task_statistics
+from ckf.metrics import (
+    auc,
+    compare,
+    compute_metrics,
+    headline,
+    holm,
+    intervals,
+    quartiles,
+    task_statistics,
+    with_worst_scores,
+)
 
 MODEL, TEXT, CF, FLOOR = "model", "text", "cf", "floor"
 
@@ -92,13 +102,18 @@ def on_rows_of(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
 
 
 def known_metrics(dataset: Path, everything: pd.DataFrame, split: str) -> dict[str, float]:
-    """AUC of the planted truth, of the best reader of text and of counting (synthetic data only)."""
+    """AUC of the planted truth, of the best reader of text and of counting (synthetic data only).
+
+    ``auc_share`` is the AUC of the first source, the model, over that of the truth: 1 is the optimum.
+    """
     path = dataset / "known.parquet"
     if not path.is_file():
         return {}
     ctr = everything[(everything["task"] == "ctr") & (everything["source"] == everything["source"].iloc[0])]
     known = ctr.merge(pd.read_parquet(path), on=["user", "item"], validate="one_to_one")
     label = known["label"].to_numpy()
-    return {
+    found = {
         f"known/{split}/ctr/auc_{name}": auc(label, known[name].to_numpy()) for name in ("truth", "text", "counting")
     }
+    scores = with_worst_scores(known, "ctr")["score"].to_numpy(dtype=float)
+    return {**found, f"known/{split}/ctr/auc_share": auc(label, scores) / found[f"known/{split}/ctr/auc_truth"]}
