@@ -129,7 +129,7 @@ def checkpoint_activations(model: Any, routing: Routing) -> None:
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     model.activation_checkpointing_enable({"use_reentrant": False, "context_fn": routing.checkpoint_contexts})
-    model.disable_input_require_grads()  # of use to reentrant checkpoints alone; scoring would trip over it
+    model.disable_input_require_grads()  # reentrant checkpoints want them; here words need no gradient
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):
             module.training = True

@@ -97,9 +97,11 @@ def load_trained(exp: ExperimentConfig, inputs: Inputs, run: Path) -> tuple[Reco
     Raises:
         ArtifactError: its backbone or tokenizer is gone or is another one (`ckf.model.identity`).
     """
-    check_identity(run, read_json(run / CARD), inputs.backbone, getattr(exp.backbone, "revision", None))
+    card, revision = read_json(run / CARD), getattr(exp.backbone, "revision", None)
+    check_identity(run, card, inputs.backbone, revision)
     collator = build_collator(exp, inputs, load_tokenizer(run / "tokenizer"))
     model = build_recommender(exp, inputs.backbone, collator.tables, task_names(exp))
+    check_identity(run, card, inputs.backbone, revision)  # a hub name is in the cache only now
     load_model(model, run)
     return model.eval(), collator
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from ckf import pipeline
 from ckf.artifacts import read_json
 from ckf.errors import ArtifactError
+from ckf.model.backbone import load_backbone, load_tokenizer
 from ckf.model.merge import export_run
 from ckf.runs import read_run
 from ckf.train.fit import load_trained
@@ -76,3 +77,27 @@ def test_a_run_on_another_backbone_is_refused_at_evaluate(own):
     with pytest.raises(ArtifactError, match=r"its backbone .* is gone; put it back, or train the run again"):
         pipeline.evaluate(run, [])
     moved.rename(folder)
+
+
+def test_an_instruct_model_trains_and_scores_in_its_template(own, home):
+    """The tokenizer's own template, kept with the run, frames the prompts of training and scoring."""
+    _, plain = own
+    folder = Path(shutil.copytree(plain, home / "models" / "chat"))
+    tokenizer = load_tokenizer(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|end|>"]})
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    model = load_backbone(folder)
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    model.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+    run = run_small(home, *OWN, f"backbone.path={folder}", "backbone.chat_template=auto", "tasks=[ctr,topk]")
+    exp, card = read_run(run)
+    _, collator = load_trained(exp, run_inputs(exp, card, run), run)
+    encoder = collator.encoder
+    assert encoder.tokenizer.decode(encoder.prefix) == "user: "
+    assert encoder.tokenizer.decode(encoder.suffix) == "<|end|>assistant: "
+    assert encoder.eos == encoder.tokenizer.convert_tokens_to_ids("<|end|>")
+    assert 0 <= read_json(run / "metrics.json")["test/ctr/auc"] <= 1

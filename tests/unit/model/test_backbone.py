@@ -144,6 +144,7 @@ def test_gradient_checkpointing_changes_memory_and_nothing_else(kind, checkpoint
     checkpoint_activations(model.backbone, model.routing)
     again, calls = gradients_of_two_passes(model, collator)
     assert calls == 2, "no layer was recomputed"
+    assert not model.backbone.get_input_embeddings()(torch.tensor([1])).requires_grad
     for a, b in zip(again, plain, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
     with torch.inference_mode():

@@ -1,0 +1,134 @@
+"""Fusion health: a model that reads its slots, one that ignores them, a row that is not fused, no gradient."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ckf.data.records import Example
+from ckf.model.fusion import Fusion
+from ckf.prompts.codes import HashedCodes
+from ckf.prompts.collate import Collator
+from ckf.prompts.encode import PromptEncoder
+from ckf.train import health
+from ckf.train.health import gradient_shares, slot_health
+from tests.conftest import TASKS, TITLES, make_example, make_model
+
+CPU = torch.device("cpu")
+
+
+class Table:
+    """As much of an `ExampleTable` as health looks at."""
+
+    tasks = TASKS
+
+    def __init__(self, examples: list[Example]) -> None:
+        self.examples = examples
+        self.example_id = [example.example_id for example in examples]
+        self.task_index = np.asarray([TASKS.index(example.task) for example in examples])
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.examples[index]
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table([make_example(task, number) for task in TASKS for number in range(12)])
+
+
+def found(model, collator, table) -> dict[str, float]:
+    return slot_health(model, collator, table, batch_size=7, device=CPU)
+
+
+class Constant(Fusion):
+    """Break-it: the same embedding for every slot, whatever the vectors."""
+
+    def forward(self, slots):
+        return torch.ones(len(slots.rows), self.llm_dim)
+
+
+class LastRowAlone(Fusion):
+    """Break-it, as released: only the batch's last row is fused."""
+
+    def __init__(self, fusion: Fusion) -> None:
+        super().__init__(fusion.cf_dim, fusion.llm_dim, 1)
+        self.inner = fusion
+
+    def forward(self, slots):
+        return self.inner(slots) * (slots.rows == slots.rows.max())[:, None]
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp", "meta", "meta_attention", "random"])
+def test_a_model_that_reads_its_slots(backbone_folder, tables, collator, table, kind):
+    values = found(make_model(backbone_folder, tables, kind), collator, table)
+    for change in ("zeroed", "shuffled", "swapped"):
+        assert values[f"health/change_{change}"] > 1e-3
+        assert all(values[f"health/{task}/change_{change}"] > 1e-4 for task in TASKS)
+        by_task = np.mean([values[f"health/{task}/change_{change}"] for task in TASKS])
+        assert values[f"health/change_{change}"] == pytest.approx(by_task)
+    assert values["health/n"] == 48
+
+
+def test_a_model_that_ignores_its_slots_is_seen(backbone_folder, tables, collator, table):
+    model = make_model(backbone_folder, tables, "meta")
+    model.fusion = Constant(model.fusion.cf_dim, model.fusion.llm_dim, 1)
+    values = found(model, collator, table)
+    assert values["health/change_shuffled"] == values["health/change_swapped"] == 0.0
+    assert values["health/change_zeroed"] > 1e-4, "they are not read, but they are there"
+
+
+def test_rows_that_are_not_fused_are_seen(backbone_folder, tables, collator, table):
+    """Fused for one row of each batch, the answers move by as much less."""
+    model = make_model(backbone_folder, tables, "meta")
+    whole = found(model, collator, table)["health/change_zeroed"]
+    model.fusion = LastRowAlone(model.fusion)
+    assert 0 < found(model, collator, table)["health/change_zeroed"] < whole / 3
+
+
+def test_the_model_is_left_as_it_was(backbone_folder, tables, collator, table):
+    model = make_model(backbone_folder, tables, "meta")
+    fusion, users = model.fusion, collator.tables.users.clone()
+    first = found(model, collator, table)
+    assert model.fusion is fusion
+    assert torch.equal(collator.tables.users, users)
+    assert found(model, collator, table) == first
+
+
+def test_soft_prompts_have_nothing_but_zeros_to_try(backbone_folder, encoder, prompts, tables, table):
+    soft = {t: dataclasses.replace(getattr(prompts, t), slots="<soft>" + getattr(prompts, t).text) for t in TASKS}
+    own = PromptEncoder(encoder.tokenizer, dataclasses.replace(prompts, **soft), TITLES, encoder.rating_labels)
+    values = found(make_model(backbone_folder, tables, "soft_prompt"), Collator(own, TASKS, None), table)
+    assert values["health/change_zeroed"] > 1e-3
+    assert "health/change_shuffled" not in values
+
+
+def test_codes_are_spoiled_as_text(backbone_folder, encoder, prompts, tables, table):
+    texts = {task: getattr(prompts, task) for task in TASKS}
+    coded = {task: dataclasses.replace(x, slots=x.text + " {user_code}") for task, x in texts.items()}
+    own = PromptEncoder(encoder.tokenizer, dataclasses.replace(prompts, **coded), TITLES, encoder.rating_labels)
+    codes = HashedCodes(tables, bits=8, dotted=False, seed=0)
+    values = found(make_model(backbone_folder, tables, "none"), Collator(own, TASKS, tables, codes), table)
+    for change in ("zeroed", "shuffled", "swapped"):
+        assert values[f"health/change_{change}"] > 1e-4
+
+
+def test_the_sample_is_limited_and_an_empty_split_has_none(monkeypatch, backbone_folder, tables, collator, table):
+    model = make_model(backbone_folder, tables, "linear")
+    monkeypatch.setattr(health, "EXAMPLES", 3)
+    assert found(model, collator, table)["health/n"] == 12
+    assert found(model, collator, Table([])) == {}
+
+
+def test_gradient_shares_are_the_mean_over_logged_steps(tmp_path):
+    assert gradient_shares(tmp_path) == {}
+    lines = [{"train/grad_share_fusion": v, "train/grad_share_adapters": 1 - v} for v in (0.1, 0.3)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in [*lines, {"step": 2, "a": 1.0}]))
+    shares = gradient_shares(tmp_path)
+    assert shares == pytest.approx({"health/grad_share_fusion": 0.2, "health/grad_share_adapters": 0.8})
