@@ -108,6 +108,9 @@ def _verdicts(run: Run, split: str) -> list[str]:
         key = f"{split}/ctr/auc_minus_{source}"
         if key in run.metrics:
             judged = _judged(*(run.metrics[f"{key}{end}"] for end in ("", "_low", "_high", "_p")))
+            corrected = run.metrics.get(f"{key}_p_holm", 0.0)
+            if judged.endswith(("better", "worse")) and corrected >= 0.05:
+                judged += f", but not after Holm's correction (p = {number(corrected, '.3g')})"
             lines.append(f"{run.config.method.name} minus {name} in ctr AUC{where}: {judged}")
     if run.config.backbone.name != "none":
         lines += [

@@ -69,6 +69,13 @@ def test_differences_are_judged_by_the_corrected_p(tmp_path, task, metric, diffe
     assert row == {"difference": f"{difference:+.4f}", "95%": "[+0.0100, +0.2000]", "p": f"{p:g}", "": said}
 
 
+@pytest.mark.parametrize(("p", "hedged"), [(0.2, True), (0.03, False)])
+def test_a_verdict_that_the_correction_takes_back_says_so(tmp_path, p, hedged):
+    text, _ = page_of(make_run(tmp_path / "run", metrics={"test/ctr/auc_minus_text_p_holm": p}))
+    assert ("better, but not after Holm's correction (p = 0.2)" in text) == hedged
+    assert "(95% paired bootstrap over users): better" in text
+
+
 def test_calibration_is_drawn_from_the_predictions(tmp_path):
     run = make_run(tmp_path / "run")
     _, without = page_of(run)
