@@ -10,7 +10,7 @@ import yaml
 
 from ckf.report.cells import MISSING, SOURCES, Table, lower_is_better, metric_number, number, task_columns
 from ckf.report.collect import Run
-from ckf.report.slices import difference_table, position_table, quartile_table
+from ckf.report.slices import catalogue_columns, difference_table, position_table, quartile_table
 
 SLICES = {
     "@warm_seen": "warm (user and item in train)",
@@ -62,7 +62,7 @@ def source_names(run: Run) -> dict[str, str]:
 
 
 def _task_table(run: Run, split: str, task: str) -> Table:
-    columns = task_columns(task, run.config.tasks.candidates)
+    columns = {**task_columns(task, run.config.tasks.candidates), **catalogue_columns(run, split, task)}
     names = source_names(run)
     rows, spans = [], []
     for source in SOURCES:

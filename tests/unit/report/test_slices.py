@@ -43,6 +43,14 @@ def test_quartiles_of_the_headline_metric_with_their_counts(tmp_path):
     assert rows["2nd quarter of users"]["this model"] == "0.2000"
 
 
+def test_coverage_and_popularity_stand_in_the_table_where_they_were_measured(tmp_path):
+    values = {"test/topk/coverage@5[c10]": 0.4, "cf/test/topk/popularity_bias@5[c10]": 1.25}
+    rows = tables(page_of(make_run(tmp_path / "run", metrics=values))[0])["topk (test)"]
+    assert rows["this model (ckf, fusion meta)"]["coverage@5"] == "0.4000"
+    assert rows["CF model (mf)"]["popularity bias@5"] == "1.2500"
+    assert rows["CF model (mf)"]["coverage@5"] == "–"
+
+
 def test_positions(tmp_path):
     values = {f"test/topk/hr@1[c10]@position_{place}": place / 10 for place in range(10)}
     values |= {f"test/topk/n@position_{place}": 5 + place for place in range(10)}
