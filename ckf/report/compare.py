@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,8 +106,15 @@ def compare_runs(a: Run, b: Run, samples: int) -> list[TaskComparison]:
             other, _ = task_statistics(str(task), two.loc[rows.index], candidates)
             units = rows["example_id"].nunique()
             found += [(split, str(task), units, c) for c in compare(mine, other, users, samples, 0)]
-    bootstrap, signed = holm([f[3].p for f in found]), holm([f[3].p_wilcoxon for f in found])
+    bootstrap, signed = _corrected(found, "p"), _corrected(found, "p_wilcoxon")
     return [TaskComparison(*f, p, q) for f, p, q in zip(found, bootstrap, signed, strict=True)]
+
+
+def _corrected(found: list[tuple[str, str, int, Comparison]], name: str) -> list[float]:
+    """Holm's correction over what can differ: HR@10 of ten candidates is 1 in both and tests nothing (p = 1)."""
+    same = [c.low == c.high == c.difference == 0 for *_, c in found]
+    corrected = holm([math.nan if equal else getattr(c, name) for equal, (*_, c) in zip(same, found, strict=True)])
+    return [1.0 if equal else p for equal, p in zip(same, corrected, strict=True)]
 
 
 def largest_changes(a: Run, b: Run, count: int) -> list[Change]:

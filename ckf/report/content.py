@@ -10,7 +10,7 @@ import yaml
 
 from ckf.report.cells import MISSING, SOURCES, Table, lower_is_better, metric_number, number, task_columns
 from ckf.report.collect import Run
-from ckf.report.slices import difference_table, position_table, quartile_table
+from ckf.report.slices import catalogue_columns, difference_table, position_table, quartile_table
 
 SLICES = {
     "@warm_seen": "warm (user and item in train)",
@@ -63,7 +63,7 @@ def source_names(run: Run) -> dict[str, str]:
 
 
 def _task_table(run: Run, split: str, task: str) -> Table:
-    columns = task_columns(task, run.config.tasks.candidates)
+    columns = {**task_columns(task, run.config.tasks.candidates), **catalogue_columns(run, split, task)}
     names = source_names(run)
     rows, spans = [], []
     for source in SOURCES:
@@ -109,6 +109,9 @@ def _verdicts(run: Run, split: str) -> list[str]:
         key = f"{split}/ctr/auc_minus_{source}"
         if key in run.metrics:
             judged = _judged(*(run.metrics[f"{key}{end}"] for end in ("", "_low", "_high", "_p")))
+            corrected = run.metrics.get(f"{key}_p_holm", 0.0)
+            if judged.endswith(("better", "worse")) and corrected >= 0.05:
+                judged += f", but not after Holm's correction (p = {number(corrected, '.3g')})"
             lines.append(f"{run.config.method.name} minus {name} in ctr AUC{where}: {judged}")
     if run.config.backbone.name != "none":
         lines += [

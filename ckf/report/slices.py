@@ -21,6 +21,14 @@ def first_task(run: Run) -> tuple[str, str, str]:
     return task, title, metric
 
 
+def catalogue_columns(run: Run, split: str, task: str) -> dict[str, str]:
+    """topk: what the first five of the lists are made of, where it was measured."""
+    tag = f"[c{run.config.tasks.candidates}]"
+    columns = {"coverage@5": f"coverage@5{tag}", "popularity bias@5": f"popularity_bias@5{tag}"}
+    keys = {title: f"{split}/{task}/{metric}" for title, metric in columns.items()}
+    return {t: columns[t] for t, key in keys.items() if any(run.get(key, source) is not None for source in SOURCES)}
+
+
 def quartile_table(run: Run, split: str) -> Table:
     """The headline metric by quartile of user activity and of item popularity in training."""
     task, title, metric = first_task(run)

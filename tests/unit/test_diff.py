@@ -65,6 +65,12 @@ def test_config_metrics_and_changes(runs, tmp_path):
         assert row["p"] <= row["p_holm"] < 0.05
         assert cells(text, key)[-1] == "a better"
         assert f"{mine - other:+.4f}" in cells(text, key)
+    sure = found["metrics"]["test/topk/hr@10[c10]"]
+    assert (sure["difference"], sure["p_holm"]) == (0, 1), "lists of four: all hits"
+    tests = [
+        row["p"] for key, row in found["metrics"].items() if not key.startswith(("test/topk/hr@5", "test/topk/hr@10"))
+    ]
+    assert min(row["p_holm"] for row in found["metrics"].values()) == pytest.approx(len(tests) * min(tests))
     assert found["metrics"]["test/ctr/logloss"]["rows"] == 200
     assert found["metrics"]["test/topk/mrr[c10]"]["users"] == USERS
     assert (tmp_path / "out" / "diff.md").read_text(encoding="utf-8") == text

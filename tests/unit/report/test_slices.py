@@ -43,6 +43,14 @@ def test_quartiles_of_the_headline_metric_with_their_counts(tmp_path):
     assert rows["2nd quarter of users"]["this model"] == "0.2000"
 
 
+def test_coverage_and_popularity_stand_in_the_table_where_they_were_measured(tmp_path):
+    values = {"test/topk/coverage@5[c10]": 0.4, "cf/test/topk/popularity_bias@5[c10]": 1.25}
+    rows = tables(page_of(make_run(tmp_path / "run", metrics=values))[0])["topk (test)"]
+    assert rows["this model (ckf, fusion meta)"]["coverage@5"] == "0.4000"
+    assert rows["CF model (mf)"]["popularity bias@5"] == "1.2500"
+    assert rows["CF model (mf)"]["coverage@5"] == "–"
+
+
 def test_positions(tmp_path):
     values = {f"test/topk/hr@1[c10]@position_{place}": place / 10 for place in range(10)}
     values |= {f"test/topk/n@position_{place}": 5 + place for place in range(10)}
@@ -67,6 +75,13 @@ def test_differences_are_judged_by_the_corrected_p(tmp_path, task, metric, diffe
     text, _ = page_of(make_run(tmp_path / "run", metrics=values))
     (row,) = tables(text)["against the baselines, p Holm-corrected (test)"].values()
     assert row == {"difference": f"{difference:+.4f}", "95%": "[+0.0100, +0.2000]", "p": f"{p:g}", "": said}
+
+
+@pytest.mark.parametrize(("p", "hedged"), [(0.2, True), (0.03, False)])
+def test_a_verdict_that_the_correction_takes_back_says_so(tmp_path, p, hedged):
+    text, _ = page_of(make_run(tmp_path / "run", metrics={"test/ctr/auc_minus_text_p_holm": p}))
+    assert ("better, but not after Holm's correction (p = 0.2)" in text) == hedged
+    assert "(95% paired bootstrap over users): better" in text
 
 
 def test_calibration_is_drawn_from_the_predictions(tmp_path):
