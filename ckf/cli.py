@@ -6,16 +6,16 @@ Nothing heavy is imported before a config has been accepted.
 from __future__ import annotations
 
 import dataclasses
-import glob
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ckf import __version__, verbs
-from ckf.config.compose import Composed, compose_with_notes, load_yaml, to_yaml, with_overrides
+from ckf import __version__, finished, verbs
+from ckf.config.compose import Composed, compose_with_notes, to_yaml
 from ckf.config.groups import did_you_mean, load_groups
 from ckf.errors import CkfError, ConfigError
-from ckf.usage import COMPOSED, SWEPT, VERBS, usage
+from ckf.usage import COMPOSED, ON_RUNS, SWEPT, VERBS, WITH_WORDS, usage
 
 _FLAGS = {
     "-h": "help",
@@ -43,6 +43,7 @@ class Command:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 2 refused config, 1 anything else, 130 interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is half built is removed
     try:
         folder = _dispatch(parse_argv(sys.argv[1:] if argv is None else argv))
     except CkfError as error:
@@ -110,7 +111,7 @@ def _misplaced(command: Command) -> list[str]:
     """Return a line for each option or word that its verb has no use for."""
     problems, verb = [], command.verb
     sweeps = verb == "sweep" or "multirun" in command.flags
-    if verb != "sweep":
+    if verb not in WITH_WORDS:
         problems += [f"{word}: neither key=value nor an option; a verb stands before them" for word in command.words]
     if "all" in command.flags and verb != "check":
         problems.append("--all: belongs to ckf check")
@@ -120,7 +121,7 @@ def _misplaced(command: Command) -> list[str]:
         problems.append("-m: sweeps over the main job or prepare, cf, train")
     if command.jobs > 1 and not sweeps:
         problems.append("--jobs: belongs to -m or ckf sweep")
-    if command.config_dir and verb in ("evaluate", "report"):
+    if command.config_dir and verb in ON_RUNS:
         problems.append(f"--config-dir: ckf {verb} reads the config from the run")
     return problems
 
@@ -135,9 +136,13 @@ def _dispatch(command: Command) -> Path | None:
         return None
     match command.verb:
         case "evaluate":
-            return _evaluate(command)
+            return finished.evaluate(command.overrides)
         case "report":
-            return _report(command)
+            return finished.report(command.overrides)
+        case "diff":
+            return finished.diff(command.words, command.overrides)
+        case "export":
+            return finished.export(command.overrides)
         case "sweep":
             return _sweep_file(command)
         case "check" if "all" in command.flags:
@@ -177,62 +182,6 @@ def _one_run(command: Command, composed: Composed, own: verbs.OwnArguments) -> P
         return pipeline.prepare(composed.exp, own.values["export"], Path(out) if out else None)
     stage = {"": pipeline.run, "prepare": pipeline.prepare, "cf": pipeline.cf, "train": pipeline.train}
     return stage[command.verb](composed.exp)
-
-
-def _arguments(command: Command, known: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Split a verb's own arguments from config overrides (those with a dot in the key)."""
-    own, overrides, problems = {}, [], []
-    for argument in command.overrides:
-        key, _, value = argument.partition("=")
-        if key in known:
-            own[key] = value
-        elif "." in key:
-            overrides.append(argument)
-        else:
-            problems.append(f"{key}: unknown argument of ckf {command.verb}{did_you_mean(key, known)}")
-    if problems:
-        raise ConfigError(problems)
-    return own, overrides
-
-
-def _evaluate(command: Command) -> Path:
-    own, overrides = _arguments(command, ["run"])
-    if not own.get("run"):
-        raise ConfigError(["run: required, has no value (e.g. run=outputs/NAME)"])
-    run = Path(own["run"])
-    if not (run / "config.yaml").is_file():
-        raise CkfError(f"{run}: not a run folder (no config.yaml); runs are made by `ckf` or `ckf train`")
-    with_overrides(load_yaml(run / "config.yaml"), overrides, allowed=("evaluate.", "trainer."))
-    from ckf import pipeline
-
-    return pipeline.evaluate(run, overrides)
-
-
-def _report(command: Command) -> Path:
-    own, overrides = _arguments(command, ["runs", "out", "table", "outputs"])
-    problems = [f"{line}: ckf report takes no config" for line in overrides]
-    if "table" in own:
-        problems += [f"{key}: not used with table=" for key in ("runs", "out") if key in own]
-    else:
-        problems += [
-            f"{key}: required, has no value (e.g. {key}={example})"
-            for key, example in (("runs", "'outputs/*'"), ("out", "DIR"))
-            if not own.get(key)
-        ]
-    if problems:
-        raise ConfigError(problems)
-    if "table" in own:
-        from ckf.report.tables import render_table
-
-        render_table(Path(own["table"]), Path(own.get("outputs", "outputs")))
-        return Path(own["table"])
-    runs = [Path(path) for path in sorted(glob.glob(own["runs"])) if (Path(path) / "metrics.json").is_file()]
-    if not runs:
-        raise CkfError(f"runs={own['runs']}: no finished run there (a folder with metrics.json)")
-    from ckf.report import build
-
-    build.report(runs, Path(own["out"]))
-    return Path(own["out"])
 
 
 def _sweep_file(command: Command) -> Path:

@@ -24,6 +24,7 @@ ORDER = [
     "diff",
     "inspect",
     "pipeline",
+    "finished",
     "look",
     "tune",
     "usage",

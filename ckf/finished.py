@@ -1,0 +1,110 @@
+"""Verbs on finished runs, whose config lies in their folder: evaluate, report, diff and export."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+from ckf.config.compose import load_yaml, with_overrides
+from ckf.config.groups import did_you_mean
+from ckf.errors import CkfError, ConfigError
+
+EXPORTS = ("peft", "merged")
+
+
+def evaluate(arguments: Sequence[str]) -> Path:
+    """``ckf evaluate run=PATH [evaluate.KEY=VALUE ...]``."""
+    own, overrides = _sorted("evaluate", arguments, ["run"])
+    run = _run_folder(_needed(own, run="outputs/NAME")["run"])
+    with_overrides(load_yaml(run / "config.yaml"), overrides, allowed=("evaluate.", "trainer."))
+    from ckf import pipeline
+
+    return pipeline.evaluate(run, overrides)
+
+
+def report(arguments: Sequence[str]) -> Path:
+    """``ckf report runs=GLOB out=DIR``, or ``table=experiments/NAME [outputs=DIR]``."""
+    own, overrides = _sorted("report", arguments, ["runs", "out", "table", "outputs"])
+    if overrides:
+        raise ConfigError([f"{line}: ckf report takes no config" for line in overrides])
+    if "table" in own:
+        if unused := [f"{key}: not used with table=" for key in ("runs", "out") if key in own]:
+            raise ConfigError(unused)
+        from ckf.report.tables import render_table
+
+        render_table(Path(own["table"]), Path(own.get("outputs", "outputs")))
+        return Path(own["table"])
+    _needed(own, runs="'outputs/*'", out="DIR")
+    runs = [Path(path) for path in sorted(glob.glob(own["runs"])) if (Path(path) / "metrics.json").is_file()]
+    if not runs:
+        raise CkfError(f"runs={own['runs']}: no finished run there (a folder with metrics.json)")
+    from ckf.report import build
+
+    build.report(runs, Path(own["out"]))
+    return Path(own["out"])
+
+
+def diff(folders: Sequence[str], arguments: Sequence[str]) -> Path | None:
+    """``ckf diff RUN_A RUN_B [out=DIR]``: prints the comparison; returns the folder it is written to, if any."""
+    own, overrides = _sorted("diff", arguments, ["out"])
+    problems = [f"{line}: ckf diff takes no config" for line in overrides]
+    if len(folders) != 2:
+        problems.append(f"ckf diff takes two run folders, got {len(folders)}; e.g. ckf diff outputs/A outputs/B")
+    if problems:
+        raise ConfigError(problems)
+    from ckf.diff import run_diff
+
+    out = Path(own["out"]) if "out" in own else None
+    print(run_diff(_run_folder(folders[0]), _run_folder(folders[1]), out), end="")
+    return out
+
+
+def export(arguments: Sequence[str]) -> Path:
+    """``ckf export run=PATH task=TASK format=peft|merged out=DIR [tolerance=X]``."""
+    own, overrides = _sorted("export", arguments, ["run", "task", "format", "out", "tolerance"])
+    _needed(own, run="outputs/NAME", task="ctr", out="DIR")
+    problems = [f"{line}: ckf export takes no config" for line in overrides]
+    kind = own.get("format", EXPORTS[0])
+    if kind not in EXPORTS:
+        problems.append(f"format: '{kind}' is not allowed{did_you_mean(kind, EXPORTS)} (one of {', '.join(EXPORTS)})")
+    try:
+        tolerance = float(own["tolerance"]) if "tolerance" in own else None
+    except ValueError:
+        problems.append(f"tolerance: '{own['tolerance']}' is not a number")
+    if problems:
+        raise ConfigError(problems)
+    run = _run_folder(own["run"])
+    from ckf.model.merge import export_run
+
+    return export_run(run, own["task"], kind, Path(own["out"]), tolerance)
+
+
+def _sorted(verb: str, arguments: Sequence[str], known: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Split a verb's own arguments from config overrides (those with a dot in the key)."""
+    own, overrides, problems = {}, [], []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key in known:
+            own[key] = value
+        elif "." in key:
+            overrides.append(argument)
+        else:
+            problems.append(f"{key}: unknown argument of ckf {verb}{did_you_mean(key, known)}")
+    if problems:
+        raise ConfigError(problems)
+    return own, overrides
+
+
+def _needed(own: dict[str, str], **examples: str) -> dict[str, str]:
+    missing = [f"{k}: required, has no value (e.g. {k}={example})" for k, example in examples.items() if not own.get(k)]
+    if missing:
+        raise ConfigError(missing)
+    return own
+
+
+def _run_folder(path: str) -> Path:
+    run = Path(path)
+    if not (run / "config.yaml").is_file():
+        raise CkfError(f"{run}: not a run folder (no config.yaml); runs are made by `ckf` or `ckf train`")
+    return run
