@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ckf.artifacts import Artifact, read_json
 from ckf.config.schema import ExperimentConfig, TinyBackboneConfig
-from ckf.pipeline import get_backbone, prepare_dataset, prepare_examples, say, store
+from ckf.stages import get_backbone, prepare_dataset, prepare_examples, say, store
 
 if TYPE_CHECKING:
     from ckf.inspect import Request

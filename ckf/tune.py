@@ -63,10 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = list(sys.argv[1:] if argv is None else argv)
         search = parse(arguments)
         exp, _ = compose(search.fixed)
-        from ckf import pipeline
+        from ckf import stages
 
-        dataset = pipeline.prepare_dataset(exp)
-        examples = pipeline.prepare_examples(exp, dataset)
+        dataset = stages.prepare_dataset(exp)
+        examples = stages.prepare_examples(exp, dataset)
         search.out.mkdir(parents=True, exist_ok=True)
         log = search.out / f"{exp.dataset.name}-{exp.cf.name}-optuna.csv"
         with tempfile.TemporaryDirectory(prefix="ckf-tune-") as name:

@@ -23,6 +23,7 @@ ORDER = [
     "report",
     "diff",
     "inspect",
+    "stages",
     "pipeline",
     "finished",
     "look",

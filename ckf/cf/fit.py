@@ -18,6 +18,7 @@ from ckf.cf.itemknn import ItemKNNModel
 from ckf.cf.lightgcn import LightGCNModel
 from ckf.cf.mf import MFModel
 from ckf.cf.model import CFModel
+from ckf.cf.moments import write_example_users
 from ckf.cf.popularity import PopularityModel
 from ckf.cf.pretrained import PretrainedModel, write_given_rows
 from ckf.cf.sasrec import SASRecModel
@@ -55,6 +56,8 @@ def build_cf(cfg: CFConfig, dataset: Path, examples: Path, seed: int, out: Path)
     if tables is not None and isinstance(cfg, (EmbeddingConfig, PretrainedConfig)):
         card |= write_tables(out, tables, data, cfg.cold, cfg.cold_l2)
         card["histories"] = write_histories(out, data.train, data.n_users)
+        if model.history_items:
+            card["example_users"] = write_example_users(out, model, examples)
     write_json(out / "manifest.json", {**card, "seconds": round(time.perf_counter() - started, 2)})
 
 

@@ -47,7 +47,8 @@ def test_all_problems_at_once() -> None:
     ) == [
         "fusion: 'nnoe' is not an option; did you mean 'none'? "
         "(one of binary, linear, meta, meta_attention, mlp, none, random, soft_prompt)",
-        "cf: 'mff' is not an option; did you mean 'mf'? (one of bias, mf)",
+        "cf: 'mff' is not an option; did you mean 'mf'? "
+        "(one of bias, din, features, itemknn, lightgcn, mf, popularity, pretrained, sasrec)",
         "~split: a key cannot be deleted; set it to another value",
         "lora.rnak: unknown key; did you mean 'lora.rank'?",
         "lora.rank: 'big' is not an int",
@@ -109,7 +110,7 @@ def test_one_wrong_value_is_one_line(override: str, problem: str) -> None:
 
 
 IMPOSSIBLE = [
-    (["fusion=meta", "cf=bias"], "fusion=meta: cf=bias has no vectors to fuse; use cf=mf, or fusion=none"),
+    (["fusion=meta", "cf=bias"], "fusion=meta: cf=bias has no vectors to fuse; use cf=mf, lightgcn, sasrec, din"),
     (
         ["fusion=meta", "backbone=none"],
         "fusion=meta: backbone=none has nothing to fuse into; use backbone=tiny, hf, or fusion=none",

@@ -1,6 +1,6 @@
 """ckf's MF (BPR), LightGCN and SASRec beside RecBole's, on the same made interactions, in alternating runs.
 
-    python experiments/speed/cf/compare.py RECBOLE_PYTHON [REPEATS]
+    python experiments/speed/cf/compare.py RECBOLE_PYTHON [REPEATS [MODEL ...]]
 
 RECBOLE_PYTHON is the interpreter of an environment with RecBole 1.2.1 (STACK: numpy < 2, pandas < 2.3,
 scipy < 1.11, setuptools < 80). Prints examples per second, medians over all timed epochs, and the ratios.
@@ -48,13 +48,13 @@ def timed(command: list[str], cwd: Path) -> list[float]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def main(recbole: str, repeats: int) -> None:
+def main(recbole: str, repeats: int, models: list[str]) -> None:
     """Print one line of the table for each model."""
     print("| model | ckf, examples/s | RecBole, examples/s | ratio |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         made(folder)
-        for model in ("mf", "lightgcn", "sasrec"):
+        for model in models:
             arguments = [model, str(EPOCHS), str(BATCH), str(DIM)]
             ours: list[float] = []
             theirs: list[float] = []
@@ -72,4 +72,4 @@ def main(recbole: str, repeats: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 3)
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 3, sys.argv[3:] or ["mf", "lightgcn", "sasrec"])

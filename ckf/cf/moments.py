@@ -1,0 +1,68 @@
+"""User vectors of sequence models at the moment of each example: what the history up to then says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ckf.cf.model import CFModel
+from ckf.cf.sequences import padded_histories
+from ckf.cf.table import CFBatch
+from ckf.data.seeds import named_keys
+from ckf.errors import ArtifactError
+
+FILE = "example_users.safetensors"
+
+
+def write_example_users(out: Path, model: CFModel, examples: Path) -> dict[str, int]:
+    """Write a user vector for each example from its own history, which holds nothing later than it."""
+    table = pq.read_table(examples / "examples.parquet", columns=["example_id", "user", "history"])
+    user = table["user"].to_numpy().astype(np.int64)
+    histories = padded_histories(table["history"], model.history_items)
+    vectors = model.user_vectors(CFBatch(user, np.zeros_like(user), histories))
+    assert vectors is not None, "models that read a history and have vectors have these"
+    keys = named_keys(table["example_id"].to_pylist())
+    order = np.argsort(keys, kind="stable")
+    save_file(
+        {"keys": torch.from_numpy(keys[order].view(np.int64)), "vectors": torch.from_numpy(vectors[order])}, out / FILE
+    )
+    return {"examples": len(keys), "dim": vectors.shape[1]}
+
+
+@dataclass(frozen=True)
+class ExampleUsers:
+    """The vectors [n, d], found by the key of their example; ``keys`` are sorted as unsigned numbers."""
+
+    keys: np.ndarray
+    vectors: Tensor
+
+    @classmethod
+    def load(cls, folder: Path) -> ExampleUsers | None:
+        """Open those of an embeddings artifact, memory-mapped; None where the model reads no history."""
+        if not (folder / FILE).is_file():
+            return None
+        with safe_open(folder / FILE, framework="pt") as file:
+            return cls(file.get_tensor("keys").numpy().view(np.uint64), file.get_tensor("vectors"))
+
+    def of(self, example_ids: Sequence[str]) -> Tensor:
+        """Vectors of some examples. [len(example_ids), d]
+
+        Raises:
+            ArtifactError: an example that the artifact was not made for.
+        """
+        wanted = named_keys(example_ids)
+        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        missing = np.flatnonzero(self.keys[place] != wanted)
+        if len(missing):
+            raise ArtifactError(
+                f"{FILE}: no user vector for example {example_ids[missing[0]]} ({len(missing)} missing)"
+            )
+        return self.vectors[torch.from_numpy(place)]

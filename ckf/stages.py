@@ -1,0 +1,122 @@
+"""Artifacts of an experiment: each function returns one, made once from a config and the artifacts before it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from ckf.artifacts import Artifact, Store, plain
+from ckf.config.schema import (
+    TASKS,
+    BiasConfig,
+    ExperimentConfig,
+    HFBackboneConfig,
+    PretrainedConfig,
+    TinyBackboneConfig,
+)
+
+CF_FORMAT = 2
+"""Version of what a CF artifact holds; since 2 it says which rows it was trained on."""
+
+
+def say(line: str) -> None:
+    """Tell the user what happens; stdout's last line stays the run folder."""
+    print(line, flush=True)
+
+
+def store(exp: ExperimentConfig) -> Store:
+    """The artifact cache of an experiment."""
+    return Store(Path(exp.paths.cache), say)
+
+
+def prepare_dataset(exp: ExperimentConfig) -> Artifact:
+    """Interactions, items, users and their manifest."""
+    from ckf.data.prepare import build_dataset, source_hashes
+
+    settings = {**plain(exp.dataset), **{f"split.{k}": v for k, v in plain(exp.split).items()}}
+    for key in ("root", "download"):  # input files count by content, not by where they lie or come from
+        settings.pop(key, None)
+    for key in ("provides", "default_steps", "default_cold_users_up_to", "memory_mb"):  # of runs and the machine
+        settings.pop(key)
+    hashes = [f"{name}:{digest}" for name, digest in sorted(source_hashes(exp.dataset).items())]
+    return store(exp).get(
+        "dataset", exp.dataset.name, settings, hashes, lambda out: build_dataset(exp.dataset, exp.split, out)
+    )
+
+
+def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
+    """Prompts-to-be of every task the dataset provides, audited for leaks."""
+    from ckf.data.examples import build_examples
+
+    settings = {key: value for key, value in plain(exp.tasks).items() if key != "mix"}
+    tasks = list(exp.dataset.provides)
+    return store(exp).get(
+        "examples",
+        exp.dataset.name,
+        {**settings, "tasks": tasks},
+        [dataset.hash],
+        lambda out: build_examples(
+            dataset.path,
+            tasks,
+            history_items=exp.tasks.history_items,
+            candidates=exp.tasks.candidates,
+            review_words=exp.tasks.review_words,
+            seed=exp.tasks.negatives_seed,
+            same_time=exp.tasks.same_time,
+            negatives=exp.tasks.negatives,
+            protocol=exp.tasks.protocol,
+            out=out,
+        ),
+    )
+
+
+def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Artifact:
+    """The CF model of the config: vectors (where it has some) and predictions."""
+    from ckf.cf.fit import build_cf
+
+    named = named_by_content(exp)
+    return store(exp).get(
+        "cf",
+        exp.cf.name,
+        {**plain(named.cf), "seed": named.seed, "format": CF_FORMAT},
+        [dataset.hash, examples.hash],
+        lambda out: build_cf(exp.cf, dataset.path, examples.path, exp.seed, out),
+    )
+
+
+def named_by_content(exp: ExperimentConfig) -> ExperimentConfig:
+    """The experiment as it is named: files of ``cf=pretrained`` count by content, and no seed draws anything there."""
+    if not isinstance(exp.cf, PretrainedConfig):
+        return exp
+    from ckf.cf.pretrained import by_content
+
+    return dataclasses.replace(exp, cf=by_content(exp.cf), seed=0)
+
+
+def train_floor(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Artifact:
+    """The ``bias`` model, whose row stands in every table."""
+    floor = exp.cf if isinstance(exp.cf, BiasConfig) else BiasConfig(name="bias")
+    return train_cf(dataclasses.replace(exp, cf=floor, seed=0), dataset, examples)
+
+
+def get_backbone(exp: ExperimentConfig, dataset: Artifact) -> tuple[str, str]:
+    """Path (or hub name) of the backbone and what identifies it; the tiny one is trained here once."""
+    match exp.backbone:
+        case HFBackboneConfig(path=path, revision=revision):
+            return path, f"{path}@{revision}"
+        case TinyBackboneConfig():
+            from ckf.model.tiny import build_tiny
+
+            wording = {task: getattr(exp.prompts, task).text for task in TASKS}  # slots do not shape the vocabulary
+            settings = {**plain(exp.backbone), "pretrain": exp.pretrain, "prompts": wording}
+            settings.pop("dtype")
+            cfg = exp.backbone
+            artifact = store(exp).get(
+                "backbone",
+                "tiny",
+                settings,
+                [dataset.hash],
+                lambda out: build_tiny(cfg, exp.pretrain, exp.prompts, dataset.path, exp.pretrain.seed, out),
+            )
+            return str(artifact.path), artifact.hash
+    return "", "none"

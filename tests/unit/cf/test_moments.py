@@ -1,0 +1,50 @@
+"""User vectors by example: each from its own history, none from a later item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ckf.cf.fit import build_cf
+from ckf.cf.moments import ExampleUsers
+from ckf.config.schema import MFConfig, SASRecConfig
+from ckf.data.synthetic import make_synthetic
+from ckf.errors import ArtifactError
+from tests.worlds import SMALL, write_world
+
+SHORT = {"dim": 4, "epochs": 4, "batch_size": 128, "folds": 3}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_world(tmp_path_factory.mktemp("moments"), make_synthetic(SMALL), tasks=["ctr"])
+
+
+def test_the_vector_of_an_example_is_a_function_of_its_user_and_history(world, tmp_path):
+    build_cf(SASRecConfig("sasrec", history_items=5, **SHORT), *world, seed=0, out=tmp_path)
+    found = ExampleUsers.load(tmp_path)
+    assert found is not None
+    table = pd.read_parquet(world[1] / "examples.parquet")
+    vectors = found.of(table["example_id"].tolist()).numpy()
+    assert vectors.shape == (len(table), 5)
+    assert (found.of(table["example_id"].tolist()[::-1]).numpy() == vectors[::-1]).all(), "found by id, not by place"
+    by_moment: dict[tuple[int, ...], np.ndarray] = {}
+    for user, history, vector in zip(table["user"], table["history"], vectors, strict=True):
+        same = by_moment.setdefault((user, *history), vector)
+        np.testing.assert_allclose(same, vector, atol=1e-6)
+    mine = vectors[(table["user"] == table["user"].iloc[0]).to_numpy()]
+    assert len(np.unique(mine.round(5), axis=0)) > 1, "the user side moves with the history"
+
+
+def test_an_unknown_example_is_named_and_models_without_history_have_no_file(world, tmp_path):
+    build_cf(SASRecConfig("sasrec", history_items=5, **{**SHORT, "epochs": 1}), *world, seed=0, out=tmp_path)
+    found = ExampleUsers.load(tmp_path)
+    assert found is not None
+    with pytest.raises(ArtifactError, match="no user vector for example ctr/test/9-9999"):
+        found.of(["ctr/test/9-9999"])
+    (tmp_path / "mf").mkdir()
+    build_cf(MFConfig("mf", **{**SHORT, "epochs": 1}), *world, seed=0, out=tmp_path / "mf")
+    assert ExampleUsers.load(tmp_path / "mf") is None
