@@ -4,7 +4,8 @@
 
 DATASET is a dataset artifact (`ckf prepare` prints it); of it, `CFData` holds train and val alone. Every
 trial is the mean over two seeds. Marked is the smallest model (dim, then blocks) whose val AUC + val UAUC
-is within 0.002 of the best, about what two seeds differ by. The log of all trials goes to selection/<dataset>-<model>.csv beside this file; running again adds trials.
+is within 0.002 of the best, about what two seeds differ by.
+The log of all trials goes to selection/<dataset>-<model>.csv beside this file; running again adds trials.
 """
 
 from __future__ import annotations
