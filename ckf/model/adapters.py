@@ -149,6 +149,8 @@ def load_adapters(folder: Path, layers: Mapping[str, MultiLoraLinear], adapters:
         ArtifactError: a missing file, a missing tensor or one of another shape.
     """
     for adapter in adapters:
+        if not (path := folder / adapter.name / WEIGHTS).is_file():
+            raise ArtifactError(f"{path}: no such file; the run has no adapter '{adapter.name}'")
         load_adapter(folder / adapter.name, layers, adapter)
 
 

@@ -105,6 +105,8 @@ def test_one_for_another_backbone_is_refused_by_name_and_by_shape(model, backbon
 
 
 def test_missing_or_broken_files_are_one_line(tmp_path, backbone_folder, model):
+    with pytest.raises(ArtifactError, match=r"no such file; the run has no adapter 'shared'"):
+        load_adapters(tmp_path, model.layers, model.adapters)
     with pytest.raises(ArtifactError, match=r"adapter_model.safetensors: no such file; an adapter is a folder with"):
         read_adapter(tmp_path)
     folder = stock_adapter(tmp_path / "x", backbone_folder)

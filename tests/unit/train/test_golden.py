@@ -27,7 +27,7 @@ from tests.conftest import TASKS, TITLES, make_example, make_model
 FILE = Path(__file__).with_name("golden_losses.json")
 STEPS = 20
 SLOTS = {"late": "<user><item>", "pair": "<user><item><pair>", "soft": "<soft>", "codes": " {user_code} {item_code}"}
-CASES = [  # fusion, slots, tasks, curriculum: each fusion with the curricula it may meet, task mixes and options in turn
+CASES = [  # fusion, slots, tasks, curriculum: each fusion with curricula it may meet, task mixes and options in turn
     ("none", "late", "all", "text_only", {}, {}),
     ("none", "late", "ctr", "text_only", {}, {}),
     ("linear", "late", "all", "sigmoid", {}, {}),
