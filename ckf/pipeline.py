@@ -12,22 +12,16 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from ckf.artifacts import Artifact, Store, fingerprint, plain, read_json
+from ckf.artifacts import Artifact, fingerprint, read_json
 from ckf.config.schema import (
-    TASKS,
-    BiasConfig,
     ExperimentConfig,
-    HFBackboneConfig,
     MethodConfig,
     NoCurriculumConfig,
     NoFusionConfig,
-    PretrainedConfig,
     TextOnlyCurriculumConfig,
-    TinyBackboneConfig,
 )
 from ckf.errors import CkfError
 from ckf.runs import LAST, PREVIOUS, artifact_path, is_finished, open_run, read_run, record, run_folder
-
 from ckf.stages import (
     get_backbone,
     named_by_content,
