@@ -60,6 +60,66 @@ def test_a_table_is_rendered_from_runs_and_again_from_its_results(folder, tmp_pa
     assert "fusion=meta,0.7500,0.0707,1.2000,0.0000,2" in lines
     latex = (folder / "RESULTS.tex").read_text(encoding="utf-8")
     assert r"\textbf{0.7500 $\pm$ 0.0707} & \underline{1.2000 $\pm$ 0.0000} & 2 \\" in latex
+
+
+def test_rows_are_compared_seed_by_seed(folder, tmp_path):
+    """Differences .1, .2 and .3 from text-only: mean .2, sd .1, half width 4.3027 * .1 / sqrt(3)."""
+    path = folder / "sweep.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("seed: [0, 1]", "seed: [0, 1, 2]"), encoding="utf-8")
+    for seed in range(3):
+        values = {"test/ctr/auc": 0.6 + 0.2 * seed, "text/test/ctr/auc": 0.5 + 0.1 * seed}
+        make_run(tmp_path / f"o/m{seed}", "fusion=meta", f"seed={seed}", metrics=values)
+        values = {"test/ctr/auc": 0.6 + 0.2 * seed - 0.05, "text/test/ctr/auc": None}
+        make_run(tmp_path / f"o/l{seed}", "fusion=linear", f"seed={seed}", metrics=values)
+    text = render_table(folder, tmp_path / "o").read_text(encoding="utf-8")
+    of_seeds = "(95% t-interval, paired over 3 seeds)"
+    assert f"- fusion=meta minus text-only, ctr/auc: +0.2000 [-0.0484, +0.4484] {of_seeds}" in text
+    assert f"- fusion=meta minus fusion=linear, ctr/auc: +0.0500 [+0.0500, +0.0500] {of_seeds}" in text
+    assert "- fusion=linear minus" not in text
+
+
+def test_what_differs_from_the_best_baseline_over_seeds_is_marked(folder, tmp_path):
+    path = folder / "sweep.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("seed: [0, 1]", "seed: [0, 1, 2, 3]"), encoding="utf-8")
+    for seed in range(4):
+        base = {"text/test/ctr/auc": 0.5, "cf/test/ctr/auc": 0.6 + seed / 100, "floor/test/ctr/auc": 0.55}
+        near = 0.6 + seed / 100 + (-1) ** seed / 50
+        for fusion, value in (("meta", 0.8 + seed / 90), ("linear", near)):
+            values = {**base, "test/ctr/auc": value}
+            make_run(tmp_path / f"o/{fusion}{seed}", f"fusion={fusion}", f"seed={seed}", metrics=values)
+    text = render_table(folder, tmp_path / "o").read_text(encoding="utf-8")
+    assert cells(text, "fusion=meta")[1].endswith(r"**\*")
+    assert "*" not in cells(text, "fusion=linear")[1]
+    assert "paired t-test over seeds" in text
+    assert "better" in (folder / "RESULTS.csv").read_text(encoding="utf-8")
+
+
+def test_a_result_says_where_it_comes_from(folder, tmp_path):
+    fill(tmp_path / "outputs")
+    render_table(folder, tmp_path / "outputs")
+    (path,) = (folder / "results").glob("*-seed1.json")
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    assert (kept["row"], kept["seed"], kept["git"]) == ({"fusion": "meta"}, 1, "0123")
+    assert kept["command"] == "ckf dataset=synthetic fusion=meta seed=1"
+    assert kept["metrics"]["test/ctr/auc"] == pytest.approx(0.8)
+    assert str(tmp_path) not in path.read_text(encoding="utf-8")
+
+
+def test_a_floor_that_wins_is_the_bold_one(folder, tmp_path):
+    make_run(tmp_path / "outputs" / "a", "fusion=meta", metrics={"cf/test/ctr/auc": 0.5})
+    text = render_table(folder, tmp_path / "outputs").read_text(encoding="utf-8")
+    assert cells(text, "fusion=meta")[1] == "<ins>0.6123</ins>"
+    assert cells(text, "bias floor")[1] == "**0.6600**"
+
+
+def test_a_baseline_that_depends_on_the_row_has_a_row_for_each(tmp_path):
+    """The text-only twin of rank 4 is not that of rank 8; the floor is the same for both."""
+    (tmp_path / "sweep.yaml").write_text(
+        SWEEP.replace("fusion: [linear, meta]", "lora.rank: [4, 8]")
+        .replace("[fusion]", "[lora.rank]")
+        .replace("fusion: linear", ""),
+        encoding="utf-8",
+    )
     for rank in (4, 8):
         make_run(tmp_path / "o" / str(rank), f"lora.rank={rank}", metrics={"text/test/ctr/auc": rank / 100})
     text = render_table(tmp_path, tmp_path / "o").read_text(encoding="utf-8")
