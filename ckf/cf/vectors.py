@@ -10,16 +10,22 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from ckf.cf.moments import ExampleUsers
 from ckf.data.seeds import named_generator
 from ckf.errors import ArtifactError
 
 
 @dataclass
 class VectorTables:
-    """User and item vectors, [n + 1, d] each; row 0 is padding, a row of zeros is a cold id."""
+    """User and item vectors, [n + 1, d] each; row 0 is padding, a row of zeros is a cold id.
+
+    ``moments`` are the user vectors of models that read a history, as of each example; ``users`` are then
+    those of an empty history. The shuffled control has none: its users are not the examples' own.
+    """
 
     users: Tensor
     items: Tensor
+    moments: ExampleUsers | None = None
 
     @property
     def dim(self) -> int:
@@ -32,7 +38,7 @@ class VectorTables:
         users, items = (_open(folder / f"{kind}.safetensors") for kind in ("users", "items"))
         if users.shape[1] != items.shape[1]:
             raise ArtifactError(f"{folder}: user vectors are {users.shape[1]} wide, item vectors {items.shape[1]}")
-        return cls(users, items)
+        return cls(users, items, ExampleUsers.load(folder))
 
     def shuffled(self, seed: int) -> VectorTables:
         """The control: every user gets another user's vector, every item another item's (padding stays)."""

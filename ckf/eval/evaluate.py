@@ -54,7 +54,7 @@ def evaluate_run(
         metrics.update(known_metrics(inputs.dataset, everything, split))
     if loaded is not None and exp.fusion.fuses:
         val = ExampleTable(inputs.examples / "examples.parquet", "val", task_names(exp))
-        metrics.update(slot_health(*loaded, val, batch_size=exp.evaluate.batch_size, device=_device(exp)))
+        metrics.update(slot_health(*loaded, val, _device(exp)))
     metrics.update(gradient_shares(run))
     if exp.evaluate.max_examples is not None:
         metrics["evaluate/max_examples"] = exp.evaluate.max_examples

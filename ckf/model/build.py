@@ -12,6 +12,7 @@ from ckf.cf.vectors import VectorTables
 from ckf.config.schema import (
     SLOTS,
     BinaryFusionConfig,
+    EmbeddingConfig,
     ExperimentConfig,
     FusionConfig,
     HFBackboneConfig,
@@ -21,7 +22,6 @@ from ckf.config.schema import (
     LoraTaskConfig,
     MetaAttentionFusionConfig,
     MetaFusionConfig,
-    MFConfig,
     MLPFusionConfig,
     NoFusionConfig,
     RandomFusionConfig,
@@ -161,7 +161,7 @@ def build_recommender(
             embedding_norm(model),
             slots=slot_kinds(exp, tasks),
             tasks=len(tasks),
-            pair_bias=isinstance(exp.cf, MFConfig),  # its vectors are [factors, bias]
+            pair_bias=isinstance(exp.cf, EmbeddingConfig),  # their vectors are [factors, bias]
         )
         if fusion is not None and tables is not None:
             fusion.fit_scale(tables)

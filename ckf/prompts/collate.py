@@ -193,12 +193,18 @@ class Collator:
             item_rows=rows["item"],
             pair_rows=rows["pair"],
             soft_tasks=self._task_index(examples)[rows["soft"]],
-            users=self._vectors("user", torch.tensor([example.user for example in examples])),
+            users=self._users(examples),
             items=self._vectors("item", items["item"]),
             pair_items=self._vectors("item", items["pair"]),
             history=self._vectors("item", torch.from_numpy(history)),
             history_mask=torch.from_numpy(history > 0),
         )
+
+    def _users(self, examples: list[Example]) -> Tensor:
+        """User vectors, as of the example where the CF model reads histories. [B, d]"""
+        if self.tables is not None and self.tables.moments is not None:
+            return self.tables.moments.of([example.example_id for example in examples])
+        return self._vectors("user", torch.tensor([example.user for example in examples]))
 
     def _vectors(self, kind: str, ids: Tensor) -> Tensor:
         """Rows of a table; of width 0 where no CF vector is read."""

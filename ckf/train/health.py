@@ -25,8 +25,8 @@ from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collator, PromptBatch, SlotBatch
 from ckf.train.loggers import STEPS
 
-EXAMPLES = 200
-"""Examples of each task that are looked at."""
+EXAMPLES, BATCH = 200, 50
+"""Examples of each task that are looked at, and how many at a time: users are swapped within a batch."""
 
 
 class ZeroedFusion(Fusion):
@@ -41,9 +41,7 @@ class ZeroedFusion(Fusion):
 
 
 @torch.inference_mode()
-def slot_health(
-    model: Recommender, collator: Collator, table: ExampleTable, *, batch_size: int, device: torch.device
-) -> dict[str, float]:
+def slot_health(model: Recommender, collator: Collator, table: ExampleTable, device: torch.device) -> dict[str, float]:
     """Change of the answers on a sample of ``table`` when the CF knowledge is spoiled, overall and by task.
 
     ``zeroed``: slots hold zeros (codes: the code of an unknown id). ``shuffled``: every user has another
@@ -56,7 +54,7 @@ def slot_health(
     model.to(device).eval()
 
     def score(with_collator: Collator, change: Callable[[PromptBatch], None] | None = None) -> list[np.ndarray]:
-        return _distributions(model, with_collator, sample, batch_size, device, change)
+        return _distributions(model, with_collator, sample, device, change)
 
     tables, fusion = collator.tables, model.fusion
     found = {"": score(collator)}
@@ -101,14 +99,13 @@ def _distributions(
     model: Recommender,
     collator: Collator,
     sample: list[Example],
-    batch_size: int,
     device: torch.device,
     change: Callable[[PromptBatch], None] | None,
 ) -> list[np.ndarray]:
     """Probabilities over the possible answers of each example."""
     out: list[np.ndarray] = []
-    for start in range(0, len(sample), batch_size):
-        examples = sample[start : start + batch_size]
+    for start in range(0, len(sample), BATCH):
+        examples = sample[start : start + BATCH]
         if change is not None and collator.codes is not None:
             users = [example.user for example in examples]
             examples = [dataclasses.replace(x, user=u) for x, u in zip(examples, users[1:] + users[:1], strict=True)]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from ckf.cf.fit import build_cf
 from ckf.cf.moments import ExampleUsers
@@ -48,3 +49,24 @@ def test_an_unknown_example_is_named_and_models_without_history_have_no_file(wor
     (tmp_path / "mf").mkdir()
     build_cf(MFConfig("mf", **{**SHORT, "epochs": 1}), *world, seed=0, out=tmp_path / "mf")
     assert ExampleUsers.load(tmp_path / "mf") is None
+
+
+def test_the_collator_gives_a_prompt_the_user_as_of_its_example(collator, mixed):
+    """Two examples of one user have two vectors; without the moments both would have the table's."""
+    import dataclasses
+
+    from ckf.cf.moments import ExampleUsers
+    from ckf.cf.vectors import VectorTables
+    from ckf.data.seeds import named_keys
+
+    first = mixed[0]
+    pair = [first, dataclasses.replace(first, example_id=f"{first.example_id}-later")]
+    keys = named_keys([example.example_id for example in pair])
+    order = np.argsort(keys, kind="stable")
+    vectors = torch.arange(2 * collator.tables.dim, dtype=torch.float32).view(2, -1)
+    moments = ExampleUsers(keys[order], vectors[torch.from_numpy(order)])
+    tables = VectorTables(collator.tables.users, collator.tables.items, moments)
+    batch, _ = collator.with_tables(tables).scoring(pair, slots=True)
+    assert batch.slots.users.tolist() == vectors.tolist()
+    batch, _ = collator.with_tables(tables.shuffled(0)).scoring(pair, slots=True)
+    assert torch.equal(batch.slots.users[0], batch.slots.users[1])

@@ -44,7 +44,7 @@ def table() -> Table:
 
 
 def found(model, collator, table) -> dict[str, float]:
-    return slot_health(model, collator, table, batch_size=7, device=CPU)
+    return slot_health(model, collator, table, CPU)
 
 
 class Constant(Fusion):
