@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import save_file
 
 from ckf.cf.cold import fill_cold
-from ckf.cf.leaks import raw_ids, row_keys, write_trained_on
+from ckf.cf.leaks import write_trained_on
 from ckf.cf.table import CFData, Interactions
+from ckf.data.keys import raw_ids, row_keys
 from ckf.errors import ArtifactError
 
 EPOCHS = "metrics.jsonl"

@@ -13,9 +13,10 @@ from scipy.special import expit
 
 from ckf.artifacts import file_hash
 from ckf.cf.import_tables import PADDING, Table, read_ids, read_table
-from ckf.cf.leaks import UNKNOWN, raw_ids, row_keys, write_trained_on
+from ckf.cf.leaks import write_trained_on
 from ckf.cf.table import CFBatch, CFData
 from ckf.config.schema import PretrainedConfig
+from ckf.data.keys import UNKNOWN, raw_ids, row_keys
 from ckf.errors import DataError
 
 FILES = ("users", "items", "user_ids", "item_ids", "trained_on")

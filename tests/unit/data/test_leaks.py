@@ -13,11 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ckf.artifacts import fingerprint
 from ckf.cf.fit import build_cf
 from ckf.config.schema import BiasConfig, SyntheticConfig
 from ckf.data.audit import LeakError, audit, audit_artifacts, refuse_violations, write_audit
-from ckf.data.log import InteractionLog
+from ckf.data.keys import TRAINED_ON, raw_ids, row_keys
 from ckf.data.synthetic import make_synthetic
 from tests.worlds import small_source, write_world
 
@@ -344,12 +343,15 @@ def test_a_cf_model_trained_on_test_rows_is_caught(clean: tuple[Path, Path], tmp
     build_cf(BiasConfig(name="bias"), *clean, 0, tmp_path)
     name = f"cf_trained_on_train {tmp_path.name}"
     assert audit_artifacts(*clean, [tmp_path])[name].level == "pass"
-    card = json.loads((tmp_path / "manifest.json").read_text())
-    log = InteractionLog.load(clean[0])
-    card["trained_on"] = {"split": "train", "rows": len(log), "pairs_sha256": fingerprint("all rows")}
-    (tmp_path / "manifest.json").write_text(json.dumps(card))
+    rows = pq.read_table(clean[0] / "interactions.parquet").to_pandas()
+    names = raw_ids(clean[0], "user"), raw_ids(clean[0], "item")
+    everything = row_keys(*(rows[column].to_numpy() for column in ("user", "item", "timestamp")), of=names)
+    pd.DataFrame({"key": everything}).to_parquet(tmp_path / TRAINED_ON)
     line = audit_artifacts(*clean, [tmp_path])[name]
-    assert (line.level, line.count) == ("stop", int((~log.train).sum()))
+    assert (line.level, line.count) == ("stop", int((rows["split"] != "train").sum()))
+    card = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**card, "trained_on": "unknown"}))
+    assert audit_artifacts(*clean, [tmp_path])[name].level == "warn"
 
 
 def test_the_report_is_written_for_machines_and_readers(clean: tuple[Path, Path], tmp_path: Path) -> None:

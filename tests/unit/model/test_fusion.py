@@ -7,15 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from ckf.cf.mf import MFModel
-from ckf.cf.table import CFData
+from ckf.cf.table import CFBatch, CFData
 from ckf.cf.vectors import VectorTables
 from ckf.config.compose import compose
 from ckf.config.schema import LinearFusionConfig, MFConfig
 from ckf.config.store import SCHEMAS
-from ckf.errors import ArtifactError, DataError
+from ckf.errors import DataError
 from ckf.model.build import build_fusion, slot_kinds
 from ckf.model.fusion import Fusion
 from ckf.prompts.collate import Collator, PromptBatch
@@ -217,7 +216,7 @@ def test_pair_features_are_product_difference_and_the_cf_models_logit(tables):
 
 
 def test_the_pair_logit_is_matrix_factorisations_own(tmp_path):
-    """From the exported tables to `rank_score`, but for the constant."""
+    """From the exported tables to the model's own logit, but for the constant."""
     dataset, _ = write_world(tmp_path, small_source())
     data = CFData.load(dataset)
     mf = MFModel(data, MFConfig(name="mf", dim=4, epochs=3), 0)
@@ -225,7 +224,10 @@ def test_the_pair_logit_is_matrix_factorisations_own(tmp_path):
     u, v = data.val.user[:50], data.val.item[:50]
     fusion = build_fusion(LinearFusionConfig(name="linear"), users.shape[1], 8, 1.0, slots=("pair",), pair_bias=True)
     logit = fusion.pair_vectors(users[u], items[v])[:, -1].numpy()
-    np.testing.assert_allclose(logit + float(mf.net.mu), mf.rank_score(u, v), atol=1e-5)
+    expected = mf.logit(CFBatch.of_pairs(u, v)) - mf.additive.mean
+    known = np.isin(u, data.train.user) & np.isin(v, data.train.item)
+    assert known.sum() > 10
+    np.testing.assert_allclose(logit[known], expected[known], atol=1e-4)
 
 
 def test_pair_features_are_standardised_over_pairs(tables):
@@ -286,15 +288,6 @@ def test_a_cold_user_with_no_history_scores(backbone_folder, collator, tables, k
     example = dataclasses.replace(make_example("ctr"), user=1, history=np.empty(0, np.int64))
     model = make_model(backbone_folder, tables, kind)
     assert torch.isfinite(scores(model, collator.with_tables(cold), [example])).all()
-
-
-def test_nan_in_a_table_is_one_line_that_names_the_row(tmp_path, tables):
-    users = tables.users.clone()
-    users[3, 1] = float("nan")
-    for name, table in (("users", users), ("items", tables.items)):
-        save_file({"vectors": table}, tmp_path / f"{name}.safetensors")
-    with pytest.raises(ArtifactError, match=r"users\.safetensors: row 3 holds NaN or infinity$"):
-        VectorTables.load(tmp_path)
 
 
 # --- scale and control ------------------------------------------------------------------------
