@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from ckf.runs import CONFIG, is_finished, result_key
 from ckf.sweep import VARIANT, Sweep, Trial, file_trials
 
 RESULTS = "results"
+_FINE = re.compile(r"@(users_q|items_q|position_)")
+"""Slices that no table shows; the run folder has them."""
 
 
 def gather_results(folder: Path, sweep: Sweep, outputs: Path) -> tuple[list[dict[str, Any]], list[str]]:
@@ -92,7 +95,7 @@ def _result(trial: Trial, sweep: Sweep, run: Run) -> dict[str, Any]:
         "data": run.card["artifacts"]["dataset"]["hash"],
         "stages": run.card.get("stages"),
         "train": run.card.get("train"),
-        "metrics": run.metrics,
+        "metrics": {key: value for key, value in run.metrics.items() if not _FINE.search(key)},
     }
 
 
