@@ -38,7 +38,7 @@ class Command:
     words: list[str] = dataclasses.field(default_factory=list)
     flags: set[str] = dataclasses.field(default_factory=set)
     config_dir: Path | None = None
-    jobs: int = 1
+    jobs: int | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,7 +119,7 @@ def _misplaced(command: Command) -> list[str]:
         problems.append("--cfg: shows the config of one run; leave out the sweep or the verb")
     if "multirun" in command.flags and verb not in SWEPT:
         problems.append("-m: sweeps over the main job or prepare, cf, train")
-    if command.jobs > 1 and not sweeps:
+    if command.jobs and not sweeps:
         problems.append("--jobs: belongs to -m or ckf sweep")
     if command.config_dir and verb in ON_RUNS:
         problems.append(f"--config-dir: ckf {verb} reads the config from the run")

@@ -38,6 +38,8 @@ def prepare_dataset(exp: ExperimentConfig) -> Artifact:
         settings.pop(key, None)
     for key in ("provides", "default_steps", "default_cold_users_up_to", "memory_mb"):  # of runs and the machine
         settings.pop(key)
+    if exp.split.train_fraction == 1:  # a key that came later: datasets from before keep their name
+        settings.pop("split.train_fraction")
     hashes = [f"{name}:{digest}" for name, digest in sorted(source_hashes(exp.dataset).items())]
     return store(exp).get(
         "dataset", exp.dataset.name, settings, hashes, lambda out: build_dataset(exp.dataset, exp.split, out)

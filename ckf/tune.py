@@ -13,19 +13,16 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override
-from hydra.errors import HydraException
 
 from ckf.artifacts import read_json
 from ckf.config.compose import compose
 from ckf.config.schema import CFConfig
 from ckf.errors import CkfError, ConfigError
+from ckf.sweep.space import Space, import_optuna, read_space
 
 _EMBEDDING = (
     "cf.dim=choice(8,16,32,64)",
@@ -42,8 +39,6 @@ SPACES: dict[str, tuple[str, ...]] = {
 """What is searched when the command line names no space."""
 
 _OWN = ("trials", "out", "search_seed")
-Suggest = Callable[[Any], Any]
-"""From Optuna's trial to a value."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,7 @@ class Search:
     """A parsed command line: what is fixed, what is searched, how often, and where the log goes."""
 
     fixed: list[str]
-    space: dict[str, Suggest]
+    space: Space
     trials: int = 20
     seed: int = 0
     out: Path = Path("experiments/cf/selection")
@@ -74,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows = run_search(search, exp.seed, copies, Path(name))
         write_log(log, rows, "python -m ckf.tune " + " ".join(arguments))
         best = next(row for row in rows if row["chosen"])
-        print("best: " + " ".join(f"{key}={best[key]}" for key in search.space))
+        print("best: " + " ".join(f"{key}={best[key]}" for key in search.space.suggest))
         print(log)
     except CkfError as error:
         for line in str(error).splitlines():
@@ -89,57 +84,24 @@ def parse(arguments: Sequence[str]) -> Search:
     Raises:
         ConfigError: an argument that cannot be read or searched, or nothing to search.
     """
-    own: dict[str, str] = {}
-    fixed: list[str] = []
-    space: dict[str, Suggest] = {}
-    problems: list[str] = []
-    for line in arguments:
-        key, _, value = line.partition("=")
-        if key in _OWN:
-            own[key] = value
-            continue
-        try:
-            override = OverridesParser.create().parse_override(line)
-        except HydraException as error:
-            problems.append(f"{line}: cannot be read ({str(error).splitlines()[0]})")
-            continue
-        if not override.is_sweep_override():
-            fixed.append(line)
-        elif key.startswith("cf."):
-            problems += _add(space, override, line)
-        else:
-            problems.append(f"{line}: only keys of cf can be searched")
-    if not space and not problems:
-        name = compose(fixed)[0].cf.name
+    own = {key: value for key, _, value in (line.partition("=") for line in arguments) if key in _OWN}
+    space = read_space([line for line in arguments if line.split("=")[0] not in _OWN])
+    problems = [*space.problems]
+    problems += [f"{key}: only keys of cf can be searched" for key in space.suggest if not key.startswith("cf.")]
+    if not space.suggest and not problems:
+        name = compose(space.fixed)[0].cf.name
         if name not in SPACES:
             raise ConfigError(
                 [f"cf={name}: no search space of its own; name one, e.g. cf.pseudo_counts=interval(1,20)"]
             )
-        for line in SPACES[name]:
-            problems += _add(space, OverridesParser.create().parse_override(line), line)
+        space.suggest |= read_space(SPACES[name]).suggest
     for key in ("trials", "search_seed"):
         if key in own and not (own[key].isdigit() and (key != "trials" or int(own[key]) > 0)):
             problems.append(f"{key}: '{own[key]}' is not a whole number that can be used")
     if problems:
         raise ConfigError(problems)
     values = {"trials": int(own.get("trials", "20")), "seed": int(own.get("search_seed", "0"))}
-    return Search(fixed, space, **values, out=Path(own.get("out", "experiments/cf/selection")))
-
-
-def _add(space: dict[str, Suggest], override: Override, line: str) -> list[str]:
-    key, value = override.get_key_element(), override.value()
-    if isinstance(value, ChoiceSweep):
-        options = [str(option) for option in override.sweep_string_iterator()]
-        space[key] = lambda trial: trial.suggest_categorical(key, options)
-    elif isinstance(value, IntervalSweep) and value.start is not None and value.end is not None:
-        low, high, log = value.start, value.end, "log" in value.tags
-        if isinstance(low, int) and isinstance(high, int):
-            space[key] = lambda trial: trial.suggest_int(key, low, high, log=log)
-        else:
-            space[key] = lambda trial: float(f"{trial.suggest_float(key, float(low), float(high), log=log):.4g}")
-    else:
-        return [f"{line}: only choice() and interval() can be searched"]
-    return []
+    return Search(space.fixed, space, **values, out=Path(own.get("out", "experiments/cf/selection")))
 
 
 def without_test(dataset: Path, examples: Path, folder: Path) -> tuple[Path, Path]:
@@ -163,15 +125,11 @@ def run_search(search: Search, seed: int, copies: tuple[Path, Path], folder: Pat
     Raises:
         CkfError: Optuna is not installed, or a model that reports no figures of the val split.
     """
-    try:
-        import optuna
-    except ImportError:
-        raise CkfError("the search needs Optuna: pip install 'ckf[tune]'") from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna = import_optuna()
     rows: list[dict[str, Any]] = []
 
     def objective(trial: Any) -> float:
-        values = {key: suggest(trial) for key, suggest in search.space.items()}
+        values = search.space.values(trial)
         exp, _ = compose([*search.fixed, *(f"{key}={value}" for key, value in values.items())])
         out = folder / f"trial-{trial.number}"
         out.mkdir()

@@ -47,8 +47,8 @@ options:
   -h, --help        this text
   --version         print the version
   --cfg             print the resolved config and do nothing
-  -m, --multirun    a sweep: every combination of key=a,b,c; a process for each
-  --jobs N          with -m or sweep: N processes at a time (default 1)
+  -m, --multirun    a sweep: every combination of key=a,b,c; a process for each (launcher=, search=)
+  --jobs N          with -m or sweep: N trials at a time (as launcher.jobs=N; default 1)
   --config-dir DIR  a folder with options of your own (DIR/<group>/<option>.yaml)
 """
 

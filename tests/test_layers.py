@@ -25,6 +25,7 @@ ORDER = [
     "inspect",
     "stages",
     "pipeline",
+    "trial",
     "finished",
     "look",
     "tune",

@@ -16,7 +16,7 @@ from torch import Tensor
 from ckf.cf.model import CFModel
 from ckf.cf.sequences import padded_histories
 from ckf.cf.table import CFBatch
-from ckf.data.seeds import named_keys
+from ckf.data.seeds import named_generator, named_keys
 from ckf.errors import ArtifactError
 
 FILE = "example_users.safetensors"
@@ -37,6 +37,15 @@ def write_example_users(out: Path, model: CFModel, examples: Path) -> dict[str, 
     return {"examples": len(keys), "dim": vectors.shape[1]}
 
 
+def with_noise(table: Tensor, level: float, seed: int, purpose: str) -> Tensor:
+    """A table [n, d] with Gaussian noise of ``level`` times each dimension's spread; rows of zeros (cold) stay."""
+    known = (table != 0).any(dim=1)
+    if int(known.sum()) < 2:
+        return table
+    draw = named_generator(seed, f"noise of {purpose}").standard_normal(tuple(table.shape), dtype=np.float32)
+    return table + level * table[known].std(dim=0) * torch.from_numpy(draw) * known[:, None]
+
+
 @dataclass(frozen=True)
 class ExampleUsers:
     """The vectors [n, d], found by the key of their example; ``keys`` are sorted as unsigned numbers."""
@@ -51,6 +60,10 @@ class ExampleUsers:
             return None
         with safe_open(folder / FILE, framework="pt") as file:
             return cls(file.get_tensor("keys").numpy().view(np.uint64), file.get_tensor("vectors"))
+
+    def noisy(self, level: float, seed: int) -> ExampleUsers:
+        """The same with Gaussian noise of ``level`` times each dimension's spread."""
+        return ExampleUsers(self.keys, with_noise(self.vectors, level, seed, "example users"))
 
     def of(self, example_ids: Sequence[str]) -> Tensor:
         """Vectors of some examples. [len(example_ids), d]

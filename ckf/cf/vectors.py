@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ckf.cf.moments import ExampleUsers
+from ckf.cf.moments import ExampleUsers, with_noise
 from ckf.data.seeds import named_generator
 from ckf.errors import ArtifactError
 
@@ -43,6 +43,12 @@ class VectorTables:
     def shuffled(self, seed: int) -> VectorTables:
         """The control: every user gets another user's vector, every item another item's (padding stays)."""
         return VectorTables(_shuffle(self.users, seed, "users"), _shuffle(self.items, seed, "items"))
+
+    def noisy(self, level: float, seed: int) -> VectorTables:
+        """The tables with Gaussian noise, in units of each dimension's spread over the trained rows."""
+        moments = None if self.moments is None else self.moments.noisy(level, seed)
+        users, items = (with_noise(getattr(self, kind), level, seed, kind) for kind in ("users", "items"))
+        return VectorTables(users, items, moments)
 
 
 @dataclass(frozen=True)

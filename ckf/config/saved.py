@@ -37,10 +37,14 @@ _LATER: dict[str, dict[str, Any]] = {
         "test_months": None,
         "split_seed": 0,
         "cold_users_up_to": 0,
+        "train_fraction": 1.0,
     },
+    "noise": {"vectors": 0.0, "titles": 0.0, "shuffled_history": False, "noise_seed": 0},
 }
 """Keys that came later, each with the value that says what was done before: at it, a run keeps its name."""
-_UNNAMED = ("name", "seed", "method", "paths", "logger", "force")
+_LATER_GROUPS = {"launcher": "local", "search": "grid"}
+"""Groups that came later, each with the option that says what was done before."""
+_UNNAMED = ("name", "seed", "method", "paths", "logger", "launcher", "search", "force")
 """What does not tell one run from another: labels, places, and the seed (it stands beside the hash)."""
 
 
@@ -80,6 +84,8 @@ def _class_of(group: str, node: Any, path: Path) -> type:
     classes = list(dict.fromkeys(options.values()))
     if len(classes) == 1:
         return classes[0]
+    if node is None and group in _LATER_GROUPS:
+        return options[_LATER_GROUPS[group]]
     keys = set(node) if isinstance(node, dict) else set()
     if "name" in keys and node["name"] in options:
         return options[node["name"]]
@@ -131,6 +137,8 @@ def run_hash_payload(exp: ExperimentConfig) -> dict[str, Any]:
         payload[group] = {
             key: value for key, value in payload[group].items() if key not in later or value != later[key]
         }
+    if set(payload["noise"]) <= {"noise_seed"}:  # nothing is spoiled
+        del payload["noise"]
     for key in ("root", "download", "memory_mb", "licence"):
         payload["dataset"].pop(key, None)
     payload["train"].pop("workers", None)

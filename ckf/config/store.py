@@ -65,6 +65,8 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {
     },
     "trainer": dict.fromkeys(("cpu", "gpu", "ddp", "ddp_cpu"), schema.TrainerConfig),
     "logger": {"wandb": schema.WandbConfig, "csv": schema.CSVConfig},
+    "launcher": {"local": schema.LocalLauncherConfig, "slurm": schema.SlurmLauncherConfig},
+    "search": {"grid": schema.GridSearchConfig, "optuna": schema.OptunaSearchConfig},
 }
 """Group -> option -> dataclass. ``method`` and ``size`` are presets over the whole tree: no schema."""
 

@@ -37,7 +37,7 @@ from ckf.data.movielens import movielens_files, read_movielens
 from ckf.data.processed_json import processed_json_files, read_processed_json
 from ckf.data.recbole import read_recbole, recbole_files
 from ckf.data.source import Source
-from ckf.data.splits import assign_split
+from ckf.data.splits import assign_split, in_training_share
 from ckf.data.synthetic import make_synthetic
 from ckf.data.tabular import read_tables, table_files
 from ckf.data.write import write_interactions
@@ -136,6 +136,9 @@ def _write(data: Ingested, cfg: DatasetConfig, split: SplitConfig, out: Path, ha
     if rows["split"].null_count():
         rows = rows.filter(pl.col("split").is_not_null())
         steps.record(f"split {split.name}", rows)
+    if split.train_fraction < 1:
+        rows = rows.filter(in_training_share(rows, split, raw_users, raw_items))
+        steps.record(f"train fraction {split.train_fraction:g}", rows)
     user_ids = final_ids(rows["user"], raw_users)
     item_ids = final_ids(rows["item"], raw_items, history_items(data, rows["row"]))
     rows = rows.with_columns(

@@ -40,6 +40,17 @@ def assign_split(rows: pl.DataFrame, cfg: SplitConfig, users: pl.Series, items: 
     return split.rename("split")
 
 
+def in_training_share(rows: pl.DataFrame, cfg: SplitConfig, users: pl.Series, items: pl.Series) -> pl.Series:
+    """Whether each row stays: every row but those of train beyond ``train_fraction``. Boolean [n]
+
+    The draw of an interaction depends on its raw ids and the seed alone, so shares are nested.
+    """
+    raw = (users[rows["user"].to_numpy()].cast(pl.String), items[rows["item"].to_numpy()].cast(pl.String))
+    keys = named_keys([f"{user}/{item}" for user, item in zip(*raw, strict=True)])
+    drawn = pl.Series(named_uniform(cfg.split_seed, "share of the training data", keys, 1)[:, 0])
+    return (rows["split"] != "train") | (drawn < cfg.train_fraction)
+
+
 def _assigned(rows: pl.DataFrame, cfg: SplitConfig, users: pl.Series, items: pl.Series) -> pl.Series:
     match cfg.name:
         case "provided":

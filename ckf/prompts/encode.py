@@ -11,6 +11,7 @@ from ckf.data.records import Example
 from ckf.errors import DataError
 from ckf.prompts.codes import HashedCodes
 from ckf.prompts.frame import chat_frame, plain_frame
+from ckf.prompts.noise import shuffled_places
 from ckf.prompts.template import Literal, Part, Placeholder, Slot, parse_template
 
 SLOT_TOKEN = -1  # stands for a slot position in `Prompt.token_ids` until the collator replaces it
@@ -33,6 +34,7 @@ class PromptEncoder:
 
     ``titles[i]`` is the title of item ``i`` (index 0 is padding). ``rating_labels`` are the scale's
     values as text, lowest first. ``slots`` chooses the prompt with slots over the text-only one per call.
+    With ``shuffle_seed`` every history is in a random order, drawn by the example's id.
     ``chat`` puts prompt and answer into the turns of the tokenizer's chat template (`ckf.prompts.frame`).
     """
 
@@ -46,12 +48,14 @@ class PromptEncoder:
         tokens_per_slot: int = 1,
         max_length_tokens: int = 2048,
         chat: bool = False,
+        shuffle_seed: int | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.titles = titles
         self.rating_labels = list(rating_labels)
         self.tokens_per_slot = tokens_per_slot
         self.max_length_tokens = max_length_tokens
+        self.shuffle_seed = shuffle_seed
         self.separator = prompts.separator.rstrip(" ")
         self.empty_history = prompts.empty_history
         self._templates = {
@@ -155,8 +159,12 @@ class PromptEncoder:
     def _history_pieces(self, example: Example) -> list[list[int]]:
         if example.task == "rating":
             rated = zip(example.history, example.history_ratings, strict=True)
-            return [self.piece(f" {self.titles[item]} ({rating:g})") for item, rating in rated]
-        return [self.piece(f" {self.titles[item]}") for item in example.history]
+            pieces = [self.piece(f" {self.titles[item]} ({rating:g})") for item, rating in rated]
+        else:
+            pieces = [self.piece(f" {self.titles[item]}") for item in example.history]
+        if self.shuffle_seed is None:
+            return pieces
+        return [pieces[place] for place in shuffled_places(example.example_id, len(pieces), self.shuffle_seed)]
 
     def _assemble(
         self, example: Example, slots: bool, history: list[list[int]], codes: HashedCodes | None

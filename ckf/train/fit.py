@@ -30,6 +30,7 @@ from ckf.model.saved import load_model, save_model
 from ckf.prompts.codes import HashedCodes
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import PromptEncoder
+from ckf.prompts.noise import noisy_titles
 from ckf.runs import CARD
 from ckf.train.checkpoints import Checkpoint, CheckpointFiles, say_on_stderr
 from ckf.train.curriculum import build_curriculum
@@ -55,6 +56,8 @@ def build_collator(exp: ExperimentConfig, inputs: Inputs, tokenizer: Any) -> Col
     titles = [""] * (int(items["item"].max()) + 1)
     for item, title in zip(items["item"], items["title"], strict=True):
         titles[item] = title
+    if exp.noise.titles:
+        titles = noisy_titles(titles, exp.noise.titles, exp.noise.noise_seed)
     encoder = PromptEncoder(
         tokenizer,
         exp.prompts,
@@ -63,6 +66,7 @@ def build_collator(exp: ExperimentConfig, inputs: Inputs, tokenizer: Any) -> Col
         tokens_per_slot=exp.fusion.tokens_per_slot,
         max_length_tokens=exp.train.max_length_tokens,
         chat=getattr(exp.backbone, "chat_template", "none") == "auto",
+        shuffle_seed=exp.noise.noise_seed if exp.noise.shuffled_history else None,
     )
     tables = load_tables(exp, inputs)
     codes = None
@@ -73,10 +77,12 @@ def build_collator(exp: ExperimentConfig, inputs: Inputs, tokenizer: Any) -> Col
 
 
 def load_tables(exp: ExperimentConfig, inputs: Inputs) -> VectorTables | None:
-    """CF vectors of a run, shuffled for ``fusion=random``; None when nothing is fused."""
+    """CF vectors of a run, shuffled for ``fusion=random``, with the noise that is asked for; None when nothing is fused."""
     if inputs.cf is None or not exp.fusion.reads_vectors:
         return None
     tables = VectorTables.load(inputs.cf)
+    if exp.noise.vectors:
+        tables = tables.noisy(exp.noise.vectors, exp.noise.noise_seed)
     return tables.shuffled(exp.seed) if isinstance(exp.fusion, RandomFusionConfig) else tables
 
 

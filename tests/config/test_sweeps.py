@@ -1,17 +1,18 @@
-"""Sweeps: the grid, the check before anything starts, and a failing trial that does not stop the rest."""
+"""Sweeps: the grid, variants, and the check of all trials before anything starts."""
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from ckf import sweep
 from ckf.cli import main
+from ckf.config.compose import compose, load_yaml, to_yaml
 from ckf.errors import ConfigError
+from ckf.runs import result_key
 from ckf.sweep import Trial, check_trials, expand, file_trials, load_sweep
+from ckf.sweep.launch import LocalLauncher
 
 GOOD = """\
 title: Ranks
@@ -146,69 +147,50 @@ def test_a_variant_that_is_refused_is_named(tmp_path: Path) -> None:
 def test_nothing_starts_when_one_trial_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sweep, "run_trial", lambda *_: pytest.fail("a trial was started"))
+    monkeypatch.setattr(LocalLauncher, "start", lambda *_: pytest.fail("a trial was started"))
     monkeypatch.chdir(tmp_path)
     assert main(["-m", "fusion=none,meta", "cf=mf,bias"]) == 2
     assert "trial 'fusion=meta cf=bias': fusion=meta: cf=bias has no vectors" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-STUB = """\
-import pathlib, sys
-overrides = sys.argv[1:]
-print("started", *overrides)
-if "seed=1" in overrides:
-    print("out of memory", file=sys.stderr)
-    sys.exit(1)
-run = pathlib.Path("outputs", "_".join(overrides).replace("/", "-"))
-if not run.exists():
-    run.mkdir(parents=True)
-    (run / "metrics.json").write_text("{}")
-print(run)
-"""
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_failing_trial_does_not_stop_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], jobs: int
+@pytest.mark.parametrize(
+    ("argv", "problem"),
+    [
+        (["-m", "seed=0,1", "launcher=slrum"], "launcher: 'slrum' is not an option; did you mean 'slurm'?"),
+        (["-m", "seed=0,1", "launcher.jobs=0"], "launcher.jobs: must be at least 1, got 0"),
+        (["-m", "seed=0,1", "launcher.gpus=[0]", "launcher.jobs=2"], "launcher.jobs: must be at most 1, the number of"),
+        (
+            ["-m", "seed=0,1", "launcher.partition=a"],
+            "launcher.partition: unknown key here; it belongs to launcher=slurm",
+        ),
+        (["-m", "search=optuna", "seed=1"], "search=optuna: nothing is searched; name a key"),
+        (["-m", "search=optuna", "lora.rank=2,4"], "search.metric: val/ctr/auc, but evaluate.splits is [test]"),
+        (
+            ["-m", "search=optuna", "lora.rank=2,4", "search.metric=test/ctr/auc"],
+            "search.metric: 'test/ctr/auc' is no figure of the val split",
+        ),
+        (["prepare", "-m", "search=optuna", "seed=0,1"], "search=optuna: ckf prepare scores nothing to search by"),
+    ],
+)
+def test_how_a_sweep_is_run_is_checked_first(
+    argv: list[str], problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stub = tmp_path / "stub.py"
-    stub.write_text(STUB, encoding="utf-8")
-    monkeypatch.setattr(sweep, "trial_command", lambda verb, trial, _: [sys.executable, str(stub), *trial.overrides])
     monkeypatch.chdir(tmp_path)
-    done = tmp_path / "outputs/seed=2"
-    done.mkdir(parents=True)
-    (done / "metrics.json").write_text("{}", encoding="utf-8")
-    os.utime(done / "metrics.json", (1, 1))
-    assert main(["-m", "seed=0,1,2", "--jobs", str(jobs)]) == 1
-    captured = capsys.readouterr()
-    lines = sorted(captured.out.splitlines())
-    assert any(line.startswith("[1/3] seed=0: done in ") and line.endswith("outputs/seed=0") for line in lines)
-    assert any(line.startswith("[2/3] seed=1: failed in ") and "out of memory" in line for line in lines)
-    assert any(line.startswith("[3/3] seed=2: already done in ") for line in lines)
-    assert "sweep: 1 done, 1 already done, 1 failed" in lines
-    assert "1 of 3 trials failed" in captured.err
-    (log,) = (tmp_path / "outputs/sweeps").glob("*/002-seed=1.log")
-    assert sorted(log.read_text(encoding="utf-8").splitlines()) == ["out of memory", "started seed=1"]
+    assert main(argv) == 2
+    assert f"ckf: {problem}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_sweep_that_succeeds_ends_with_its_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stub = tmp_path / "stub.py"
-    stub.write_text(STUB, encoding="utf-8")
-    monkeypatch.setattr(sweep, "trial_command", lambda verb, trial, _: [sys.executable, str(stub), *trial.overrides])
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "experiments/ranks"
-    folder.mkdir(parents=True)
-    (folder / "sweep.yaml").write_text(GOOD, encoding="utf-8")
-    assert main(["sweep", "experiments/ranks/sweep.yaml", "logger=csv", "paths.outputs=o"]) == 0
-    last = Path(capsys.readouterr().out.splitlines()[-1])
-    assert last.parent == Path("o/sweeps")
-    assert last.name.startswith("ranks-")
-    assert len(list(last.glob("*.log"))) == 2
+def test_how_a_sweep_is_run_is_no_part_of_a_runs_name() -> None:
+    plain, other = (compose(lines)[0] for lines in ([], ["launcher=slurm", "search=optuna", "launcher.jobs=7"]))
+    assert result_key(plain) == result_key(other)
 
 
-def test_the_command_of_a_trial() -> None:
-    command = sweep.trial_command("train", Trial("n", ("seed=1",)), Path("own"))
-    assert command == [sys.executable, "-m", "ckf", "train", "seed=1", "--config-dir", "own"]
+def test_a_run_from_before_there_were_launchers_is_read(tmp_path: Path) -> None:
+    lines = OmegaConf.to_container(OmegaConf.create(to_yaml(compose([])[0])))
+    assert isinstance(lines, dict)
+    for group in ("launcher", "search"):
+        del lines[group]
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(lines), encoding="utf-8")
+    assert load_yaml(tmp_path / "config.yaml").launcher.name == "local"

@@ -55,7 +55,7 @@ def test_the_best_val_figures_are_chosen_and_a_search_is_repeatable(world, tmp_p
 
 def test_a_model_has_a_space_of_its_own_or_needs_one():
     for name, lines in tune.SPACES.items():
-        assert set(tune.parse([f"cf={name}"]).space) == {line.partition("=")[0] for line in lines}
+        assert set(tune.parse([f"cf={name}"]).space.suggest) == {line.partition("=")[0] for line in lines}
     with pytest.raises(ConfigError, match="no search space of its own"):
         tune.parse(["cf=bias", "fusion=none"])
 

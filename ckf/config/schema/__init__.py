@@ -61,6 +61,7 @@ from ckf.config.schema.running import (
     EvaluateConfig,
     LoggerConfig,
     MethodConfig,
+    NoiseConfig,
     PathsConfig,
     PretrainConfig,
     TrainConfig,
@@ -75,6 +76,14 @@ from ckf.config.schema.sources import (
     RecboleConfig,
 )
 from ckf.config.schema.splits import SplitConfig
+from ckf.config.schema.sweeping import (
+    GridSearchConfig,
+    LauncherConfig,
+    LocalLauncherConfig,
+    OptunaSearchConfig,
+    SearchConfig,
+    SlurmLauncherConfig,
+)
 from ckf.config.schema.tasks import CODES, SLOTS, TASKS, PromptConfig, PromptsConfig, TaskConfig, TasksConfig
 
 __all__ = [
@@ -100,12 +109,15 @@ __all__ = [
     "FeaturesConfig",
     "FilterConfig",
     "FusionConfig",
+    "GridSearchConfig",
     "HFBackboneConfig",
     "ItemColumnsConfig",
     "ItemKNNConfig",
     "JointCurriculumConfig",
+    "LauncherConfig",
     "LightGCNConfig",
     "LinearFusionConfig",
+    "LocalLauncherConfig",
     "LoggerConfig",
     "LoraConfig",
     "LoraInitConfig",
@@ -121,6 +133,8 @@ __all__ = [
     "NoBackboneConfig",
     "NoCurriculumConfig",
     "NoFusionConfig",
+    "NoiseConfig",
+    "OptunaSearchConfig",
     "PathsConfig",
     "PopularityConfig",
     "PretrainConfig",
@@ -131,8 +145,10 @@ __all__ = [
     "RandomFusionConfig",
     "RecboleConfig",
     "SASRecConfig",
+    "SearchConfig",
     "SequenceConfig",
     "SigmoidCurriculumConfig",
+    "SlurmLauncherConfig",
     "SoftPromptFusionConfig",
     "SplitConfig",
     "SyntheticConfig",

@@ -18,12 +18,14 @@ from ckf.config.schema.running import (
     EvaluateConfig,
     LoggerConfig,
     MethodConfig,
+    NoiseConfig,
     PathsConfig,
     PretrainConfig,
     TrainConfig,
     TrainerConfig,
 )
 from ckf.config.schema.splits import SplitConfig
+from ckf.config.schema.sweeping import LauncherConfig, SearchConfig
 from ckf.config.schema.tasks import PromptsConfig, TaskConfig, TasksConfig
 
 
@@ -47,7 +49,10 @@ class ExperimentConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     trainer: TrainerConfig = MISSING
     logger: LoggerConfig = MISSING
+    launcher: LauncherConfig = MISSING
+    search: SearchConfig = MISSING
     method: MethodConfig = MISSING
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
     baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     force: bool = False

@@ -145,6 +145,27 @@ class MethodConfig:
 
 
 @dataclass
+class NoiseConfig:
+    """What is spoiled on purpose, in training and in scoring alike (experiments/robustness); nothing unless set.
+
+    ``vectors``: Gaussian noise on CF vectors, in units of each dimension's spread over the trained rows. ``titles``:
+    share of the words of every title in a prompt that are replaced by words of other titles. ``shuffled_history``: the
+    titles of a history in a random order. Drawn by ``noise_seed``, what it is for and the id.
+    """
+
+    vectors: float = 0.0
+    titles: float = 0.0
+    shuffled_history: bool = False
+    noise_seed: int = 0
+
+    def problems(self) -> Iterator[str]:
+        """Check ranges."""
+        yield from at_least("vectors", self.vectors, 0)
+        yield from fraction("titles", self.titles)
+        yield from at_least("noise_seed", self.noise_seed, 0)
+
+
+@dataclass
 class BaselinesConfig:
     """Rows trained and reported beside the model."""
 

@@ -22,7 +22,9 @@ class SplitConfig:
     last month of each, counted from the month of the earliest interaction as 0, as CoLLM's split
     does; other months are left out), else by the fractions. ``user_cold`` and ``item_cold`` hold
     out a share of the users or items, drawn by ``split_seed`` and raw id. ``cold_users_up_to``: users
-    with at most so many interactions are put wholly into test, whatever the split.
+    with at most so many interactions are put wholly into test, whatever the split. ``train_fraction``: the
+    share of the training interactions that is kept, drawn by ``split_seed`` and raw ids (a smaller share is
+    part of a larger one); val and test stay as they are.
     """
 
     name: str = MISSING
@@ -35,12 +37,15 @@ class SplitConfig:
     test_months: list[int] | None = None
     split_seed: int = 0
     cold_users_up_to: int = 0
+    train_fraction: float = 1.0
 
     def problems(self) -> Iterator[str]:
         """Check names, fractions, dates and months."""
         yield from one_of("name", self.name, SPLIT_NAMES)
         yield from fraction("val_fraction", self.val_fraction, open_top=True)
         yield from fraction("test_fraction", self.test_fraction, open_top=True)
+        if not 0 < self.train_fraction <= 1:
+            yield f"train_fraction: must be above 0 and at most 1, got {self.train_fraction:g}"
         yield from at_least("cold_users_up_to", self.cold_users_up_to, 0)
         if self.val_fraction + self.test_fraction >= 1:
             yield (

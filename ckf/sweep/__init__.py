@@ -1,0 +1,22 @@
+"""Sweeps: a grid or a search, all of it checked before the first trial starts, then a process for each trial."""
+
+from ckf.config.sweep_file import VARIANT, Sweep, load_sweep
+from ckf.sweep.order import Order, Outcome, read_outcome, run_order
+from ckf.sweep.run import run_file, run_multirun
+from ckf.sweep.trials import Trial, check_trials, expand, file_trials
+
+__all__ = [
+    "VARIANT",
+    "Order",
+    "Outcome",
+    "Sweep",
+    "Trial",
+    "check_trials",
+    "expand",
+    "file_trials",
+    "load_sweep",
+    "read_outcome",
+    "run_file",
+    "run_multirun",
+    "run_order",
+]
