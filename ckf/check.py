@@ -29,7 +29,7 @@ def check_all(config_dir: Path | None, experiments: Path) -> str:
                 compose_with_notes([f"{group}={option}"], config_dir, fill_missing=True, rules=group in _PRESETS)
             except ConfigError as error:
                 problems += [f"{group}={option}: {line}" for line in error.problems]
-    sweeps = sorted(experiments.glob("*/sweep.yaml"))
+    sweeps = sorted(experiments.glob("*/*.yaml"))
     for path in sweeps:
         try:
             check_trials(file_trials(load_sweep(path)), config_dir)

@@ -24,8 +24,8 @@ def evaluate(arguments: Sequence[str]) -> Path:
 
 
 def report(arguments: Sequence[str]) -> Path:
-    """``ckf report runs=GLOB out=DIR``, or ``table=experiments/NAME [outputs=DIR]``."""
-    own, overrides = _sorted("report", arguments, ["runs", "out", "table", "outputs"])
+    """``ckf report runs=GLOB out=DIR``, or ``table=experiments/NAME[/FILE] [outputs=DIR] [figures=DIR]``."""
+    own, overrides = _sorted("report", arguments, ["runs", "out", "table", "outputs", "figures"])
     if overrides:
         raise ConfigError([f"{line}: ckf report takes no config" for line in overrides])
     if "table" in own:
@@ -33,7 +33,8 @@ def report(arguments: Sequence[str]) -> Path:
             raise ConfigError(unused)
         from ckf.report.tables import render_table
 
-        render_table(Path(own["table"]), Path(own.get("outputs", "outputs")))
+        figures = Path(own["figures"]) if "figures" in own else None
+        render_table(Path(own["table"]), Path(own.get("outputs", "outputs")), figures)
         return Path(own["table"])
     _needed(own, runs="'outputs/*'", out="DIR")
     runs = [Path(path) for path in sorted(glob.glob(own["runs"])) if (Path(path) / "metrics.json").is_file()]

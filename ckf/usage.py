@@ -13,10 +13,10 @@ VERBS = {
     "cf": "the collaborative-filtering model and the floor; prints its folder",
     "train": "everything up to the trained model, without scoring it",
     "evaluate": "score a trained run again: run=PATH [evaluate.batch_size=... trainer.devices=...]",
-    "report": "a report from run folders: runs=GLOB out=DIR, or a table: table=experiments/NAME [outputs=DIR]",
+    "report": "a report from run folders: runs=GLOB out=DIR, or a table: table=experiments/NAME[/FILE] [figures=DIR]",
     "diff": "two runs compared, paired by example: RUN_A RUN_B [out=DIR]",
     "export": "a run's adapters for one task, united or merged into weights: run=PATH task=TASK out=DIR",
-    "check": "check the config and do nothing; --all: every option and every experiments/*/sweep.yaml",
+    "check": "check the config and do nothing; --all: every option and every experiments/*/*.yaml",
     "sweep": "a sweep file: FILE [key=value ...] [--jobs N]",
 }
 COMPOSED = ("", "prepare", "audit", "inspect", "cf", "train", "check")
@@ -35,7 +35,7 @@ _ARGUMENTS = {
     "prepare": "[export=processed_json|jsonl [out=DIR]] [options] [key=value ...]",
     "inspect": "[task=TASK] [n=3] [split=train|val|test] [slots=true|false] [example=ID] [key=value ...]",
     "evaluate": "run=PATH [evaluate.KEY=VALUE ...]",
-    "report": "runs=GLOB out=DIR | table=DIR [outputs=DIR]",
+    "report": "runs=GLOB out=DIR | table=DIR|FILE [outputs=DIR] [figures=DIR]",
     "diff": "RUN_A RUN_B [out=DIR]",
     "export": "run=PATH task=TASK [format=peft|merged] [tolerance=X] out=DIR",
     "check": "[--all] [key=value ...]",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -129,6 +131,19 @@ def _compose_good_options(asked: Overrides, groups: Groups) -> tuple[DictConfig,
 
 def _compose_options(choices: dict[str, str], groups: Groups) -> tuple[DictConfig, dict[str, str]]:
     """Let Hydra compose the chosen options alone; values follow one by one."""
+    if groups.user_dir is not None:
+        return _composed_by_hydra(choices, groups)
+    cfg, used = _builtin_options(tuple(choices.items()))
+    return copy.deepcopy(cfg), dict(used)
+
+
+@functools.lru_cache(maxsize=64)
+def _builtin_options(choices: tuple[tuple[str, str], ...]) -> tuple[DictConfig, dict[str, str]]:
+    """Kept, since the trials of a sweep differ in values more than in options, and Hydra takes half a second."""
+    return _composed_by_hydra(dict(choices), load_groups())
+
+
+def _composed_by_hydra(choices: dict[str, str], groups: Groups) -> tuple[DictConfig, dict[str, str]]:
     store.register()
     lines = [f"{group}={option}" for group, option in choices.items()]
     if groups.user_dir is not None:

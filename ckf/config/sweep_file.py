@@ -14,6 +14,7 @@ from yaml import YAMLError
 from ckf.config.overrides import assign_all
 from ckf.errors import ConfigError
 
+FIGURES = ("dots", "curve", "bars", "slices", "heatmap", "cost")
 VARIANT = "variant"
 """What the rows of named variants are called in ``rows`` and ``control``."""
 
@@ -32,9 +33,11 @@ class Sweep:
 
     ``variants`` are named lists of overrides, each run at every point of the grid; their row is called
     ``variant``. ``control`` names a row (``{fusion: random}``, ``{variant: full}``) that the others are
-    compared with, seed by seed.
+    compared with, seed by seed. ``figures`` are drawn beside the table. ``base`` is a file beside this one: its keys
+    hold unless they are set here, and its overrides come before those here.
     """
 
+    base: str | None = None
     title: str = ""
     question: str = ""
     overrides: list[str] = field(default_factory=list)
@@ -43,6 +46,7 @@ class Sweep:
     metrics: list[str] = field(default_factory=list)
     control: dict[str, Any] = field(default_factory=dict)
     variants: list[Variant] = field(default_factory=list)
+    figures: list[str] = field(default_factory=lambda: ["dots"])
 
     def problems(self) -> Iterator[str]:
         """Check that something is swept, and that the rows are the swept keys but the seed."""
@@ -56,6 +60,9 @@ class Sweep:
             if not values:
                 yield f"grid.{key}: is empty"
         yield from self._variant_problems()
+        for name in self.figures:
+            if name not in FIGURES:
+                yield f"figures: '{name}' is not allowed; one of {', '.join(FIGURES)}"
         swept = {**({VARIANT: [v.name for v in self.variants]} if self.variants else {}), **self.grid}
         unknown = [key for key in self.rows if key not in swept]
         for key in unknown:
@@ -82,20 +89,48 @@ class Sweep:
             yield f"grid.{VARIANT}: is what the rows of variants are called; use another key"
 
 
-def load_sweep(path: Path) -> Sweep:
-    """Read a sweep file.
+def results_folder(path: Path) -> Path:
+    """Where the results of a sweep file are kept: ``results/`` of sweep.yaml, ``results-small/`` of small.yaml."""
+    return path.with_name("results" if path.stem == "sweep" else f"results-{path.stem}")
 
-    Raises:
-        ConfigError: it cannot be read, or has unknown keys, wrong types or rows that are not swept.
-    """
+
+def rendered_path(path: Path) -> Path:
+    """Where the table of a sweep file is written: ``RESULTS.md``, or ``RESULTS-small.md``."""
+    return path.with_name("RESULTS.md" if path.stem == "sweep" else f"RESULTS-{path.stem}.md")
+
+
+def sweep_name(path: Path) -> str:
+    """What a sweep is called: its folder, and its file's name unless that is sweep.yaml."""
+    return path.parent.name if path.stem == "sweep" else f"{path.parent.name}-{path.stem}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The keys of a sweep file, those of its base included."""
     try:
         raw = OmegaConf.to_container(OmegaConf.load(path))
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: cannot be read ({str(error).splitlines()[0]})"]) from None
     if not isinstance(raw, dict):
         raise ConfigError([f"{path}: holds no keys; a sweep has title, question, overrides, grid, rows, metrics"])
+    keys = {str(key): value for key, value in raw.items()}
+    if keys.get("base") is None:
+        return keys
+    below = _read(path.with_name(str(keys["base"]))) if keys["base"] != path.name else {}
+    both = [below.get("overrides") or [], keys.get("overrides") or []]
+    if all(isinstance(lines, list) for lines in both):
+        keys["overrides"] = both[0] + both[1]
+    return {**below, **keys}
+
+
+def load_sweep(path: Path) -> Sweep:
+    """Read a sweep file.
+
+    Raises:
+        ConfigError: it cannot be read, or has unknown keys, wrong types or rows that are not swept.
+    """
+    raw = _read(path)
     cfg = OmegaConf.structured(Sweep)
-    problems = list(assign_all(cfg, {str(key): value for key, value in raw.items()}).values())
+    problems = list(assign_all(cfg, raw).values())
     if not problems:
         sweep = OmegaConf.to_object(cfg)
         assert isinstance(sweep, Sweep)

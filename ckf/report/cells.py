@@ -47,15 +47,28 @@ def metric_number(metric: str, value: float | None) -> str:
     return number(value, ".0f" if metric.split("@")[0] in ("n", "uauc_users") else ".4f")
 
 
-def mean_sd(values: Sequence[float | None]) -> str:
+def mean_sd(values: Sequence[float | None], metric: str = "") -> str:
     """Mean ± standard deviation of what was measured; a single value stands alone, gaps are said."""
+    form = _form(metric)
     found = [value for value in values if value is not None and not math.isnan(value)]
     gaps = f" ({len(found)} of {len(values)})" if 0 < len(found) < len(values) else ""
     if len(found) < 2:
-        return number(found[0] if found else None) + gaps
-    return f"{statistics.mean(found):.4f} ± {statistics.stdev(found):.4f}{gaps}"
+        return number(found[0] if found else None, form) + gaps
+    mean, sd = statistics.mean(found), statistics.stdev(found)
+    return f"{mean:{form}}{gaps}" if form == ".0f" and sd == 0 else f"{mean:{form}} ± {sd:{form}}{gaps}"
+
+
+def _form(metric: str) -> str:
+    """Counts are whole, seconds and rates have a decimal, memory has two, figures have four."""
+    if metric.endswith("parameters"):
+        return ".0f"
+    if metric.endswith(("_seconds", "per_second")):
+        return ".1f"
+    return ".2f" if metric.endswith("_gib") else ".4f"
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether a metric is an error."""
-    return any(word in metric for word in ("rmse", "mae", "logloss", "ece"))
+    """Whether a metric is an error or a cost."""
+    if metric.endswith("per_second"):
+        return False
+    return any(word in metric for word in ("rmse", "mae", "logloss", "ece", "_seconds", "_gib", "_parameters"))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import yaml
 
 from ckf.report.cells import MISSING, SOURCES, Table, lower_is_better, metric_number, number, task_columns
 from ckf.report.collect import Run
+from ckf.report.published import published_rows
 from ckf.report.slices import catalogue_columns, difference_table, position_table, quartile_table
 
 SLICES = {
@@ -178,14 +176,13 @@ def _lost_to_counting(run: Run, split: str) -> list[str]:
 
 
 def _published(run: Run) -> Table | None:
-    known = yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
-    rows = known.get(run.config.dataset.name, [])
+    rows = published_rows(run.config.dataset.name)
     if not rows or run.get("test/ctr/auc") is None:
         return None
     return Table(
         "published on the same split (not run here)",
         ["method", "AUC", "UAUC", "source"],
-        [[row["method"], number(row["auc"]), number(row["uauc"]), row["source"]] for row in rows],
+        [[row.method, number(row.auc), number(row.uauc), row.source] for row in rows],
     )
 
 

@@ -34,7 +34,7 @@ def training_curves(runs: list[Run]) -> str:
         axes.tick_params(labelsize=8)
         if len(runs) > 1:
             axes.legend(fontsize=6)
-    return _svg(figure)
+    return svg(figure)
 
 
 def reliability_curves(curves: dict[str, Reliability], title: str) -> str:
@@ -54,29 +54,11 @@ def reliability_curves(curves: dict[str, Reliability], title: str) -> str:
     axes.set_ylabel("share of positives", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.legend(fontsize=8)
-    return _svg(figure)
+    return svg(figure)
 
 
-def dot_plot(rows: dict[str, list[float]], title: str) -> str:
-    """A line for each row: a dot for each seed, a bar at their mean."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 0.6 + 0.34 * len(rows)), layout="constrained")
-    axes = figure.add_subplot()
-    places = range(len(rows), 0, -1)
-    for place, values in zip(places, rows.values(), strict=True):
-        axes.plot(values, [place] * len(values), "o", markersize=4, alpha=0.5, color="#3465a4")
-        axes.plot([sum(values) / len(values)], [place], "|", markersize=14, markeredgewidth=2, color="#1c2330")
-    axes.set_yticks(list(places), list(rows))
-    axes.set_ylim(0.4, len(rows) + 0.6)
-    axes.set_xlabel(f"{title} (dots: seeds, bar: mean)", fontsize=9)
-    axes.grid(axis="x", linewidth=0.4)
-    axes.tick_params(labelsize=9)
-    return _svg(figure)
-
-
-def _svg(figure: Figure) -> str:
-    """The same picture is the same text: no date, no random ids."""
+def svg(figure: Figure) -> str:
+    """A figure as SVG text; the same picture is the same text: no date, no random ids."""
     import matplotlib as mpl
 
     buffer = io.StringIO()

@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckf.artifacts import plain, read_json, write_json
+from ckf.artifacts import fingerprint, plain, read_json, write_json
 from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig
+from ckf.config.sweep_file import results_folder
 from ckf.errors import ArtifactError, CkfError
 from ckf.report.collect import Run, load_run
+from ckf.report.cost import cost_metrics
 from ckf.runs import CONFIG, is_finished, result_key
 from ckf.sweep import VARIANT, Sweep, Trial, file_trials
 
-RESULTS = "results"
 _FINE = re.compile(r"@(users_q|items_q|position_)")
-"""Slices that no table shows; the run folder has them."""
+"""Slices that are kept only where the sweep's table shows them; the run folder has all."""
 
 
-def gather_results(folder: Path, sweep: Sweep, outputs: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Copy the sweep's finished runs into ``folder/results``; return every kept result and the trials without one.
+@dataclass(frozen=True)
+class Result:
+    """A kept result: its row and seed, its metrics (cost included), the record as it is kept, and its run if here."""
+
+    key: str
+    row: dict[str, Any]
+    seed: int
+    metrics: dict[str, float]
+    record: dict[str, Any]
+    config: ExperimentConfig
+    run: Run | None = None
+
+
+def gather_results(path: Path, sweep: Sweep, outputs: Path) -> tuple[list[Result], list[str]]:
+    """Copy a sweep file's finished runs beside it; return every kept result and the trials without one.
 
     A result that is already kept counts as done when its run folder is gone.
 
@@ -29,23 +44,23 @@ def gather_results(folder: Path, sweep: Sweep, outputs: Path) -> tuple[list[dict
         ArtifactError: nothing is finished yet, or two results are of different data.
     """
     trials = file_trials(sweep)
-    keys = [result_key(compose(list(trial.overrides))[0]) for trial in trials]
-    finished = _finished_runs(outputs)
-    kept = folder / RESULTS
-    results: dict[str, dict[str, Any]] = {}
-    for trial, key in zip(trials, keys, strict=True):
-        if key in finished:
-            results[key] = _result(trial, sweep, finished[key])
-        elif (kept / f"{key}.json").is_file():
-            results[key] = read_json(kept / f"{key}.json")
+    configs = [compose(list(trial.overrides))[0] for trial in trials]
+    keys = [result_key(config) for config in configs]
+    finished, kept = _finished_runs(outputs), results_folder(path)
+    results: dict[str, Result] = {}
+    for trial, key, config in zip(trials, keys, configs, strict=True):
+        run, file = finished.get(key), kept / f"{key}.json"
+        if run is None and not file.is_file():
+            continue
+        record = _record(trial, sweep, run) if run is not None else read_json(file)
+        metrics = {**record["metrics"], **cost_metrics(record)}
+        results[key] = Result(key, record["row"], record["seed"], metrics, record, config, run)
     if not results:
-        raise ArtifactError(
-            f"{folder}: no run of its sweep is finished; `ckf sweep {folder / 'sweep.yaml'}` makes them"
-        )
-    _same_data(results)
+        raise ArtifactError(f"{path.parent}: no run of its sweep is finished; `ckf sweep {path}` makes them")
+    _same_data(list(results.values()))
     kept.mkdir(exist_ok=True)
     for key, result in results.items():
-        write_json(kept / f"{key}.json", result)
+        write_json(kept / f"{key}.json", result.record)
     return list(results.values()), [trial.name for trial, key in zip(trials, keys, strict=True) if key not in results]
 
 
@@ -67,23 +82,31 @@ def _finished_runs(outputs: Path) -> dict[str, Run]:
     return runs
 
 
-def _same_data(results: dict[str, dict[str, Any]]) -> None:
-    """Refuse results on two versions of the data.
+def data_name(config: ExperimentConfig) -> str:
+    """What the data of a result is made from; rows may differ in it only where the sweep says so."""
+    dataset = {key: value for key, value in plain(config.dataset).items() if key not in ("root", "memory_mb")}
+    return fingerprint(dataset, config.split)
+
+
+def _same_data(results: list[Result]) -> None:
+    """Refuse results on two versions of the same data.
 
     Raises:
         ArtifactError: names two results that differ.
     """
-    (first, one), *others = results.items()
-    for key, other in others:
-        if other["data"] != one["data"]:
+    first: dict[str, Result] = {}
+    for result in results:
+        one = first.setdefault(data_name(result.config), result)
+        if result.record["data"] != one.record["data"]:
             raise ArtifactError(
-                f"results {first} and {key} differ in dataset artifact ({one['data']} and {other['data']}); "
-                "one table cannot hold both, remove the old"
+                f"results {one.key} and {result.key} differ in dataset artifact ({one.record['data']} and "
+                f"{result.record['data']}); one table cannot hold both, remove the old"
             )
 
 
-def _result(trial: Trial, sweep: Sweep, run: Run) -> dict[str, Any]:
+def _record(trial: Trial, sweep: Sweep, run: Run) -> dict[str, Any]:
     """What the table keeps of a run: enough to render it again and to know where it comes from."""
+    shown = tuple(sweep.metrics)
     return {
         "trial": trial.name,
         "row": {key: trial.variant if key == VARIANT else _value(run.config, key) for key in sweep.rows},
@@ -95,7 +118,9 @@ def _result(trial: Trial, sweep: Sweep, run: Run) -> dict[str, Any]:
         "data": run.card["artifacts"]["dataset"]["hash"],
         "stages": run.card.get("stages"),
         "train": run.card.get("train"),
-        "metrics": {key: value for key, value in run.metrics.items() if not _FINE.search(key)},
+        "metrics": {
+            key: value for key, value in run.metrics.items() if not _FINE.search(key) or key.endswith(shown)
+        },
     }
 
 

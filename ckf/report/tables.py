@@ -1,155 +1,125 @@
-"""The table of a sweep, ``RESULTS.md`` and ``RESULTS.svg``, rendered from its results."""
+"""The table of a sweep: ``RESULTS.md``, ``.csv``, ``.tex``, ``.html`` and its figures, from its results alone."""
 
 from __future__ import annotations
 
-import math
-import statistics
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from scipy.stats import t
-
-from ckf.report.cells import Table, mean_sd
-from ckf.report.figures import dot_plot
+from ckf.config.sweep_file import rendered_path, results_folder
+from ckf.report.cells import MISSING, Table, mean_sd
+from ckf.report.cost import COST
 from ckf.report.formats import csv_table, latex_table, markdown_table
-from ckf.report.results import RESULTS, gather_results
-from ckf.report.significance import SIGNIFICANCE, Seeds, judge, ranking
-from ckf.sweep import VARIANT, Sweep, load_sweep
+from ckf.report.lines import FLOOR, Line, heading, same_data, table_lines
+from ckf.report.page import sweep_page
+from ckf.report.paired import from_control, from_text
+from ckf.report.plots import draw, svg
+from ckf.report.published import figure_of
+from ckf.report.results import Result, gather_results
+from ckf.report.significance import SIGNIFICANCE, judge, ranking
+from ckf.sweep import Sweep, load_sweep
 
-_BASELINES = {"text": "text-only", "cf": "CF model", "floor": "bias floor"}
 
+def render_table(place: Path, outputs: Path, figures: Path | None = None) -> Path:
+    """Gather a sweep's results from ``outputs`` and write its table; ``place`` is its file or the folder of sweep.yaml.
 
-def render_table(folder: Path, outputs: Path) -> Path:
-    """Gather the sweep's results from ``outputs`` and write ``RESULTS.md``, ``.svg``, ``.csv`` and ``.tex`` from them.
+    ``figures``: a folder that the figures are written to as PDF as well, for a paper.
 
     Raises:
         ArtifactError: nothing is finished yet, or two results are of different data.
     """
-    sweep = load_sweep(folder / "sweep.yaml")
-    results, missing = gather_results(folder, sweep, outputs)
-    target = folder / "RESULTS.md"
-    target.write_text(_rendered(folder, sweep, results, missing), encoding="utf-8")
-    target.with_suffix(".svg").write_text(_figure(sweep, results), encoding="utf-8")
-    table = make_table(sweep, results)
+    path = place / "sweep.yaml" if place.is_dir() else place
+    sweep = load_sweep(path)
+    results, missing = gather_results(path, sweep, outputs)
+    lines, target = table_lines(sweep, results), rendered_path(path)
+    table = make_table(sweep, lines)
+    drawn = {kind: figure for kind in sweep.figures if (figure := draw(kind, sweep, lines)) is not None}
+    names = {kind: _figure_name(target, kind, number) for number, kind in enumerate(drawn)}
+    pictures = {kind: svg(figure) for kind, figure in drawn.items()}
+    target.write_text(_markdown(path, sweep, table, lines, results, missing, names), encoding="utf-8")
     target.with_suffix(".csv").write_text(csv_table(table), encoding="utf-8")
     target.with_suffix(".tex").write_text(latex_table(table), encoding="utf-8")
+    for kind, text in pictures.items():
+        target.with_name(names[kind]).write_text(text, encoding="utf-8")
+    target.with_suffix(".html").write_text(
+        sweep_page(path, sweep, table, lines, results, missing, pictures), encoding="utf-8"
+    )
+    if figures is not None:
+        figures.mkdir(parents=True, exist_ok=True)
+        for kind, figure in drawn.items():
+            name = f"{path.parent.name}-{Path(names[kind]).stem.removeprefix('RESULTS').strip('-') or kind}.pdf"
+            figure.savefig(figures / name, metadata={"CreationDate": None})
     return target
 
 
-def _rendered(folder: Path, sweep: Sweep, done: list[dict[str, Any]], missing: list[str]) -> str:
-    machines = sorted(
-        {f"{r['machine']['cores']} cores, Python {r['machine']['python']}" for r in done if r.get("machine")}
-    )
-    text = f"# {sweep.title}\n\n{sweep.question}\n\n"
-    text += f"Made by `make table-{folder.name}` (base: `{' '.join(sweep.overrides)}`). "
-    text += "Mean ± sd over seeds; best mean in bold, second best underlined. "
-    text += f"Intervals of single runs are in `{RESULTS}/`.\n\n"
-    table = make_table(sweep, done)
-    text += (
-        markdown_table(table)
-        + (f"\n\n{table.note}" if table.note else "")
-        + f"\n\n![{_heading(sweep.metrics[0])} of each row](RESULTS.svg)\n"
-    )
-    text += "".join(f"\n- {line}" for line in _paired_lines(sweep, done)) + "\n"
-    if missing:
-        text += f"\nNot finished: {', '.join(missing)}.\n"
-    commits = sorted({str(r["git"]) for r in done})
-    text += f"\nMachine: {'; '.join(machines) or 'not recorded'}. Commit: {', '.join(commits)}.\n"
-    return text
+def _figure_name(target: Path, kind: str, number: int) -> str:
+    return f"{target.stem}.svg" if number == 0 else f"{target.stem}-{kind}.svg"
 
 
-def _by_row(results: list[dict[str, Any]]) -> dict[str, Seeds]:
-    rows: dict[str, Seeds] = {}
-    for result in results:
-        rows.setdefault(_row_name(result["row"]), {})[result["seed"]] = result["metrics"]
-    return rows
-
-
-def _row_name(row: dict[str, Any]) -> str:
-    return ", ".join(str(value) if key == VARIANT else f"{key}={value}" for key, value in row.items())
-
-
-def _figure(sweep: Sweep, results: list[dict[str, Any]]) -> str:
-    metric, by_row = sweep.metrics[0], _by_row(results)
-    values = {
-        name: [metrics[metric] for metrics in seeds.values() if metric in metrics]
-        for name, seeds in [*by_row.items(), *_baseline_lines(by_row)]
-    }
-    return dot_plot({name: found for name, found in values.items() if found}, _heading(metric))
-
-
-def make_table(sweep: Sweep, results: list[dict[str, Any]]) -> Table:
+def make_table(sweep: Sweep, lines: Sequence[Line]) -> Table:
     """Rows by columns, with the best, the second best and what differs from the best baseline marked."""
-    by_row = _by_row(results)
-    lines = [*by_row.items(), *_baseline_lines(by_row)]
-    lines = [line for line in lines if any(m in metrics for metrics in line[1].values() for m in sweep.metrics)]
     rows = [
-        [name, *(mean_sd([seeds[s].get(metric) for s in seeds]) for metric in sweep.metrics), _seeds(name, seeds)]
-        for name, seeds in lines
+        [line.name, *(mean_sd([m.get(metric) for m in line.seeds.values()], metric) for metric in sweep.metrics)]
+        for line in lines
     ]
     marks: dict[tuple[int, int], set[str]] = {}
+    seeds = [line.seeds for line in lines]
     for column, metric in enumerate(sweep.metrics, start=1):
-        for place, mark in zip(ranking([seeds for _, seeds in lines], metric), ("best", "second"), strict=False):
+        for place, mark in zip(ranking(seeds, metric), ("best", "second"), strict=False):
             marks[place, column] = {mark}
-    judged = judge(lines, set(by_row), sweep.metrics, _BASELINES["floor"])
-    for (row, column), mark in judged.items():
-        marks.setdefault((row, column + 1), set()).add(mark)
-    header = [" / ".join(sweep.rows), *(_heading(m) for m in sweep.metrics), "seeds"]
-    return Table(sweep.title, header, rows, SIGNIFICANCE if judged else "", marks)
+    judged, note = {}, "Rows are of different data, so none is tested against a baseline of another."
+    if same_data(lines):
+        named = [(line.name, line.seeds) for line in lines]
+        quality = [metric for metric in sweep.metrics if not metric.startswith(COST)]
+        judged = judge(named, {line.name for line in lines if line.is_row}, quality, FLOOR)
+        note = SIGNIFICANCE if judged else ""
+        for (row, column), mark in judged.items():
+            marks.setdefault((row, sweep.metrics.index(quality[column]) + 1), set()).add(mark)
+    header = [" / ".join(sweep.rows), *map(heading, sweep.metrics)]
+    for metric in sweep.metrics:
+        known = [line.published(metric) for line in lines]
+        if any(known):
+            header.append(f"{heading(metric)}, published")
+            for row, found in zip(rows, known, strict=True):
+                row.append(f"{figure_of(found, metric):.4f}" if found else MISSING)
+    for row, line in zip(rows, lines, strict=True):
+        row.append(_seeds(line))
+    return Table(sweep.title, [*header, "seeds"], rows, note, marks)
 
 
-def _baseline_lines(by_row: dict[str, Seeds]) -> list[tuple[str, Seeds]]:
-    """The baselines: one line where all rows have the same, else one line for each row (seed -> metrics)."""
-    lines = []
-    for source, name in _BASELINES.items():
-        mine = {row: _baseline(seeds, source) for row, seeds in by_row.items()}
-        merged: Seeds = {}
-        for seeds in mine.values():
-            merged.update(seeds)
-        if any(merged[seed] != metrics for seeds in mine.values() for seed, metrics in seeds.items()):
-            lines += [(f"{name} ({row})", seeds) for row, seeds in mine.items() if seeds]
-        elif source == "floor":  # counting draws nothing at random: the same for every seed
-            lines.append((name, dict(list(merged.items())[:1])))
-        else:
-            lines.append((name, merged))
-    return lines
-
-
-def _baseline(seeds: Seeds, source: str) -> Seeds:
-    found = {
-        seed: {key.removeprefix(f"{source}/"): metrics[key] for key in metrics if key.startswith(f"{source}/")}
-        for seed, metrics in seeds.items()
-    }
-    return {seed: metrics for seed, metrics in found.items() if metrics}
-
-
-def _paired_lines(sweep: Sweep, results: list[dict[str, Any]]) -> list[str]:
-    """Each row against its text-only twin and against the control, in the table's first metric, seed by seed."""
-    metric, by_row = sweep.metrics[0], _by_row(results)
-    control = by_row.get(_row_name(sweep.control), {})
-    lines = []
-    for row, seeds in by_row.items():
-        text = {seed: metrics.get(f"text/{metric}") for seed, metrics in seeds.items()}
-        rival = {seed: metrics.get(metric) for seed, metrics in control.items()}
-        for name, others in (("text-only", text), (_row_name(sweep.control), rival)):
-            pairs = [(metrics.get(metric), others.get(seed)) for seed, metrics in seeds.items()]
-            found = [mine - other for mine, other in pairs if mine is not None and other is not None]
-            if name != row and len(found) > 1:
-                lines.append(f"{row} minus {name}, {_heading(metric)}: {_interval(found)}")
-    return lines
-
-
-def _interval(differences: list[float]) -> str:
-    mean, count = statistics.mean(differences), len(differences)
-    half = float(t.ppf(0.975, count - 1)) * statistics.stdev(differences) / math.sqrt(count)
-    return f"{mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}] (95% t-interval, paired over {count} seeds)"
-
-
-def _seeds(name: str, seeds: Seeds) -> str:
-    if name.startswith(_BASELINES["floor"]):
+def _seeds(line: Line) -> str:
+    if line.source == "floor":
         return "any"
-    return "1 (single seed)" if len(seeds) == 1 else str(len(seeds))
+    return "1 (single seed)" if len(line.seeds) == 1 else str(len(line.seeds))
 
 
-def _heading(metric: str) -> str:
-    return metric.removeprefix("test/").replace("_minus_text", " minus text-only").replace("_low", ", lower 95%")
+def _markdown(
+    path: Path, sweep: Sweep, table: Table, lines: Sequence[Line], results: Sequence[Result], missing: list[str],
+    figures: dict[str, str],
+) -> str:  # fmt: skip
+    text = f"# {sweep.title}\n\n{sweep.question}\n\n"
+    text += f"Made by `{made_by(path)}` (base: `{' '.join(sweep.overrides)}`). "
+    text += "Mean ± sd over seeds; best mean in bold, second best underlined. "
+    text += f"Intervals of single runs are in `{results_folder(path).name}/`.\n\n"
+    text += markdown_table(table) + (f"\n\n{table.note}" if table.note else "") + "\n"
+    for kind, name in figures.items():
+        text += f"\n![{heading(sweep.metrics[0])}, {kind}]({name})\n"
+    metric = sweep.metrics[0]
+    pairs = [*from_text(lines, metric), *from_control(sweep, lines, metric)]
+    text += "".join(f"\n- {pair.row} minus {pair.other}, {heading(metric)}: {pair}" for pair in pairs) + "\n"
+    if missing:
+        text += f"\nNot finished: {', '.join(missing)}.\n"
+    return text + f"\n{origin(results)}\n"
+
+
+def made_by(path: Path) -> str:
+    """The command that makes a table."""
+    form = "" if path.stem == "sweep" else f" FORM={path.stem}"
+    return f"make table-{path.parent.name}{form}"
+
+
+def origin(results: Sequence[Result]) -> str:
+    """Machines and commits behind results."""
+    records = [result.record for result in results]
+    machines = {f"{r['machine']['cores']} cores, Python {r['machine']['python']}" for r in records if r.get("machine")}
+    commits = sorted({str(record["git"]) for record in records})
+    return f"Machine: {'; '.join(sorted(machines)) or 'not recorded'}. Commit: {', '.join(commits)}."

@@ -61,10 +61,9 @@ class Coordinator:
 
     def _collect(self) -> bool:
         """Take in what has ended; whether anything had."""
-        news = [
-            (key, said) for key, (_, launched, _) in self._running.items() if (said := launched.ended()) is not None
-        ]
-        for key, said in news:
+        said_of = {key: launched.ended() for key, (_, launched, _) in self._running.items()}
+        news = {key: said for key, said in said_of.items() if said is not None}
+        for key, said in news.items():
             order, _, begun = self._running.pop(key)
             self._judge(order, said, time.perf_counter() - begun)
         return bool(news)

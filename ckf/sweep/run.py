@@ -9,7 +9,7 @@ from pathlib import Path
 from ckf.artifacts import fingerprint
 from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig, GridSearchConfig, SlurmLauncherConfig, WandbConfig
-from ckf.config.sweep_file import load_sweep
+from ckf.config.sweep_file import load_sweep, results_folder, sweep_name
 from ckf.errors import ConfigError
 from ckf.sweep.coordinate import Coordinator
 from ckf.sweep.launch import build_launcher
@@ -25,8 +25,8 @@ def run_file(path: Path, overrides: Sequence[str], config_dir: Path | None, jobs
     """
     own, rest = split_overrides(overrides)
     trials = file_trials(load_sweep(path), rest)
-    name = path.parent.name if path.stem == "sweep" else path.stem
-    kept = None if "force=true" in rest else path.parent / "results"
+    name = sweep_name(path)
+    kept = None if "force=true" in rest else results_folder(path)
     how = _how(trials[0].overrides, own, config_dir, jobs)
     if not isinstance(how.search, GridSearchConfig):
         raise ConfigError([f"search={how.search.name}: a sweep file is a grid; search on a command line (ckf -m)"])

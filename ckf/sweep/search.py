@@ -66,12 +66,13 @@ def _how(verb: str, space: Space, own: Sequence[str], config_dir: Path | None, j
     problems = list(space.problems)
     if not space.suggest and not problems:
         problems.append("search=optuna: nothing is searched; name a key, e.g. 'lora.rank=choice(4,8,16)'")
-    if isinstance(how.search, OptunaSearchConfig) and (split := how.search.metric.split("/")[0]) == "val":
-        if split not in how.evaluate.splits:
-            problems.append(
-                f"search.metric: {how.search.metric}, but evaluate.splits is [{', '.join(how.evaluate.splits)}]; "
-                "add 'evaluate.splits=[val,test]'"
-            )
+    assert isinstance(how.search, OptunaSearchConfig)
+    split = how.search.metric.split("/")[0]
+    if split == "val" and split not in how.evaluate.splits:
+        problems.append(
+            f"search.metric: {how.search.metric}, but evaluate.splits is [{', '.join(how.evaluate.splits)}]; "
+            "add 'evaluate.splits=[val,test]'"
+        )
     if verb:
         problems.append(f"search=optuna: ckf {verb} scores nothing to search by; leave the verb out")
     if isinstance(how.launcher, SlurmLauncherConfig) and how.launcher.dry_run:

@@ -1,4 +1,4 @@
-"""The space of a search, written as Hydra's sweeps are: ``choice``, ``range``, ``interval``, ``tag(log,interval(...))``."""
+"""The space of a search, written as Hydra's sweeps are: choice(), range(), interval(), tag(log,interval())."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def build_collator(exp: ExperimentConfig, inputs: Inputs, tokenizer: Any) -> Col
 
 
 def load_tables(exp: ExperimentConfig, inputs: Inputs) -> VectorTables | None:
-    """CF vectors of a run, shuffled for ``fusion=random``, with the noise that is asked for; None when nothing is fused."""
+    """CF vectors of a run, shuffled for ``fusion=random``, with the noise asked for; None when nothing is fused."""
     if inputs.cf is None or not exp.fusion.reads_vectors:
         return None
     tables = VectorTables.load(inputs.cf)

@@ -66,7 +66,8 @@ SCRIPTS = {
     # a cluster of one machine: a job runs at once, its id is its place in the list of jobs
     "sbatch": """#!/bin/bash
 id=$(( $(ls "$FAKE" | wc -l) + 1 ))
-sed 's/^srun .*--error [^ ]* /SLURM_JOB_ID=ID SLURM_PROCID=0 SLURM_NTASKS=1 /; s/=ID/='$id'/' "${@: -1}" > "$FAKE/$id.sh"
+job="SLURM_JOB_ID=$id SLURM_PROCID=0 SLURM_NTASKS=1"
+sed "s/^srun .*--error [^ ]* /$job /" "${@: -1}" > "$FAKE/$id.sh"
 SLURM_JOB_ID=$id bash "$FAKE/$id.sh" > "$FAKE.$id.out" 2>&1
 echo "Submitted batch job $id"
 """,

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 CONF = conf_dir()
 FILES = sorted(CONF.rglob("*.yaml"))
 OPTIONS = [path for path in FILES if path.parent != CONF]
-SWEEPS = sorted((ROOT / "experiments").glob("*/sweep.yaml"))
+SWEEPS = sorted((ROOT / "experiments").glob("*/*.yaml"))
 
 
 def name(path: Path) -> str:

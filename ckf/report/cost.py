@@ -1,0 +1,30 @@
+"""What a run cost, from its card: figures that stand in a table beside its quality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+COST = "cost/"
+
+
+def cost_metrics(card: Mapping[str, Any]) -> dict[str, float]:
+    """``cost/…`` of a run or a kept result: seconds by stage, examples/s, peak memory, trained parameters.
+
+    Examples/s is by the seconds of the fit alone where the run noted them, else of the whole stage.
+    """
+    stages, train = card.get("stages") or {}, card.get("train") or {}
+    found = {f"{COST}{stage}_seconds": float(stages[stage]) for stage in ("train", "evaluate") if stage in stages}
+    if train.get("steps"):
+        seconds = stages.get("train")
+        rate = train.get("examples_per_second")
+        if rate is None and seconds:
+            rate = train["steps"] * train["examples_per_step"] / seconds
+        if rate is not None:
+            found[f"{COST}examples_per_second"] = float(rate)
+    if train:
+        parts = ("adapter_parameters", "fusion_parameters")
+        found[f"{COST}trainable_parameters"] = float(sum(train.get(part, 0) for part in parts))
+    if "peak_memory_gib" in train:
+        found[f"{COST}peak_memory_gib"] = float(train["peak_memory_gib"])
+    return found
