@@ -4,6 +4,7 @@
 #   TORCH   how pip gets torch; for other builds:   make install TORCH="torch==2.13.0 --index-url URL"
 #   ARGS    arguments of the main job:              make run ARGS="method=tallrec seed=1"
 #   JOBS    runs of a table at a time, one CPU thread each (default 2; 1 where they share a GPU)
+#   FORM    which file of a table:                  make table-main FORM=small
 VENV ?= .venv
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -12,14 +13,23 @@ JOBS ?= 2
 DATASET ?= synthetic
 CF ?= mf
 TRIALS ?= 20
+FORM ?= sweep
+SWEEP ?= experiments/main
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # two test processes of one thread each beat one process of two: the models are tiny
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
+# a failing table does not stop the others; the end tells
+each = @status=0; for file in $(1); do \
+	echo "== $$file"; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m ckf sweep $$file --jobs $(JOBS) $(ARGS) || status=1; \
+	$(BIN)/python -m ckf report table=$$file || status=1; \
+	done; exit $$status
+
 .DEFAULT_GOAL := help
-.PHONY: help install run tune-cf test test-all test-gpu lint types format check wheel speed-prepare clean
+.PHONY: help install run tune-cf test test-all test-gpu lint types format check wheel speed-prepare tables tables-small figures dashboard docs clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-10s %s\n", $$1, $$2 }'
@@ -61,9 +71,28 @@ format: install ## rewrite the code in ruff's format
 check: install ## compose and check every option and every sweep
 	$(BIN)/python -m ckf check --all
 
-table-%: install ## a table: run what is missing of experiments/<name>/sweep.yaml, then render it
-	OMP_NUM_THREADS=1 $(BIN)/python -m ckf sweep experiments/$*/sweep.yaml --jobs $(JOBS)
-	$(BIN)/python -m ckf report table=experiments/$*
+table-%: install ## a table: run what is missing of experiments/<name>/sweep.yaml, render it; FORM=small|full|ml1m
+	OMP_NUM_THREADS=1 $(BIN)/python -m ckf sweep experiments/$*/$(FORM).yaml --jobs $(JOBS) $(ARGS)
+	$(BIN)/python -m ckf report table=experiments/$*/$(FORM).yaml
+
+tables: install ## every table in its usual form (hours on a laptop)
+	$(call each,$(wildcard experiments/*/sweep.yaml))
+
+tables-small: install ## every table in its small form on the built-in data, three seeds
+	$(call each,$(wildcard experiments/*/small.yaml))
+
+figures: install ## the figures of every table that has results, as PDF in figures/
+	@for file in $(wildcard experiments/*/*.yaml); do \
+		results=$$(dirname $$file)/results$$(basename $$file .yaml | sed 's/^sweep$$//; s/^\(.\)/-\1/'); \
+		[ -d $$results ] || continue; \
+		$(BIN)/python -m ckf report table=$$file figures=figures || exit 1; \
+	done
+
+dashboard: install ## the review report in Weights & Biases: SWEEP=experiments/main (needs `wandb login`)
+	$(BIN)/python -m ckf.dashboard $(SWEEP)
+
+docs: install ## docs/configuration.md, made from the configs
+	$(BIN)/python docs/make_configuration.py
 
 speed-prepare: install ## preparing 1 million made reviews: ckf, pandas and row by row, side by side
 	$(BIN)/python experiments/speed/prepare/run.py cache/speed-prepare

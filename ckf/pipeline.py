@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from ckf import ranks
 from ckf.artifacts import Artifact, fingerprint, read_json
 from ckf.config.schema import (
     ExperimentConfig,
@@ -20,7 +19,6 @@ from ckf.config.schema import (
     NoFusionConfig,
     TextOnlyCurriculumConfig,
 )
-from ckf.errors import CkfError
 from ckf.runs import LAST, PREVIOUS, artifact_path, is_finished, open_run, read_run, record, run_folder
 from ckf.stages import (
     get_backbone,
@@ -63,12 +61,12 @@ def cf(exp: ExperimentConfig) -> Path:
 
 def train(exp: ExperimentConfig) -> Path:
     """``ckf train``: everything up to the trained model, without scoring it; returns the run folder."""
-    return _run(exp, until_trained=True)
+    return ranks.first_alone(exp, lambda: _run(exp, until_trained=True))
 
 
 def run(exp: ExperimentConfig) -> Path:
     """``ckf``: the main job, from source files to the report; returns the run folder."""
-    return _run(exp, until_trained=False)
+    return ranks.first_alone(exp, lambda: _run(exp, until_trained=False))
 
 
 def evaluate(run_path: Path, overrides: list[str]) -> Path:
@@ -163,13 +161,7 @@ def _train(exp: ExperimentConfig, folder: Path, logger: Logger | None) -> None:
     say(f"train: {exp.method.name} on {exp.dataset.name} ({', '.join(t.name for t in exp.task_mix)}) -> {folder}")
     started = time.perf_counter()
     if exp.trainer.world_size > 1:
-        # Lightning starts the other ranks by running this program's command again, so the command
-        # must be the training alone: a process of its own
-        done = subprocess.run([sys.executable, "-m", "ckf.train.worker", str(folder)], check=False)
-        if done.returncode:
-            raise CkfError(
-                f"{folder}: training with {exp.trainer.world_size} processes failed (status {done.returncode})"
-            )
+        ranks.train_together(exp, folder)
     else:
         from ckf.train.worker import train_run
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ckf.sweep.order import DONE, FOUND, INTERRUPTED, run_order
+from ckf.artifacts import read_json
+from ckf.config.compose import load_yaml
+from ckf.runs import CONFIG
+from ckf.sweep.order import DONE, FOUND, INTERRUPTED, ORDER, run_order
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -15,11 +19,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a launcher's shell may have it ignored
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path((sys.argv[1:] if argv is None else argv)[0])
-    from ckf import pipeline
+    from ckf import pipeline, ranks
 
-    outcome = run_order(
-        folder, {"": pipeline.run, "prepare": pipeline.prepare, "cf": pipeline.cf, "train": pipeline.train}
-    )
+    stages = {"": pipeline.run, "prepare": pipeline.prepare, "cf": pipeline.cf, "train": pipeline.train}
+    me = ranks.membership(os.environ)
+    if me is not None and me.rank > 0:  # a cluster's job of several tasks: rank 0 keeps the order's folder
+        stages[read_json(folder / ORDER)["verb"]](load_yaml(folder / CONFIG))
+        return 0
+    outcome = run_order(folder, stages)
     if outcome.run:
         print(outcome.run, flush=True)
     return {DONE: 0, FOUND: 0, INTERRUPTED: 130}.get(outcome.state, 1)

@@ -24,6 +24,7 @@ ORDER = [
     "diff",
     "inspect",
     "stages",
+    "ranks",
     "pipeline",
     "trial",
     "finished",

@@ -15,7 +15,7 @@ from ckf.artifacts import plain
 from ckf.config.groups import load_groups
 from ckf.config.overrides import assign_all, read_overrides
 from ckf.config.schema import TASKS, ExperimentConfig
-from ckf.config.store import SCHEMAS
+from ckf.config.store import SCHEMAS, schema_node
 from ckf.config.validate import to_experiment
 from ckf.errors import ConfigError
 
@@ -70,7 +70,8 @@ def load_yaml(path: Path) -> ExperimentConfig:
         raise ConfigError([f"{path}: not a readable config (it holds no keys)"])
     cfg = OmegaConf.structured(ExperimentConfig)
     for group in SCHEMAS:
-        setattr(cfg, group, OmegaConf.structured(_class_of(group, raw.get(group), path)))
+        node = schema_node(group, _LATER_GROUPS[group]) if group in _LATER_GROUPS and group not in raw else None
+        setattr(cfg, group, OmegaConf.structured(node or _class_of(group, raw.get(group), path)))
     faults = assign_all(cfg, {str(key): value for key, value in raw.items()})
     if faults:
         shown = "; ".join(faults.values())
@@ -84,8 +85,6 @@ def _class_of(group: str, node: Any, path: Path) -> type:
     classes = list(dict.fromkeys(options.values()))
     if len(classes) == 1:
         return classes[0]
-    if node is None and group in _LATER_GROUPS:
-        return options[_LATER_GROUPS[group]]
     keys = set(node) if isinstance(node, dict) else set()
     if "name" in keys and node["name"] in options:
         return options[node["name"]]

@@ -91,7 +91,7 @@ def parameters(cfg: SlurmLauncherConfig, order: Order) -> dict[str, Any]:
         "constraint": cfg.constraint,
         "mem": f"{cfg.mem_gb}GB" if cfg.mem_gb is not None else None,
         "setup": list(cfg.setup) or None,
-        "additional_parameters": dict(cfg.extra) or None,
+        "additional_parameters": dict(line.split("=", 1) for line in cfg.extra) or None,
     }
     return {key: value for key, value in asked.items() if value is not None}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import resource
 import sys
+import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,6 +150,7 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
         world_size=trainer.world_size,
     )
     data = StepDataModule(dataset, first_step, exp.train.workers)
+    begun = time.perf_counter()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*mid-epoch.*")
@@ -164,12 +167,24 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
         raise CkfError(f"{run}: stopped at step {trainer.global_step} of {steps}, {why}; the same command continues it")
     if trainer.is_global_zero:
         save_model(model, collator.encoder.tokenizer, inputs.backbone, run)
+    examples = max(0, steps - first_step) * exp.train.global_batch_size
+    cost = {"examples_per_second": examples / (time.perf_counter() - begun)} if examples else {}
     return {
         "steps": steps,
         "examples_per_step": exp.train.global_batch_size,
+        **cost,
+        "peak_memory_gib": peak_memory_gib(),
         **_parameter_counts(model),
         "history_cut": module.history_cut,
     }
+
+
+def peak_memory_gib() -> float:
+    """Most memory this process has held: of the GPU where there is one, else of the machine."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on a Mac bytes
+    return peak / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def _parameter_counts(model: Recommender) -> dict[str, int]:

@@ -38,7 +38,8 @@ def train_run(run: Path, logger: Logger | None) -> None:
 
 
 def _is_first() -> bool:
-    return int(os.environ.get("LOCAL_RANK", "0")) == 0
+    """Whether this is rank 0 of all: torchrun's, SLURM's or, of processes that Lightning starts, the local rank."""
+    return next((int(os.environ[k]) for k in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if k in os.environ), 0) == 0
 
 
 def main() -> int:

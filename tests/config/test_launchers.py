@@ -21,7 +21,7 @@ def test_dry_run_prints_the_batch_script_and_starts_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     argv = ["launcher=slurm", "launcher.dry_run=true", "launcher.partition=gpu", "launcher.timeout_min=90"]
-    more = ["launcher.mem_gb=64", "'launcher.setup=[module load cuda]'".strip("'"), "launcher.extra={mail-type: FAIL}"]
+    more = ["launcher.mem_gb=64", "launcher.setup=[module load cuda]", "launcher.extra=['mail-type=FAIL']"]
     assert main(["-m", "seed=0,1", "trainer=gpu", *argv, *more]) == 0
     said = capsys.readouterr().out
     for line in (
@@ -68,13 +68,16 @@ SCRIPTS = {
 id=$(( $(ls "$FAKE" | wc -l) + 1 ))
 job="SLURM_JOB_ID=$id SLURM_PROCID=0 SLURM_NTASKS=1"
 sed "s/^srun .*--error [^ ]* /$job /" "${@: -1}" > "$FAKE/$id.sh"
-SLURM_JOB_ID=$id bash "$FAKE/$id.sh" > "$FAKE.$id.out" 2>&1
+(SLURM_JOB_ID=$id bash "$FAKE/$id.sh" > "$FAKE.$id.out" 2>&1; touch "$FAKE.$id.done") > /dev/null 2>&1 &
 echo "Submitted batch job $id"
 """,
     "srun": "#!/bin/bash\n",
     "sacct": """#!/bin/bash
 echo "JobID|State|NodeList"
-for script in "$FAKE"/*.sh; do echo "$(basename "$script" .sh)|COMPLETED|here"; done
+for script in "$FAKE"/*.sh; do
+  id=$(basename "$script" .sh)
+  if [ -f "$FAKE.$id.done" ]; then echo "$id|COMPLETED|here"; else echo "$id|RUNNING|here"; fi
+done
 """,
     "scancel": "#!/bin/bash\n",
 }

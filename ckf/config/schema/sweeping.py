@@ -42,7 +42,7 @@ class SlurmLauncherConfig(LauncherConfig):
     """Jobs of a SLURM cluster through submitit, one for each trial; what is null is left to the cluster.
 
     ``jobs`` is how many are in the queue at a time, ``setup`` are shell lines before the trial (modules, a virtual
-    environment), ``extra`` are further ``#SBATCH --key=value``. ``dry_run`` prints the batch script, submits nothing.
+    environment), ``extra`` are further ``key=value`` of ``#SBATCH``. ``dry_run`` prints the batch script, submits nothing.
     """
 
     timeout_min: int = 240
@@ -54,7 +54,7 @@ class SlurmLauncherConfig(LauncherConfig):
     gpus_per_node: int | None = None
     mem_gb: int | None = None
     setup: list[str] = field(default_factory=list)
-    extra: dict[str, str] = field(default_factory=dict)
+    extra: list[str] = field(default_factory=list)
     poll_s: float = 10.0
     dry_run: bool = False
 
@@ -63,6 +63,9 @@ class SlurmLauncherConfig(LauncherConfig):
         yield from super().problems()
         for name in ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb"):
             yield from at_least(name, getattr(self, name), 1)
+        for index, line in enumerate(self.extra):
+            if "=" not in line:
+                yield f"extra[{index}]: '{line}' is not key=value, e.g. 'mail-type=FAIL'"
         if self.poll_s <= 0:
             yield f"poll_s: must be above 0, got {self.poll_s:g}"
 
