@@ -53,6 +53,7 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {
         "random": schema.RandomFusionConfig,
         "soft_prompt": schema.SoftPromptFusionConfig,
         "binary": schema.BinaryFusionConfig,
+        "custom": schema.CustomFusionConfig,
     },
     "tasks": dict.fromkeys(("auto", "all", *schema.TASKS), schema.TasksConfig),
     "prompts": dict.fromkeys(("late", "early", "pair", "soft", "codes"), schema.PromptsConfig),

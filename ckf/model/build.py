@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+import yaml
 
 from ckf.cf.vectors import VectorTables
 from ckf.config.schema import (
     SLOTS,
     BinaryFusionConfig,
+    CustomFusionConfig,
     EmbeddingConfig,
     ExperimentConfig,
     FusionConfig,
@@ -101,9 +104,34 @@ def build_fusion(
             return MLPFusion(cf_dim, llm_dim, hidden_factor=cfg.hidden_factor, **shared)
         case MetaAttentionFusionConfig() | RandomFusionConfig(map="meta_attention"):
             return MetaAttentionFusion(cf_dim, llm_dim, meta_hidden=cfg.meta_hidden, **shared)
+        case CustomFusionConfig():
+            return custom_fusion(cfg)(cf_dim, llm_dim, **shared, **_own_options(cfg))
         case MetaFusionConfig():
             return MetaFusion(cf_dim, llm_dim, meta_hidden=cfg.meta_hidden, **shared)
     raise TypeError(f"no fusion is built from {type(cfg).__name__}; add a case in ckf/model/build.py")
+
+
+def custom_fusion(cfg: CustomFusionConfig) -> type[Fusion]:
+    """The user's own class.
+
+    Raises:
+        ConfigError: it cannot be imported, or is no fusion.
+    """
+    module, _, name = cfg.target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            [f"fusion.target: '{cfg.target}' cannot be imported ({error}); is its folder on PYTHONPATH?"]
+        ) from None
+    if not (isinstance(found, type) and issubclass(found, Fusion)):
+        raise ConfigError([f"fusion.target: '{cfg.target}' is no subclass of ckf.model.fusion.Fusion"])
+    return found
+
+
+def _own_options(cfg: CustomFusionConfig) -> dict[str, Any]:
+    pairs = (line.partition("=") for line in cfg.options)
+    return {key: yaml.safe_load(value) for key, _, value in pairs}
 
 
 def slot_kinds(exp: ExperimentConfig, tasks: Sequence[str]) -> tuple[str, ...]:

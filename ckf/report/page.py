@@ -43,7 +43,9 @@ def sweep_page(
     return environment.get_template("sweep.html.j2").render(
         sweep=sweep,
         table=_cells(table, sweep, lines),
-        groups={key: list(dict.fromkeys(str(line.row[key]) for line in lines if key in line.row)) for key in sweep.rows},
+        groups={
+            key: list(dict.fromkeys(str(line.row[key]) for line in lines if key in line.row)) for key in sweep.rows
+        },
         provenance=[_provenance(line, sweep) for line in lines],
         runs=_runs(sweep, results, path.parent),
         run_header=[*sweep.rows, "seed", *map(heading, sweep.metrics)],
@@ -52,6 +54,11 @@ def sweep_page(
         missing=missing,
         note=table.note.replace("\\*", "*"),
     )
+
+
+def _values(lines: Sequence[Line], key: str) -> list[str]:
+    """The values of a swept key, in the order of the rows."""
+    return list(dict.fromkeys(str(line.row[key]) for line in lines if key in line.row))
 
 
 def _cells(table: Table, sweep: Sweep, lines: Sequence[Line]) -> dict[str, Any]:
@@ -98,7 +105,9 @@ def _runs(sweep: Sweep, results: Sequence[Result], page: Path) -> list[dict[str,
             for name, file in (("report", "report.html"), ("predictions", "predictions/test.parquet")):
                 if (result.run.path / file).is_file():
                     links[name] = Path(os.path.relpath(result.run.path / file, page)).as_posix()
-        shown = [metric_number("n" if m.startswith(COST) else m, v) for m, v in zip(sweep.metrics, metrics, strict=True)]
+        shown = [
+            metric_number("n" if m.startswith(COST) else m, v) for m, v in zip(sweep.metrics, metrics, strict=True)
+        ]
         rows.append(
             {
                 "row": {key: str(value) for key, value in result.row.items()},

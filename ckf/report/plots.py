@@ -77,7 +77,9 @@ def _curve(sweep: Sweep, lines: Sequence[Line]) -> Figure | None:
     for line in lines:
         if not line.is_row and not line.row and line.values(metric):
             style = ":" if line.name == FLOOR else "--"
-            axes.axhline(statistics.mean(line.values(metric)), linestyle=style, color=GREY, linewidth=1, label=line.name)
+            axes.axhline(
+                statistics.mean(line.values(metric)), linestyle=style, color=GREY, linewidth=1, label=line.name
+            )
     values = sorted({x for points in curves.values() for x, _ in points})
     if len(values) > 1 and values[0] > 0 and values[-1] / values[0] >= 4:
         axes.set_xscale("log", base=2)

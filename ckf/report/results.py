@@ -118,9 +118,7 @@ def _record(trial: Trial, sweep: Sweep, run: Run) -> dict[str, Any]:
         "data": run.card["artifacts"]["dataset"]["hash"],
         "stages": run.card.get("stages"),
         "train": run.card.get("train"),
-        "metrics": {
-            key: value for key, value in run.metrics.items() if not _FINE.search(key) or key.endswith(shown)
-        },
+        "metrics": {key: value for key, value in run.metrics.items() if not _FINE.search(key) or key.endswith(shown)},
     }
 
 

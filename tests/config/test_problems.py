@@ -46,7 +46,7 @@ def test_all_problems_at_once() -> None:
         "tasks=[{nmae: ctr}, 5]", "datset=synthetic", "tasks.candidates=900", "fusoin=none", "rank=4",
     ) == [
         "fusion: 'nnoe' is not an option; did you mean 'none'? "
-        "(one of binary, linear, meta, meta_attention, mlp, none, random, soft_prompt)",
+        "(one of binary, custom, linear, meta, meta_attention, mlp, none, random, soft_prompt)",
         "cf: 'mff' is not an option; did you mean 'mf'? "
         "(one of bias, din, features, itemknn, lightgcn, mf, popularity, pretrained, sasrec)",
         "~split: a key cannot be deleted; set it to another value",

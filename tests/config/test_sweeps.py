@@ -44,7 +44,7 @@ def test_every_trial_is_checked_and_named() -> None:
     assert caught.value.problems == [
         "trial 'fusion=meta seed=0' and all others: lora.rnak: unknown key; did you mean 'lora.rank'?",
         "trial 'fusion=lin seed=0' and 1 more: fusion: 'lin' is not an option; did you mean 'linear'? "
-        "(one of binary, linear, meta, meta_attention, mlp, none, random, soft_prompt)",
+        "(one of binary, custom, linear, meta, meta_attention, mlp, none, random, soft_prompt)",
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
@@ -115,6 +115,28 @@ class RandomFusionConfig(MetaFusionConfig):
         yield from super().problems()
         yield from one_of("map", self.map, MAPS)
         yield from at_least("hidden_factor", self.hidden_factor, 1)
+
+
+@dataclass
+class CustomFusionConfig(FusionConfig):
+    """A fusion of the user's own: ``target`` is a subclass of ``ckf.model.fusion.VectorFusion`` as ``module.Class``.
+
+    It is called as the built-in ones are, with ``options`` (``key=value``, read as YAML) added. A run is named by target and options, not by the
+    class's code: give changed code another name.
+    """
+
+    target: str = MISSING
+    options: list[str] = field(default_factory=list)
+
+    def problems(self) -> Iterator[str]:
+        """The target must name a module and a class in it."""
+        yield from super().problems()
+        module, dot, name = self.target.rpartition(".")
+        if not (dot and module and name.isidentifier()):
+            yield f"target: '{self.target}' is not a class with its module, e.g. gated.GatedFusion"
+        for index, line in enumerate(self.options):
+            if not line.partition("=")[0].isidentifier():
+                yield f"options[{index}]: '{line}' is not key=value, e.g. 'sharpness=2.0'"
 
 
 @dataclass

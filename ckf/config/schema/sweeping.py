@@ -42,7 +42,7 @@ class SlurmLauncherConfig(LauncherConfig):
     """Jobs of a SLURM cluster through submitit, one for each trial; what is null is left to the cluster.
 
     ``jobs`` is how many are in the queue at a time, ``setup`` are shell lines before the trial (modules, a virtual
-    environment), ``extra`` are further ``key=value`` of ``#SBATCH``. ``dry_run`` prints the batch script, submits nothing.
+    environment), ``extra`` are further ``key=value`` of ``#SBATCH``. ``dry_run`` prints the batch script alone.
     """
 
     timeout_min: int = 240
@@ -103,4 +103,4 @@ class OptunaSearchConfig(SearchConfig):
         yield from one_of("direction", self.direction, ("maximize", "minimize"))
         yield from one_of("sampler", self.sampler, ("tpe", "random"))
         if self.metric.startswith(("test/", "text/", "cf/", "floor/", "known/")) or "/" not in self.metric:
-            yield f"metric: '{self.metric}' is no figure of the val split, e.g. val/ctr/auc; to search by test would leak"
+            yield f"metric: '{self.metric}' is no figure of the val split, e.g. val/ctr/auc; searching by test leaks"

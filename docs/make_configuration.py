@@ -1,0 +1,134 @@
+"""Write docs/configuration.md from ``conf/`` and the schema: ``python docs/make_configuration.py [--check]``."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+import typing
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+
+from ckf.config import schema
+from ckf.config.compose import compose_with_notes
+from ckf.config.groups import conf_dir, load_groups
+from ckf.config.store import SCHEMAS
+
+TARGET = Path(__file__).parent / "configuration.md"
+HEAD = """# Every option and key
+
+Made from `conf/` and `ckf/config/schema/` by `make docs`; a test compares it with them. `GROUP=OPTION` chooses an
+option, `GROUP.KEY=VALUE` sets a key, `ckf --cfg` prints all of them, a wrong one is refused with what is allowed.
+The option with * is the default. Values are those of the option's file; `required` has none and must be set.
+"""
+SECTIONS = ("pretrain", "train", "evaluate", "noise", "baselines", "paths")
+
+
+def page() -> str:
+    """The whole page."""
+    groups = load_groups()
+    text = HEAD
+    for group, options in groups.options.items():
+        text += f"\n## {group}\n\n| option | what it is |\n|---|---|\n"
+        for option in options:
+            star = "*" if option == groups.defaults.get(group) else ""
+            text += f"| `{group}={option}`{star} | {_comment(group, option)} |\n"
+        if group in SCHEMAS:
+            text += _classes(group, options)
+    text += "\n## Sections without options\n"
+    experiment = schema.ExperimentConfig()
+    for name in SECTIONS:
+        text += _class_text(f"`{name}`", type(getattr(experiment, name)), {}, name)
+    return text.rstrip() + "\n"
+
+
+def _comment(group: str, option: str) -> str:
+    """The comment that opens an option's file, as one line."""
+    lines = (conf_dir() / group / f"{option}.yaml").read_text(encoding="utf-8").splitlines()
+    found = []
+    for line in lines[1:] if lines[0].startswith("# @package") else lines:
+        if not line.startswith("#"):
+            break
+        found.append(line.lstrip("# "))
+    return " ".join(found).replace("|", "\\|")
+
+
+def _classes(group: str, options: list[str]) -> str:
+    """The keys of a group: a table for each dataclass, with the values of its options."""
+    by_class: dict[type, list[str]] = {}
+    for option in options:
+        by_class.setdefault(SCHEMAS[group][option], []).append(option)
+    text = ""
+    for cls, mine in by_class.items():
+        values = {option: _values(group, option) for option in mine}
+        text += _class_text(", ".join(f"`{group}={option}`" for option in mine), cls, values, group)
+    return text
+
+
+def _values(group: str, option: str) -> dict[str, Any]:
+    """An option's own values, composed as a run composes them."""
+    node = compose_with_notes([f"{group}={option}"], fill_missing=True, rules=False).cfg[group]
+    raw = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{option}.yaml"))
+    assert isinstance(raw, dict)
+    required = {key for key, value in raw.items() if value == MISSING}
+    return {str(key): MISSING if key in required else node[key] for key in node}
+
+
+def _class_text(title: str, cls: type, values: dict[str, dict[str, Any]], prefix: str) -> str:
+    text = f"\n### {title}\n\n{_docstring(cls)}\n"
+    rows = []
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if field.name in ("name", "_target_"):
+            continue
+        shown = list(dict.fromkeys(_shown(mine[field.name]) for mine in values.values())) or [_default(field)]
+        value = shown[0] if len(shown) == 1 else "by option: " + ", ".join(shown[:4]) + (" …" if len(shown) > 4 else "")
+        rows.append(f"| `{prefix}.{field.name}` | {_type(hints[field.name])} | {value} |\n")
+    return text + ("\n| key | type | value |\n|---|---|---|\n" + "".join(rows) if rows else "")
+
+
+def _docstring(cls: type) -> str:
+    return (inspect.getdoc(cls) or "").replace("``", "`").replace("\n\n", "\n\n")
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.default_factory is not dataclasses.MISSING:
+        return _shown(field.default_factory())
+    return _shown(field.default)
+
+
+def _shown(value: Any) -> str:
+    if value == MISSING:
+        return "required"
+    if OmegaConf.is_config(value):
+        value = OmegaConf.to_container(value)
+    if dataclasses.is_dataclass(value) or (isinstance(value, dict) and value):
+        return "see the file"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float):
+        value = f"{value:g}"
+    text = str(value).replace("|", "\\|").replace("\n", "\\n").replace("'", "")
+    return f"`{text}`" if text else "empty"
+
+
+def _type(hint: Any) -> str:
+    text = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+    for old in ("ckf.config.schema.", "typing."):
+        text = text.replace(old, "")
+    return ".".join(text.split(".")[-1:]).replace(" | None", " or null").replace("|", "or")
+
+
+def main() -> int:
+    """Write the page, or with --check say whether it is current."""
+    text = page()
+    if "--check" not in sys.argv[1:]:
+        TARGET.write_text(text, encoding="utf-8")
+        return 0
+    return int(TARGET.read_text(encoding="utf-8") != text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
