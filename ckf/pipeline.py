@@ -77,7 +77,7 @@ def evaluate(run_path: Path, overrides: list[str]) -> Path:
     exp, _ = read_run(run_path)
     if overrides:
         exp = with_overrides(exp, overrides, allowed=("evaluate.", "trainer."))
-    _evaluate(exp, run_path, None)
+    _evaluate(exp, run_path)
     report([run_path], run_path)
     return run_path
 
@@ -118,10 +118,14 @@ def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
                 _train(exp, folder, logger)
             if until_trained:
                 return folder
-            _evaluate(exp, folder, logger)
+            _evaluate(exp, folder)
+            _report(folder)
+            if trains and logger is None:  # the ranks' logger is closed: the same run is opened again
+                logger = _logger(exp, folder)
+            if logger is not None:
+                _mirror(logger, folder)
         finally:
             _finish(logger)
-        _report(folder)
     return folder
 
 
@@ -150,6 +154,17 @@ def _logger(exp: ExperimentConfig, folder: Path) -> Logger:
     return build_logger(exp, folder)
 
 
+def _mirror(logger: Logger, folder: Path) -> None:
+    """Send the results on; a service that fails does not undo a finished run."""
+    from ckf.mirror import mirror_run
+
+    try:
+        mirror_run(logger, folder)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        say(f"logger: the results were not sent ({reason}); the run's files are complete")
+
+
 def _finish(logger: Logger | None) -> None:
     if logger is not None:
         from ckf.train.loggers import finish
@@ -169,13 +184,13 @@ def _train(exp: ExperimentConfig, folder: Path, logger: Logger | None) -> None:
     record(folder, stages={"train": round(time.perf_counter() - started, 2)})
 
 
-def _evaluate(exp: ExperimentConfig, folder: Path, logger: Logger | None) -> None:
+def _evaluate(exp: ExperimentConfig, folder: Path) -> None:
     from ckf.eval.evaluate import evaluate_run
     from ckf.train.worker import run_inputs
 
     _, card = read_run(folder)
     started = time.perf_counter()
-    metrics = evaluate_run(
+    evaluate_run(
         exp,
         run_inputs(exp, card, folder),
         folder,
@@ -184,8 +199,6 @@ def _evaluate(exp: ExperimentConfig, folder: Path, logger: Logger | None) -> Non
         text_run=artifact_path(card, "text", folder) if "text" in card["artifacts"] else None,
     )
     record(folder, stages={"evaluate": round(time.perf_counter() - started, 2)})
-    if logger is not None:
-        logger.log_metrics({f"final/{key}": value for key, value in metrics.items()})
 
 
 def _report(folder: Path) -> None:

@@ -25,6 +25,8 @@ ORDER = [
     "inspect",
     "stages",
     "ranks",
+    "mirror",
+    "dashboard",
     "pipeline",
     "trial",
     "finished",

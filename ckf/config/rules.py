@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
 from collections.abc import Callable, Iterator
 
+from ckf.artifacts import plain
 from ckf.config import schema
 from ckf.config.model_rules import backbone_problems, lora_problems
 from ckf.config.schema import TASKS, ExperimentConfig
@@ -22,6 +25,7 @@ def _options(group: str, fits: Callable[[type], bool]) -> str:
 
 def cross_group_problems(exp: ExperimentConfig) -> Iterator[str]:
     """Yield one line for each impossible pair; it names the key, the value and what is allowed."""
+    yield from _secret_problems(exp)
     yield from _variant_problems(exp)
     yield from _target_problems(exp)
     yield from _fusion_problems(exp)
@@ -32,6 +36,30 @@ def cross_group_problems(exp: ExperimentConfig) -> Iterator[str]:
     yield from _split_problems(exp)
     yield from _task_problems(exp)
     yield from _batch_problems(exp)
+
+
+_SECRET_NAMES = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+
+
+def _secret_problems(exp: ExperimentConfig) -> Iterator[str]:
+    """A secret must not reach a config: it is written beside every run, logged and shown."""
+    secrets = {name: value for name, value in os.environ.items() if name.endswith(_SECRET_NAMES) and len(value) >= 8}
+
+    def walk(node: object, key: str) -> Iterator[str]:
+        if isinstance(node, dict):
+            for name, part in node.items():
+                yield from walk(part, f"{key}.{name}" if key else str(name))
+        elif isinstance(node, list):
+            for index, part in enumerate(node):
+                yield from walk(part, f"{key}[{index}]")
+        elif isinstance(node, str):
+            held = [name for name, value in secrets.items() if value in node]
+            if held:
+                yield f"{key}: holds the value of {held[0]}; secrets are read from the environment, never from a config"
+            elif re.search(r"://[^/@\s]+:[^/@\s]+@", node):
+                yield f"{key}: holds a user and password (scheme://user:password@host); leave them to the environment"
+
+    yield from walk(plain(exp), "")
 
 
 def _variant_problems(exp: ExperimentConfig) -> Iterator[str]:

@@ -15,6 +15,9 @@ from ckf.artifacts import plain
 from ckf.config.schema import CSVConfig, ExperimentConfig, WandbConfig
 
 STEPS = "metrics.jsonl"
+_TAGGED = ("dataset", "split", "cf", "backbone", "lora", "fusion", "curriculum", "method")
+"""Groups whose options are a run's tags."""
+_OF_THIS_MACHINE = ("paths", "launcher", "search", "force")
 
 
 class JsonlLogger(Logger):
@@ -77,37 +80,44 @@ def build_logger(exp: ExperimentConfig, run: Path) -> Logger:
 
     target = get_class(exp.logger._target_)
     match exp.logger:
-        case WandbConfig(project=project, entity=entity, group=group, mode=mode):
-            logger = target(
-                project=project,
-                entity=entity,
-                group=group or exp.name,
-                name=run.name,
-                id=run.name[-100:],
-                save_dir=str(run),
-                offline=wandb_is_offline(mode),
-                resume="allow" if not wandb_is_offline(mode) else None,
-                job_type="train",
-                tags=[exp.dataset.name, exp.backbone.name, exp.fusion.name, exp.lora.name, exp.curriculum.name],
-                settings=_quiet_settings(disabled=mode == "disabled"),
-            )
+        case WandbConfig():
+            logger = target(**wandb_arguments(exp, exp.logger, run))
         case CSVConfig():
             logger = target(save_dir=str(run), name="csv", version="")
         case _:
             logger = target()
-    logger.log_hyperparams(_flat(plain(exp)))
+    logger.log_hyperparams(flat_config(exp))
     return logger
 
 
-def _quiet_settings(*, disabled: bool) -> Any:
+def wandb_arguments(exp: ExperimentConfig, cfg: WandbConfig, run: Path) -> dict[str, Any]:
+    """What Lightning's WandbLogger is made with: one run for each run folder, however often it is opened."""
     import wandb
 
-    options = {"mode": "disabled"} if disabled else {}
-    return wandb.Settings(silent=True, console="off", init_timeout=60, **options)
+    offline = wandb_is_offline(cfg.mode)
+    options = {"mode": "disabled"} if cfg.mode == "disabled" else {}
+    return {
+        "project": cfg.project,
+        "entity": cfg.entity,
+        "group": cfg.group or exp.name,
+        "name": run.name,
+        "id": run.name[-100:],
+        "save_dir": str(run),
+        "offline": offline,
+        "resume": None if offline else "allow",
+        "job_type": "train",
+        "tags": [f"{group}:{getattr(exp, group).name}" for group in _TAGGED],
+        "settings": wandb.Settings(silent=True, console="off", init_timeout=60, **options),
+    }
+
+
+def flat_config(exp: ExperimentConfig) -> dict[str, Any]:
+    """Config as flat keys (``lora.rank``), which parallel-coordinates plots need; nothing of this machine."""
+    flat = _flat(plain(exp))
+    return {key: value for key, value in flat.items() if key.split(".")[0] not in _OF_THIS_MACHINE}
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Config as flat keys (``lora.rank``), which parallel-coordinates plots need."""
     flat: dict[str, Any] = {}
     for key, value in node.items():
         if isinstance(value, Mapping):

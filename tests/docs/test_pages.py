@@ -61,6 +61,6 @@ def test_the_keys_of_its_commands_exist(page: Path) -> None:
             continue
         for word in words[len(verbs) :]:
             key, _, value = word.partition("=")
-            if key in load_groups().options and "[" not in value and "fusion=custom" not in word:
-                if word != "tasks=…" and "dataset=shop" not in word and "prompts=mine" not in word:
-                    assert {f"{key}={option}" for option in value.split(",")} <= known | {f"{key}=…"}, line
+            made_up = ("tasks=…", "dataset=shop", "prompts=mine", "fusion=custom")
+            if key in load_groups().options and "[" not in value and word not in made_up:
+                assert {f"{key}={option}" for option in value.split(",")} <= known | {f"{key}=…"}, line

@@ -121,8 +121,8 @@ class RandomFusionConfig(MetaFusionConfig):
 class CustomFusionConfig(FusionConfig):
     """A fusion of the user's own: ``target`` is a subclass of ``ckf.model.fusion.VectorFusion`` as ``module.Class``.
 
-    It is called as the built-in ones are, with ``options`` (``key=value``, read as YAML) added. A run is named by target and options, not by the
-    class's code: give changed code another name.
+    It is called as the built-in ones are, with ``options`` (``key=value``, read as YAML) added. A run is named by
+    target and options, not by the class's code: give changed code another name.
     """
 
     target: str = MISSING
