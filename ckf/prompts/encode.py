@@ -10,7 +10,7 @@ from ckf.config.schema import CODES, PromptConfig, PromptsConfig
 from ckf.data.records import Example
 from ckf.errors import DataError
 from ckf.prompts.codes import HashedCodes
-from ckf.prompts.frame import chat_frame, plain_frame
+from ckf.prompts.frame import chat_frame, control_tokens, plain_frame
 from ckf.prompts.template import Literal, Part, Placeholder, Slot, parse_template
 
 SLOT_TOKEN = -1  # stands for a slot position in `Prompt.token_ids` until the collator replaces it
@@ -61,26 +61,48 @@ class PromptEncoder:
             for slots in (False, True)
         }
         self._answers = {task: _wording(prompts, task).answer for task in ("ctr", "rating", "topk", "explain")}
-        self._cache: dict[str, list[int]] = {}
+        self._cache: dict[tuple[str, bool], list[int]] = {}
         self._sentinel = tokenizer("\n", add_special_tokens=False)["input_ids"]
+        self._control = control_tokens(tokenizer)
         frame = chat_frame(tokenizer) if chat else plain_frame(tokenizer)
-        self.eos, self.prefix, self.suffix = frame.terminator, frame.before, self.piece(frame.after)
+        self.eos, self.prefix, self.suffix = frame.terminator, frame.before, self.piece(frame.after, control=True)
         self._turn = frame.turn
         self._check_labels("ctr", ["No", "Yes"])
         self._check_labels("rating", self.rating_labels)
 
     # --- text to ids
 
-    def piece(self, text: str) -> list[int]:
-        """Tokenise a piece of text as it reads in the middle of a line (no special tokens, no added space)."""
-        ids = self._cache.get(text)
+    def piece(self, text: str, *, control: bool = False) -> list[int]:
+        """Tokenise a piece of text as it reads in the middle of a line (no special tokens, no added space).
+
+        What comes from the data (a title, a review) is never a control token, whatever it says: "</s>" in a
+        title is four characters. ``control`` lets the tokenizer see its control tokens, for wording alone.
+        """
+        ids = self._cache.get((text, control))
         if ids is None:
-            ids = self.tokenizer("\n" + text, add_special_tokens=False)["input_ids"]
-            # sentencepiece vocabularies put a space before the first word; the newline keeps it off the piece
-            n = len(self._sentinel)
-            ids = ids[n:] if ids[:n] == self._sentinel else self.tokenizer(text, add_special_tokens=False)["input_ids"]
-            self._cache[text] = ids
+            ids = self._cache[text, control] = self._tokens(text) if control else self._plain_tokens(text)
         return ids
+
+    def _tokens(self, text: str, *, split: bool = False) -> list[int]:
+        options = {"add_special_tokens": False, "split_special_tokens": split}
+        ids: list[int] = self.tokenizer("\n" + text, **options)["input_ids"]
+        # sentencepiece vocabularies put a space before the first word; the newline keeps it off the piece
+        n = len(self._sentinel)
+        if ids[:n] == self._sentinel:
+            return ids[n:]
+        alone: list[int] = self.tokenizer(text, **options)["input_ids"]
+        return alone
+
+    def _plain_tokens(self, text: str) -> list[int]:
+        ids = self._tokens(text, split=True)
+        if set(self._control.values()).isdisjoint(ids):
+            return ids
+        # a unigram vocabulary holds its control tokens as words too: tokenise the two halves of one apart
+        places = [(text.find(token), token) for token in self._control if token in text and len(token) > 1]
+        if not places:
+            return ids
+        start, _ = min(places)
+        return [*self._plain_tokens(text[: start + 1]), *self._plain_tokens(text[start + 1 :])]
 
     # --- answers
 
@@ -142,7 +164,7 @@ class PromptEncoder:
         if len(ids) > budget:
             excess = len(ids) - budget
             while excess > 0 and cut < len(history):
-                excess -= len(history[cut]) + len(self.piece(self.separator))
+                excess -= len(history[cut]) + len(self.piece(self.separator, control=True))
                 cut += 1
             ids, found = self._assemble(example, slots, history[cut:], codes)
         if len(ids) > budget:
@@ -177,7 +199,7 @@ class PromptEncoder:
     ) -> None:
         match part:
             case Literal(text):
-                ids.extend(self.piece(text))
+                ids.extend(self.piece(text, control=True))
             case Slot("user" | "soft" as kind):
                 self._add_slot(kind, 0, ids, found)
             case Slot(kind):
@@ -187,10 +209,10 @@ class PromptEncoder:
                 if history:
                     self._join(history, ids)
                 else:
-                    ids.extend(self.piece(lead + self.empty_history))
+                    ids.extend(self.piece(lead + self.empty_history, control=True))
             case Placeholder("candidates", lead, slots):
                 for number, item in enumerate(_targets(example)):
-                    ids.extend(self.piece(self.separator) if number else [])
+                    ids.extend(self.piece(self.separator, control=True) if number else [])
                     for kind in slots:
                         self._add_slot(kind, item, ids, found)
                     ids.extend(self.piece(lead + self.titles[item]))
@@ -207,12 +229,10 @@ class PromptEncoder:
 
     def piece_uncached(self, text: str) -> list[int]:
         """Tokenise text that will not come again (a review), leaving the cache alone."""
-        ids = self.piece(text)
-        del self._cache[text]
-        return ids
+        return self._plain_tokens(text)
 
     def _join(self, pieces: list[list[int]], ids: list[int]) -> None:
-        separator = self.piece(self.separator)
+        separator = self.piece(self.separator, control=True)
         for number, piece in enumerate(pieces):
             if number:
                 ids.extend(separator)
