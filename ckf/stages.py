@@ -85,7 +85,14 @@ def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Ar
 
 
 def named_by_content(exp: ExperimentConfig) -> ExperimentConfig:
-    """The experiment as it is named: files of ``cf=pretrained`` count by content, and no seed draws anything there."""
+    """The experiment as it is named: given files (``cf=pretrained``, ``lora.init``) count by content, not by path.
+
+    Where the CF vectors are given, no seed draws anything there.
+    """
+    if exp.lora.init:
+        from ckf.model.adapters import by_content as adapters_by_content
+
+        exp = dataclasses.replace(exp, lora=adapters_by_content(exp.lora))
     if not isinstance(exp.cf, PretrainedConfig):
         return exp
     from ckf.cf.pretrained import by_content
