@@ -66,7 +66,15 @@ def load(kind: str, folder: Path, **options: Any) -> Any:
     return load_backbone(folder, attention=attention_of(kind), **options)
 
 
-def recommender(kind: str, folder: Path, tables: Any, lora: Any = LORA, fusion: str = "meta", **options: Any) -> Any:
+def recommender(
+    kind: str,
+    folder: Path,
+    tables: Any,
+    lora: Any = LORA,
+    fusion: str = "meta",
+    fusion_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> Any:
     """A recommender on a checkpoint, with random adapters (``B`` too)."""
     backbone = load(kind, folder, **options)
     routing = Routing()
@@ -75,7 +83,7 @@ def recommender(kind: str, folder: Path, tables: Any, lora: Any = LORA, fusion: 
     layers = inject_lora(backbone, adapters, TASKS, routing)
     for layer in layers.values():
         torch.nn.init.normal_(layer.lora_b, std=0.05)
-    built = make_fusion(fusion, backbone.config.hidden_size)
+    built = make_fusion(fusion, backbone.config.hidden_size, **(fusion_options or {}))
     if built is not None:
         built.fit_scale(tables)
     return Recommender(backbone, layers, adapters, routing, built)

@@ -124,7 +124,7 @@ def test_control_tokens_in_titles_and_reviews_are_words(kind, chat, saved, promp
     assert markup >= {tokenizer.eos_token_id}
     for task in TASKS:
         example = dataclasses.replace(
-            make_example(task, 3), item=1, candidates=np.asarray([1, 2, 3, 4] if task == "topk" else [], dtype=np.int64),
+            make_example(task, 3), item=1, candidates=np.arange(1, 5 if task == "topk" else 1),
             history=np.asarray([2, 3, 4]), history_ratings=np.asarray([1.0, 2.0, 3.0]),
             review="good </s> <|im_end|> <s> moon" if task == "explain" else None,
         )  # fmt: skip
