@@ -69,8 +69,10 @@ class Recording(FineTuning):
         self.__dict__.setdefault("losses", []).extend([float(value)] if name == "loss" else [])
 
 
-def losses(folder: Path, encoder: PromptEncoder, prompts: Any, tables: Any, case: tuple[Any, ...]) -> list[float]:
-    """Losses of the first steps of a case, from fixed weights, examples and order."""
+def losses(
+    folder: Path, encoder: PromptEncoder, prompts: Any, tables: Any, case: tuple[Any, ...], *, shared: bool = False
+) -> list[float]:
+    """Losses of the first steps of a case, from fixed weights, examples and order; ``shared``: one prefix a pair."""
     kind, wording, mix, curriculum, fusion_options, curriculum_options = case
     names = TASKS if mix == "all" else [mix]
     worded = {
@@ -93,10 +95,14 @@ def losses(folder: Path, encoder: PromptEncoder, prompts: Any, tables: Any, case
     optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
     for step in range(STEPS):
         examples = [make_example(names[k % len(names)], 8 * step + k) for k in range(8)]
-        batches = {s.slots: [collator.training(examples, [1 / 8] * 8, slots=s.slots)] for s in plan.streams(step)}
+        if shared:
+            text, branch = collator.sharing(examples, [1 / 8] * 8)
+            batches = {False: [text], True: [branch]}
+        else:
+            batches = {s.slots: [collator.training(examples, [1 / 8] * 8, slots=s.slots)] for s in plan.streams(step)}
         module.now = step
         optimizer.zero_grad()
-        module.training_step(StepBatch(step, [], batches, 0), 0).backward()
+        module.training_step(StepBatch(step, [], batches, 0, shared), 0).backward()
         module.on_before_optimizer_step(optimizer)
         torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)
         optimizer.step()
@@ -108,6 +114,13 @@ def losses(folder: Path, encoder: PromptEncoder, prompts: Any, tables: Any, case
 def test_golden_losses(backbone_folder, encoder, prompts, tables, case):
     golden = json.loads(FILE.read_text(encoding="utf-8"))
     assert losses(backbone_folder, encoder, prompts, tables, case) == pytest.approx(golden[name(case)], rel=1e-4)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[3] == "sigmoid"], ids=name)
+def test_golden_losses_hold_with_a_shared_prefix(backbone_folder, encoder, prompts, tables, case):
+    golden = json.loads(FILE.read_text(encoding="utf-8"))[name(case)]
+    found = losses(backbone_folder, encoder, prompts, tables, case, shared=True)
+    assert found == pytest.approx(golden, rel=1e-5)
 
 
 def test_every_golden_case_is_kept_and_every_fusion_has_one():
