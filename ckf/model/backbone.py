@@ -124,7 +124,8 @@ def checkpoint_activations(model: Any, routing: Routing) -> None:
     """Recompute each layer's activations in the backward pass instead of keeping them.
 
     ``transformers`` does so in training mode alone, and a frozen backbone is not in it; so the layers
-    themselves are put into it, while what is inside them (its dropout) stays as it was.
+    themselves are put into it, while what is inside them (its dropout) stays as it was. They keep our caches
+    (`ckf.model.prefix`): recomputing a layer records the same keys and values once more.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -133,6 +134,7 @@ def checkpoint_activations(model: Any, routing: Routing) -> None:
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):
             module.training = True
+            module._can_checkpoint_with_cache = True
 
 
 @torch.no_grad()

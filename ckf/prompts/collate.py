@@ -53,8 +53,9 @@ class PromptBatch:
     answer_targets: Tensor
     answer_weights: Tensor  # the token's share of the loss
     answer_branch: Tensor  # index into the flat list of scored answers
-    position_ids: Tensor | None = None  # [B, T], only with branches
+    position_ids: Tensor | None = None  # [B, T], only with branches and prefixes
     branch_of: Tensor | None = None  # [B, T]: 0 prompt, k >= 1 the k-th answer, -1 padding
+    prefix: Tensor | None = None  # [B]: the row goes on after so many tokens of the text prompt's row
     slots: SlotBatch | None = None
     history_cut: int = 0
 
@@ -99,7 +100,28 @@ class Collator:
 
     def training(self, examples: list[Example], weights: Sequence[float], *, slots: bool) -> PromptBatch:
         """Prompts followed by their right answers; ``weights[b]`` is the loss weight of each answer token of row b."""
-        prompts = [self.encoder.encode(example, slots=slots, codes=self.codes) for example in examples]
+        return self._training(examples, weights, self._prompts(examples, slots=slots))
+
+    def sharing(self, examples: list[Example], weights: Sequence[float]) -> tuple[PromptBatch, PromptBatch]:
+        """The text prompts, and of the slot prompts what comes after the beginning that each shares with its text.
+
+        Either is followed by its right answer; the second batch says in ``prefix`` how long the beginning is.
+        """
+        text, fused = (self._prompts(examples, slots=slots) for slots in (False, True))
+        prefix = [shared_beginning(a, b) for a, b in zip(text, fused, strict=True)]
+        branches = [
+            Prompt(p.token_ids[skip:], [(start - skip, kind, item) for start, kind, item in p.slots], p.history_cut)
+            for p, skip in zip(fused, prefix, strict=True)
+        ]
+        branch = self._training(examples, weights, branches)
+        branch.prefix = torch.tensor(prefix)
+        branch.position_ids = branch.prefix[:, None] + torch.arange(branch.input_ids.shape[1])
+        return self._training(examples, weights, text), branch
+
+    def _prompts(self, examples: list[Example], *, slots: bool) -> list[Prompt]:
+        return [self.encoder.encode(example, slots=slots, codes=self.codes) for example in examples]
+
+    def _training(self, examples: list[Example], weights: Sequence[float], prompts: list[Prompt]) -> PromptBatch:
         answers = [self.encoder.answer_ids(x.task, self.encoder.true_label(x)) for x in examples]
         sequences = [[*p.token_ids, *answer[:-1]] for p, answer in zip(prompts, answers, strict=True)]
         rows: list[int] = []
@@ -120,7 +142,7 @@ class Collator:
             answer_targets=torch.tensor(targets),
             answer_weights=torch.tensor(token_weights, dtype=torch.float32),
             answer_branch=torch.tensor(rows),
-            slots=self._slots(examples, prompts) if slots else None,
+            slots=self._slots(examples, prompts),
             history_cut=sum(p.history_cut > 0 for p in prompts),
         )
 
@@ -130,7 +152,7 @@ class Collator:
         A branch sees the prompt and itself, never its neighbours, and starts at the position after
         the prompt: one forward pass scores all answers of a row exactly as if each stood alone.
         """
-        prompts = [self.encoder.encode(example, slots=slots, codes=self.codes) for example in examples]
+        prompts = self._prompts(examples, slots=slots)
         sequences, positions, branches = [], [], []
         rows: list[int] = []
         cols: list[int] = []
@@ -165,7 +187,7 @@ class Collator:
             answer_branch=torch.tensor(owner),
             position_ids=_padded(positions, 0),
             branch_of=_padded(branches, -1),
-            slots=self._slots(examples, prompts) if slots else None,
+            slots=self._slots(examples, prompts),
             history_cut=sum(p.history_cut > 0 for p in prompts),
         )
         return batch, counts
@@ -175,7 +197,7 @@ class Collator:
 
     def _slots(self, examples: list[Example], prompts: list[Prompt]) -> SlotBatch | None:
         found = [(kind, row, start, item) for row, p in enumerate(prompts) for start, kind, item in p.slots]
-        if not found:  # codes are text
+        if not found:  # a text prompt, or codes: they are text
             return None
         by_kind = {kind: [(row, start, item) for k, row, start, item in found if k == kind] for kind in SLOTS}
         places = [(row, start) for kind in SLOTS for row, start, _ in by_kind[kind]]
@@ -217,6 +239,13 @@ class Collator:
                 "they were made for other data"
             )
         return table[ids]
+
+
+def shared_beginning(text: Prompt, fused: Prompt) -> int:
+    """Number of tokens that both prompts begin with; at least one of ``fused`` comes after them."""
+    most = min(len(text.token_ids), len(fused.token_ids) - 1)
+    pairs = zip(text.token_ids[:most], fused.token_ids[:most], strict=True)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), most)
 
 
 def _padded(sequences: list[list[int]], value: int) -> Tensor:

@@ -46,11 +46,17 @@ class Recording(FineTuning):
 
 
 def losses(
-    build: Callable[..., Recommender], encoder: PromptEncoder, prompts: Any, tables: Any, case: Case
+    build: Callable[..., Recommender],
+    encoder: PromptEncoder,
+    prompts: Any,
+    tables: Any,
+    case: Case,
+    *,
+    shared: bool = False,
 ) -> list[float]:
     """Losses of the first steps of a case, from fixed weights, examples and order.
 
-    ``build(tables, fusion, fusion_options=…)`` makes the model.
+    ``build(tables, fusion, fusion_options=…)`` makes the model; ``shared``: one prefix for both streams.
     """
     kind, wording, mix, curriculum, fusion_options, curriculum_options = case
     names = TASKS if mix == "all" else [mix]
@@ -74,10 +80,14 @@ def losses(
     optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
     for step in range(STEPS):
         examples = [make_example(names[k % len(names)], 8 * step + k) for k in range(8)]
-        batches = {s.slots: [collator.training(examples, [1 / 8] * 8, slots=s.slots)] for s in plan.streams(step)}
+        if shared:
+            text, branch = collator.sharing(examples, [1 / 8] * 8)
+            batches = {False: [text], True: [branch]}
+        else:
+            batches = {s.slots: [collator.training(examples, [1 / 8] * 8, slots=s.slots)] for s in plan.streams(step)}
         module.now = step
         optimizer.zero_grad()
-        module.training_step(StepBatch(step, [], batches, 0), 0).backward()
+        module.training_step(StepBatch(step, [], batches, 0, shared), 0).backward()
         module.on_before_optimizer_step(optimizer)
         torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)
         optimizer.step()
@@ -123,7 +133,7 @@ class Writer:
 def write(tests: str, file: Path) -> int:
     """Write the golden losses of a test file anew; returns pytest's exit status."""
     writer = Writer()
-    status = int(pytest.main([tests, "-q", "-k", "test_golden_losses"], plugins=[writer]))
+    status = int(pytest.main([tests, "-q", "-k", "test_golden_losses and not shared"], plugins=[writer]))
     if status == 0:
         lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in writer.found.items())
         file.write_text("{\n" + lines + "\n}\n", encoding="utf-8")

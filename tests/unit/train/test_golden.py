@@ -55,6 +55,13 @@ def test_golden_losses(backbone_folder, encoder, prompts, tables, case, check):
     check(case_name(case), losses(build, encoder, prompts, tables, case))
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case[3] == "sigmoid"], ids=case_name)
+def test_golden_losses_hold_with_a_shared_prefix(backbone_folder, encoder, prompts, tables, case):
+    build = functools.partial(make_model, backbone_folder)
+    found = losses(build, encoder, prompts, tables, case, shared=True)
+    assert found == pytest.approx(read(FILE)[case_name(case)], rel=1e-5)
+
+
 def test_every_golden_case_is_kept_and_every_fusion_has_one():
     assert set(read(FILE)) == {case_name(case) for case in CASES}
     assert {case[0] for case in CASES} == set(SCHEMAS["fusion"])
