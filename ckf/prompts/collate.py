@@ -99,7 +99,11 @@ class Collator:
         return Collator(self.encoder, self.tasks, tables, self.codes.of(tables) if self.codes else None)
 
     def training(self, examples: list[Example], weights: Sequence[float], *, slots: bool) -> PromptBatch:
-        """Prompts followed by their right answers; ``weights[b]`` is the loss weight of each answer token of row b."""
+        """Prompts followed by their right answers; ``weights[b]`` is the loss weight of each answer token of row b.
+
+        A list whose candidates are asked one by one has its answers inside: Yes after the target, No after
+        the others. They share the weight that the answer's tokens would have had.
+        """
         return self._training(examples, weights, self._prompts(examples, slots=slots))
 
     def sharing(self, examples: list[Example], weights: Sequence[float]) -> tuple[PromptBatch, PromptBatch]:
@@ -109,10 +113,7 @@ class Collator:
         """
         text, fused = (self._prompts(examples, slots=slots) for slots in (False, True))
         prefix = [shared_beginning(a, b) for a, b in zip(text, fused, strict=True)]
-        branches = [
-            Prompt(p.token_ids[skip:], [(start - skip, kind, item) for start, kind, item in p.slots], p.history_cut)
-            for p, skip in zip(fused, prefix, strict=True)
-        ]
+        branches = [prompt.after(length) for prompt, length in zip(fused, prefix, strict=True)]
         branch = self._training(examples, weights, branches)
         branch.prefix = torch.tensor(prefix)
         branch.position_ids = branch.prefix[:, None] + torch.arange(branch.input_ids.shape[1])
@@ -122,18 +123,25 @@ class Collator:
         return [self.encoder.encode(example, slots=slots, codes=self.codes) for example in examples]
 
     def _training(self, examples: list[Example], weights: Sequence[float], prompts: list[Prompt]) -> PromptBatch:
-        answers = [self.encoder.answer_ids(x.task, self.encoder.true_label(x)) for x in examples]
-        sequences = [[*p.token_ids, *answer[:-1]] for p, answer in zip(prompts, answers, strict=True)]
+        sequences: list[list[int]] = []
         rows: list[int] = []
         cols: list[int] = []
         targets: list[int] = []
         token_weights: list[float] = []
-        for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-            first = len(prompt.token_ids) - 1
-            rows.extend([row] * len(answer))
-            cols.extend(range(first, first + len(answer)))
-            targets.extend(answer)
-            token_weights.extend([weights[row]] * len(answer))
+        for row, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
+            answer = self.encoder.answer_ids(example.task, self.encoder.true_label(example))
+            if prompt.asked:
+                sequences.append(prompt.token_ids)
+                places = list(prompt.asked)
+                read = [self.encoder.verdicts[number == example.position] for number in range(len(places))]
+            else:
+                sequences.append([*prompt.token_ids, *answer[:-1]])
+                first = len(prompt.token_ids) - 1
+                places, read = list(range(first, first + len(answer))), answer
+            rows.extend([row] * len(places))
+            cols.extend(places)
+            targets.extend(read)
+            token_weights.extend([weights[row] * len(answer) / len(places)] * len(places))
         return PromptBatch(
             input_ids=_padded(sequences, 0),
             task_index=self._task_index(examples),
@@ -150,7 +158,8 @@ class Collator:
         """Prompts followed by every possible answer as a branch; also the number of answers of each example.
 
         A branch sees the prompt and itself, never its neighbours, and starts at the position after
-        the prompt: one forward pass scores all answers of a row exactly as if each stood alone.
+        the prompt: one forward pass scores all answers of a row exactly as if each stood alone. Candidates
+        that are asked one by one need no branch: the score of each is that of Yes at its own question mark.
         """
         prompts = self._prompts(examples, slots=slots)
         sequences, positions, branches = [], [], []
@@ -163,7 +172,12 @@ class Collator:
             length = len(prompt.token_ids)
             ids, position, branch = list(prompt.token_ids), list(range(length)), [0] * length
             labels = self.encoder.labels(example)
-            for number, label in enumerate(labels, start=1):
+            if prompt.asked:
+                rows.extend([row] * len(labels))
+                cols.extend(prompt.asked)
+                targets.extend([self.encoder.verdicts[1]] * len(labels))
+                owner.extend(range(sum(counts), sum(counts) + len(labels)))
+            for number, label in enumerate(() if prompt.asked else labels, start=1):
                 answer = self.encoder.answer_ids(example.task, label)
                 start = len(ids)
                 rows.extend([row] * len(answer))
