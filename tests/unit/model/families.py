@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from ckf.model.backbone import EAGER_ONLY, load_backbone
+from ckf.config.schema import EAGER_ONLY
+from ckf.model.backbone import load_backbone
 from ckf.model.build import adapter_specs
 from ckf.model.lora import Routing, inject_lora
 from ckf.model.recommender import Recommender

@@ -25,6 +25,20 @@ def test_attention_that_cannot_cap_is_refused_for_gemma2(checkpoint):
         load_backbone(checkpoint("gemma2"))
 
 
+def test_what_a_folders_card_tells_is_refused_when_the_config_is_composed(checkpoint, tmp_path):
+    """Before any data is read, not after the CF model is trained."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    for folder, line in (
+        (checkpoint("gemma2"), r"backbone\.attention: sdpa, but family 'gemma2' caps .* use backbone\.attention=eager"),
+        (tmp_path, r"backbone\.path: '.*' is of family 'gpt2', which is not supported; supported: llama, mistral"),
+    ):
+        with pytest.raises(ConfigError, match=line):
+            compose(["backbone=hf", f"backbone.path={folder}"])
+    compose(["backbone=hf", f"backbone.path={checkpoint('gemma2')}", "backbone.attention=eager"])
+    (tmp_path / "config.json").write_text("[")
+    compose(["backbone=hf", f"backbone.path={tmp_path}"])
+
+
 def test_attention_without_masks_is_refused_before_anything_is_read():
     with pytest.raises(ConfigError) as caught:
         compose(["backbone=hf", "backbone.path=x", "backbone.attention=flash_attention_2"])

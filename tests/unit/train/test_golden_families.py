@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from ckf.config.schema import FAMILIES
 from ckf.config.store import SCHEMAS
-from ckf.model.backbone import FAMILIES
 from tests.conftest import TASKS
 from tests.unit.model.families import KINDS, recommender
 from tests.unit.train.golden import Case, case_name, checker, losses, read, write
