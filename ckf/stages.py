@@ -38,9 +38,10 @@ def prepare_dataset(exp: ExperimentConfig) -> Artifact:
         settings.pop(key, None)
     for key in ("provides", "default_steps", "default_cold_users_up_to", "memory_mb"):  # of runs and the machine
         settings.pop(key)
-    hashes = [f"{name}:{digest}" for name, digest in sorted(source_hashes(exp.dataset).items())]
+    hashes = source_hashes(exp.dataset)
+    inputs = [f"{name}:{digest}" for name, digest in sorted(hashes.items())]
     return store(exp).get(
-        "dataset", exp.dataset.name, settings, hashes, lambda out: build_dataset(exp.dataset, exp.split, out)
+        "dataset", exp.dataset.name, settings, inputs, lambda out: build_dataset(exp.dataset, exp.split, out, hashes)
     )
 
 
