@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from ckf.artifacts import Artifact, Store, plain
+from ckf.artifacts import Artifact, Store, fingerprint, plain
 from ckf.config.schema import (
     TASKS,
     BiasConfig,
@@ -46,17 +46,19 @@ def prepare_dataset(exp: ExperimentConfig) -> Artifact:
 
 
 def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
-    """Prompts-to-be of every task the dataset provides, audited for leaks."""
+    """Prompts-to-be of every task the dataset provides, audited for leaks.
+
+    Raises:
+        LeakError: the audit stops; no examples are kept, but its report is, below ``audits`` in the cache.
+    """
+    from ckf.data.audit import LeakError, write_audit
     from ckf.data.examples import build_examples
 
-    settings = {key: value for key, value in plain(exp.tasks).items() if key != "mix"}
     tasks = list(exp.dataset.provides)
-    return store(exp).get(
-        "examples",
-        exp.dataset.name,
-        {**settings, "tasks": tasks},
-        [dataset.hash],
-        lambda out: build_examples(
+    settings = {key: value for key, value in plain(exp.tasks).items() if key != "mix"} | {"tasks": tasks}
+
+    def build(out: Path) -> None:
+        build_examples(
             dataset.path,
             tasks,
             history_items=exp.tasks.history_items,
@@ -67,8 +69,14 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
             negatives=exp.tasks.negatives,
             protocol=exp.tasks.protocol,
             out=out,
-        ),
-    )
+        )
+
+    try:
+        return store(exp).get("examples", exp.dataset.name, settings, [dataset.hash], build)
+    except LeakError as error:
+        kept = Path(exp.paths.cache) / "audits" / f"{dataset.path.name}-{fingerprint(settings)}"
+        write_audit(error.report, kept)
+        raise LeakError(error.report, kept) from None
 
 
 def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Artifact:
