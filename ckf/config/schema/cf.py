@@ -121,6 +121,7 @@ class EmbeddingConfig(CFConfig):
     touches. ``content``: items also have a vector made of their title's words and year. ``cold``: the vector
     of an id that train never met and the model says nothing of: ``zero``, ``mean`` (of the trained rows) or
     ``content`` (ridge regression on title words, its strength ``cold_l2``; users get the mean).
+    ``loss``: ``bce`` or ``bpr`` (Rendle et al. 2009).
     """
 
     dim: int = 16
@@ -134,6 +135,7 @@ class EmbeddingConfig(CFConfig):
     content: bool = True
     cold: str = "zero"
     cold_l2: float = 10.0
+    loss: str = "bce"
 
     @property
     def has_vectors(self) -> bool:
@@ -150,18 +152,22 @@ class EmbeddingConfig(CFConfig):
         yield from at_least("folds", self.folds, 2)
         yield from one_of("cold", self.cold, COLD)
         yield from at_least("cold_l2", self.cold_l2, 0)
+        yield from one_of("loss", self.loss, self.losses)
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """What can be minimised."""
+        return ("bce", "bpr")
 
 
 @dataclass
 class MFConfig(EmbeddingConfig):
-    """Matrix factorisation with biases (Koren 2009); ``loss``: ``bce``, ``bpr`` (Rendle et al. 2009), ``mse``."""
+    """Matrix factorisation with biases (Koren 2009); ``loss`` may also be ``mse``."""
 
-    loss: str = "bce"
-
-    def problems(self) -> Iterator[str]:
-        """Ranges, and the loss."""
-        yield from super().problems()
-        yield from one_of("loss", self.loss, ("bce", "bpr", "mse"))
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Squared error too, of ratings, or of clicks where there are none."""
+        return (*super().losses, "mse")
 
 
 @dataclass
