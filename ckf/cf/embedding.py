@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ckf.cf.additive import Additive
 from ckf.cf.bpr import LikedOverNot
+from ckf.cf.cold import learned_null
 from ckf.cf.content import Content
 from ckf.cf.ranking import Ranking
 from ckf.cf.table import CFBatch, CFData
@@ -170,6 +171,12 @@ class EmbeddingModel(ABC):
         side = self._by_chunks(batch, lambda users, _, history: self.net.user_side(users, history))
         side[:, -1] += self.additive.user[batch.user]
         return side.astype(np.float32)
+
+    def nulls(self, item_table: np.ndarray, l2: float) -> tuple[np.ndarray, np.ndarray]:
+        """One vector for all cold users and one for all cold items, learned on the training rows. [d + 1], [d + 1]"""
+        train, mean = self.data.train, self.additive.mean
+        of_user = learned_null(item_table[train.item], train.click, mean, l2)
+        return of_user, learned_null(self.user_vectors(train.batch), train.click, mean, l2)
 
     @property
     def epochs(self) -> list[dict[str, float]]:

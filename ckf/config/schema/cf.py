@@ -119,8 +119,9 @@ class EmbeddingConfig(CFConfig):
     Scores start at the additive counts (``folds`` of the training rows, so that no row meets its own
     label); the vectors learn what is left. ``embedding_l2`` weighs the squares of the vectors that a row
     touches. ``content``: items also have a vector made of their title's words and year. ``cold``: the vector
-    of an id that train never met and the model says nothing of: ``zero``, ``mean`` (of the trained rows) or
-    ``content`` (ridge regression on title words, its strength ``cold_l2``; users get the mean).
+    of an id that train never met and the model says nothing of: ``zero``, ``mean`` (of the trained rows),
+    ``content`` (ridge regression on title words, users get the mean) or ``learned`` (the one that predicts the
+    training rows best when their id is hidden), the last two with the strength ``cold_l2``.
     ``loss``: ``bce`` or ``bpr`` (Rendle et al. 2009).
     """
 
@@ -150,7 +151,7 @@ class EmbeddingConfig(CFConfig):
         yield from at_least("embedding_l2", self.embedding_l2, 0)
         yield from at_least("pseudo_counts", self.pseudo_counts, 0)
         yield from at_least("folds", self.folds, 2)
-        yield from one_of("cold", self.cold, COLD)
+        yield from one_of("cold", self.cold, (*COLD, "learned"))
         yield from at_least("cold_l2", self.cold_l2, 0)
         yield from one_of("loss", self.loss, self.losses)
 
