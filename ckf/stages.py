@@ -15,8 +15,8 @@ from ckf.config.schema import (
     TinyBackboneConfig,
 )
 
-CF_FORMAT = 2
-"""Version of what a CF artifact holds; since 2 it says which rows it was trained on."""
+CF_FORMAT = 3
+"""Version of what a CF artifact holds; since 2 it says what it was trained on, since 3 it is trained otherwise."""
 
 
 def say(line: str) -> None:
