@@ -40,6 +40,7 @@ from ckf.train.data import StepDataModule, StepDataset
 from ckf.train.loggers import JsonlLogger
 from ckf.train.module import FineTuning
 from ckf.train.plan import BatchPlan
+from ckf.train.sharing import stream_path
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
     steps = exp.train.max_steps or plan.steps(exp.train.epochs)
     curriculum = build_curriculum(exp.curriculum, steps)
     checkpoint, first_step = CheckpointFiles(run).newest(say_on_stderr)
+    path = stream_path(curriculum, table, collator)
     module = FineTuning(model, curriculum, exp.train, exp.seed)
     saver = Checkpoint(run, exp.train.checkpoint_every_steps)
     trainer = _trainer(exp, run, steps, first_step, logger, saver)
@@ -148,7 +150,10 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
         accumulation_steps=exp.train.accumulation_steps,
         rank=trainer.global_rank,
         world_size=trainer.world_size,
+        share_prefix=path.shared,
     )
+    if trainer.is_global_zero:
+        say_on_stderr(f"train: {steps} steps of {exp.train.global_batch_size} examples; streams: {path}")
     data = StepDataModule(dataset, first_step, exp.train.workers)
     begun = time.perf_counter()
     with warnings.catch_warnings():
@@ -174,6 +179,7 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
         "examples_per_step": exp.train.global_batch_size,
         **cost,
         "peak_memory_gib": peak_memory_gib(),
+        "streams": str(path),
         **_parameter_counts(model),
         "history_cut": module.history_cut,
     }
