@@ -15,6 +15,7 @@ from ckf.report.content import Content, run_content
 from ckf.report.figures import reliability_curves, training_curves
 from ckf.report.formats import markdown_table
 from ckf.report.slices import calibration
+from ckf.report.summary import summary_page
 
 
 def report(runs: list[Path], out: Path) -> Path:
@@ -27,7 +28,8 @@ def report(runs: list[Path], out: Path) -> Path:
         raise ArtifactError("report: no run folder matches; e.g. `ckf report runs='outputs/*' out=report`")
     loaded = [load_run(path) for path in sorted(runs)]
     content = run_content(loaded[0]) if len(loaded) == 1 else summary_content(loaded)
-    pages = {"report.md": to_markdown(content), "report.html": to_html(content, loaded)}
+    html = to_html(content, loaded) if len(loaded) == 1 else summary_page(loaded, content.title, out)
+    pages = {"report.md": to_markdown(content), "report.html": html}
     out.mkdir(parents=True, exist_ok=True)
     for name, text in pages.items():
         (out / name).write_text(text, encoding="utf-8")

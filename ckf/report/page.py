@@ -26,7 +26,7 @@ from ckf.sweep import Sweep
 _SHOWN = 6
 """Prompts of each run on the page; the run's own report and predictions have all."""
 _CURVES = 12
-"""Runs whose training curves are drawn at most, the first of each row before the second."""
+"""Runs whose training curves are drawn at most, the first seed of each row before the second."""
 _NAMES = {
     "dots": "rows and seeds", "curve": "curve", "bars": "differences", "slices": "slices",
     "heatmap": "interference", "cost": "cost against quality",
@@ -121,9 +121,10 @@ def _runs(sweep: Sweep, results: Sequence[Result], page: Path) -> list[dict[str,
 
 
 def _run_figures(lines: Sequence[Line]) -> dict[str, str]:
-    """Training curves of the runs that are here, and the reliability of the first run of the first row."""
-    runs = [result.run for line in lines if line.is_row for result in line.results[:1] if result.run is not None]
-    found = {"training, first seed of each row": training_curves(runs[:_CURVES])} if runs else {}
+    """Training curves of the runs that are here, first seeds first, and the reliability of the first with clicks."""
+    placed = [(place, result.run) for line in lines if line.is_row for place, result in enumerate(line.results)]
+    runs = [run for _, run in sorted(placed, key=lambda pair: pair[0]) if run is not None]
+    found = {"training": training_curves(runs[:_CURVES])} if runs else {}
     for run in runs:
         try:
             curves = calibration(run, "test")
