@@ -1,4 +1,4 @@
-"""What is spoiled on purpose: each kind changes what it names and nothing else, by name, and leaves names of runs alone."""
+"""What is spoiled on purpose: each kind changes what it names and nothing else; names of runs stay."""
 
 from __future__ import annotations
 
