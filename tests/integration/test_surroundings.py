@@ -38,7 +38,7 @@ def test_a_training_is_one_offline_wandb_run(home, no_login):
     (file,) = folder.glob("run-*.wandb")
     content = file.read_bytes()
     assert b"train/loss" in content
-    assert b"final/test/ctr/auc" in content
+    assert b"test/ctr/auc" in content
     assert b"fusion.meta_hidden" in content
     assert folder.name.endswith(run.name[-100:])
     assert len(read_json(run / "run.json")["artifacts"]) == 5
