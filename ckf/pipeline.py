@@ -18,6 +18,7 @@ from ckf.config.schema import (
     NoCurriculumConfig,
     NoFusionConfig,
     TextOnlyCurriculumConfig,
+    WandbConfig,
 )
 from ckf.runs import LAST, PREVIOUS, artifact_path, is_finished, open_run, read_run, record, run_folder
 from ckf.stages import (
@@ -120,8 +121,8 @@ def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
                 return folder
             _evaluate(exp, folder)
             _report(folder)
-            if trains and logger is None:  # the ranks' logger is closed: the same run is opened again
-                logger = _logger(exp, folder)
+            if trains and logger is None and isinstance(exp.logger, WandbConfig):
+                logger = _logger(exp, folder)  # that of the ranks is closed; by its id it is the same run
             if logger is not None:
                 _mirror(logger, folder)
         finally:
