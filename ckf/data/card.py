@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from ckf.config.schema import SplitConfig
 from ckf.data.clean import SPLITS
+from ckf.data.filters import different
 from ckf.data.log import normalised_titles
 
 _LABELS = {"warm_seen": "user and item in train", "warm_3": "each at least 3 times in train"}
@@ -17,52 +19,62 @@ _LABELS = {"warm_seen": "user and item in train", "warm_3": "each at least 3 tim
 
 def describe(rows: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame, split: SplitConfig) -> dict[str, Any]:
     """Counts of the finished dataset; ``rows`` in the artifact's ids, with ``review_bytes``."""
-    pairs = rows["user"].n_unique() * rows["item"].n_unique()
+    of_user, of_item = (np.bincount(rows[kind].to_numpy()) for kind in ("user", "item"))
+    pairs = np.count_nonzero(of_user) * np.count_nonzero(of_item)
     present = rows["split"].unique().to_list()
+    earlier, at_once = _earlier(rows)
+    lengths = rows["history_length"].to_numpy() if "history_length" in rows.columns else earlier
     return {
         "interactions": rows.height,
-        "users": rows["user"].n_unique(),
+        "users": int(np.count_nonzero(of_user)),
         "items": items.height,
-        "sparsity": round(1 - rows.height / pairs, 6),
+        "sparsity": round(1 - rows.height / float(pairs), 6),
         "first_timestamp": rows["timestamp"].min(),
         "last_timestamp": rows["timestamp"].max(),
         "split": split.name,
         "splits": {name: _part(rows, users, items, name) for name in (*SPLITS, "history") if name in present},
         "ratings": _histogram(rows["rating"].drop_nulls()),
-        "interactions_per_user": _powers(rows["user"].value_counts()["count"]),
-        "interactions_per_item": _powers(rows["item"].value_counts()["count"]),
-        "history_lengths": _powers(_earlier(rows)),
+        "interactions_per_user": _powers(of_user[of_user > 0]),
+        "interactions_per_item": _powers(of_item[of_item > 0]),
+        "history_lengths": _powers(lengths),
         "reviews": int((rows["review_bytes"] > 0).sum()),
-        "rows_at_the_same_second_as_another_of_the_user": int(rows.select("user", "timestamp").is_duplicated().sum()),
+        "rows_at_the_same_second_as_another_of_the_user": at_once,
         "titles": _titles(items),
     }
 
 
 def _part(rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame, name: str) -> dict[str, Any]:
     part = rows.filter(pl.col("split") == name)
-    seen = [
-        table["n_train"].gather(part[kind].cast(pl.UInt32) - 1) for kind, table in (("user", users), ("item", items))
-    ]
-    fewest = pl.select(pl.min_horizontal(*seen)).to_series()
+    ids = part["user"].to_numpy(), part["item"].to_numpy()
+    in_train = [table["n_train"].to_numpy()[mine - 1] for table, mine in zip((users, items), ids, strict=True)]
+    fewest = np.minimum(*in_train)
     return {
         "interactions": part.height,
-        "users": part["user"].n_unique(),
-        "items": part["item"].n_unique(),
+        "users": different(part["user"]),
+        "items": different(part["item"]),
         "liked_share": round(float(part["click"].mean()), 4),  # type: ignore[arg-type]
         "warm_seen": int((fewest >= 1).sum()),
         "warm_3": int((fewest >= 3).sum()),
-        "cold_users": int(part.filter(seen[0] == 0)["user"].n_unique()),
-        "cold_items": int(part.filter(seen[1] == 0)["item"].n_unique()),
+        "cold_users": len(np.unique(ids[0][in_train[0] == 0])),
+        "cold_items": len(np.unique(ids[1][in_train[1] == 0])),
         "first_timestamp": part["timestamp"].min(),
         "last_timestamp": part["timestamp"].max(),
     }
 
 
-def _earlier(rows: pl.DataFrame) -> pl.Series:
-    """Earlier interactions of the user at each target: the history there is before it is cut."""
-    if "history_length" in rows.columns:
-        return rows["history_length"]
-    return rows.select(pl.col("timestamp").rank("min").over("user").cast(pl.Int64) - 1).to_series()
+def _earlier(rows: pl.DataFrame) -> tuple[np.ndarray, int]:
+    """How many interactions of its user are earlier than each one, in any order of the rows (int64 [n]); and
+    how many share their second with another of the user.
+    """
+    times = rows["timestamp"].to_numpy()
+    seconds = np.searchsorted(np.unique(times), times) if len(times) else times
+    ordered = np.sort(rows["user"].to_numpy().astype(np.int64) << 32 | seconds)
+    new_user = np.append(True, np.diff(ordered >> 32) > 0)
+    new_second = np.append(True, np.diff(ordered) > 0)
+    place = np.arange(len(ordered))
+    of_second, of_user = (np.maximum.accumulate(np.where(new, place, 0)) for new in (new_second, new_user))
+    alone = new_second & np.append(new_second[1:], True)
+    return of_second - of_user, int((~alone).sum())
 
 
 def _histogram(values: pl.Series) -> dict[str, int]:
@@ -70,16 +82,14 @@ def _histogram(values: pl.Series) -> dict[str, int]:
     return {f"{value:g}": n for value, n in table.iter_rows()}
 
 
-def _powers(values: pl.Series) -> dict[str, int]:
+def _powers(values: np.ndarray) -> dict[str, int]:
     """Histogram by powers of two: 0, 1, 2-3, 4-7, …"""
     found: dict[str, int] = {}
-    low, top = 0, int(values.max() or 0)  # type: ignore[arg-type]
-    while low <= top:
-        high = 0 if low == 0 else 2 * low - 1
-        n = int(values.is_between(low, high).sum())
+    counts = np.bincount(np.frexp(values.astype(np.float64))[1])  # 0 for 0, 1 for 1, 2 for 2 and 3, …
+    for power, n in enumerate(counts.tolist()):
+        low, high = (1 << power) >> 1, (1 << power) - 1
         if n or low:
             found[str(low) if high == low else f"{low}-{high}"] = n
-        low = high + 1
     return found
 
 

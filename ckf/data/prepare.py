@@ -8,6 +8,8 @@ when ``dataset.memory_mb`` has room for them, else they stream through the disk.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -99,17 +101,19 @@ def source_hashes(cfg: DatasetConfig) -> dict[str, str]:
     return {path.name: file_hash(path) for path in input_files(cfg)}
 
 
-def build_dataset(cfg: DatasetConfig, split: SplitConfig, out: Path) -> None:
+def build_dataset(cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Mapping[str, str] | None = None) -> None:
     """Write interactions, items, users, manifest, card (and the known scores of built-in data) to ``out``.
+
+    ``hashes``: `source_hashes`, where they are known already.
 
     Raises:
         DataError: input that cannot be used, a step or split without rows, or a full disk.
     """
-    write_dataset(reader_of(cfg), cfg, split, out, source_hashes(cfg))
+    write_dataset(reader_of(cfg), cfg, split, out, source_hashes(cfg) if hashes is None else hashes)
 
 
 def write_dataset(
-    read: Reader | Source, cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: dict[str, str]
+    read: Reader | Source, cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Mapping[str, str]
 ) -> None:
     """Like `build_dataset`, from a reader or a source at hand."""
     scratch = out / ".scratch"
@@ -125,7 +129,7 @@ def write_dataset(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write(data: Ingested, cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: dict[str, str]) -> None:
+def _write(data: Ingested, cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Mapping[str, str]) -> None:
     steps = Steps()
     rows, raw_users, raw_items = coded_rows(data)
     steps.record("read", rows)
@@ -141,11 +145,14 @@ def _write(data: Ingested, cfg: DatasetConfig, split: SplitConfig, out: Path, ha
     rows = rows.with_columns(
         user=to_final(rows["user"], raw_users, user_ids), item=to_final(rows["item"], raw_items, item_ids)
     ).sort("timestamp", "user", "item")
-    train = rows.filter(pl.col("split") == "train")
-    items, titles = item_table(data, item_ids)
-    items = with_train_counts(items, "item", train["item"])
-    users = user_table(data, user_ids, train["user"])
-    write_interactions(rows, data, item_ids, cfg.memory_mb, out / "interactions.parquet")
+    with ThreadPoolExecutor(1) as pool:  # the long write beside titles and counts
+        writing = pool.submit(write_interactions, rows, data, item_ids, cfg.memory_mb, out / "interactions.parquet")
+        train = rows.filter(pl.col("split") == "train")
+        items, titles = item_table(data, item_ids)
+        items = with_train_counts(items, "item", train["item"])
+        users = user_table(data, user_ids, train["user"])
+        described = describe(rows, items, users, split)
+        writing.result()
     users.write_parquet(out / "users.parquet")
     items.select("item", "raw_id", "title", "n_train", pl.exclude("item", "raw_id", "title", "n_train")).write_parquet(
         out / "items.parquet"
@@ -160,9 +167,9 @@ def _write(data: Ingested, cfg: DatasetConfig, split: SplitConfig, out: Path, ha
         "bad_rows": {"allowed": data.bad.allowed, "total": data.bad.total, "kinds": data.bad.kinds},
         "duplicates": duplicates,
         "steps": steps.counts,
-        **describe(rows, items, users, split),
+        **described,
         "reader": {key: value for key, value in {**card, **titles}.items() if key not in _NAMED},
-        "files": hashes,
+        "files": dict(hashes),
     }
     write_json(out / "manifest.json", manifest)
     (out / "card.md").write_text(card_text(manifest), encoding="utf-8")

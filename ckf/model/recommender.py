@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ckf.model.attention import Masks, attention_masks, branch_allowed
+from ckf.model.attention import Masks, after_prefix_allowed, attention_masks, branch_allowed
 from ckf.model.backbone import vocabulary_logits
 from ckf.model.fusion import Fusion
 from ckf.model.lora import AdapterSpec, MultiLoraLinear, Routing
+from ckf.model.prefix import PrefixStates, States
 from ckf.prompts.collate import PromptBatch, SlotBatch
 
 
@@ -46,11 +47,19 @@ class Recommender(nn.Module):
         """The fusion's parameters; empty for text-only models."""
         return list(self.fusion.parameters()) if self.fusion is not None else []
 
-    def forward(self, batch: PromptBatch, *, learn_adapters: bool = True, learn_fusion: bool = True) -> Tensor:
+    def forward(
+        self,
+        batch: PromptBatch,
+        *,
+        learn_adapters: bool = True,
+        learn_fusion: bool = True,
+        states: States | None = None,
+    ) -> Tensor:
         """Log-probability [A] of each answer token of the batch.
 
         ``learn_adapters`` and ``learn_fusion`` cut the graph, not the values: what may not learn from
-        this batch is detached, so it gets no gradient from it whatever the loss.
+        this batch is detached, so it gets no gradient from it whatever the loss. ``states`` keeps the keys
+        and values of the pass, or holds those of the prefix that the batch goes on from.
         """
         self.routing.task_index = batch.task_index
         self.routing.learn = learn_adapters
@@ -61,16 +70,39 @@ class Recommender(nn.Module):
             inputs_embeds=embeddings,
             attention_mask=self._masks(batch, embeddings.dtype),
             position_ids=batch.position_ids,
+            past_key_values=states,
             use_cache=False,
         ).last_hidden_state
         # the vocabulary projection is the largest matrix there is: only answer positions go through it
         logits = vocabulary_logits(self.backbone, hidden[batch.answer_rows, batch.answer_cols])
         return -F.cross_entropy(logits, batch.answer_targets, reduction="none")
 
+    def two_streams(self, text: PromptBatch, branch: PromptBatch) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the text prompts' answers [A] and of the slot prompts' [A'], the prefix computed once.
+
+        ``branch`` is what each slot prompt holds after its shared beginning (`Collator.sharing`). Adapters
+        learn from the text and the fusion from the branch, as in two passes with these rights: the prefix
+        holds no slot, and what the branch reads of it is cut from the graph, so its backward pass is as
+        short as it is. With dropout each stream keeps its distribution; both see one draw of the prefix.
+        """
+        if branch.prefix is None:
+            raise RuntimeError("the batch is no branch; make it with Collator.sharing")
+        states = PrefixStates()
+        of_text = self(text, learn_fusion=False, states=states)
+        width = int(branch.prefix.max())
+        return of_text, self(branch, learn_adapters=False, states=states.before(width))
+
     def _masks(self, batch: PromptBatch, dtype: torch.dtype) -> Masks | None:
+        config = self.backbone.config
+        if batch.prefix is not None and batch.position_ids is not None:
+            width = int(batch.prefix.max())
+            allowed = after_prefix_allowed(batch.prefix, width, batch.input_ids.shape[1])
+            before = torch.arange(width, device=batch.prefix.device).expand(len(batch.prefix), width)
+            positions = torch.cat([before, batch.position_ids], dim=1)
+            return attention_masks(config, allowed, batch.position_ids, dtype, positions)
         if batch.branch_of is None or batch.position_ids is None:
             return None
-        return attention_masks(self.backbone.config, branch_allowed(batch.branch_of), batch.position_ids, dtype)
+        return attention_masks(config, branch_allowed(batch.branch_of), batch.position_ids, dtype)
 
     def _fill_slots(self, embeddings: Tensor, slots: SlotBatch, learn: bool) -> Tensor:
         if self.fusion is None:

@@ -53,8 +53,9 @@ class PromptBatch:
     answer_targets: Tensor
     answer_weights: Tensor  # the token's share of the loss
     answer_branch: Tensor  # index into the flat list of scored answers
-    position_ids: Tensor | None = None  # [B, T], only with branches
+    position_ids: Tensor | None = None  # [B, T], only with branches and prefixes
     branch_of: Tensor | None = None  # [B, T]: 0 prompt, k >= 1 the k-th answer, -1 padding
+    prefix: Tensor | None = None  # [B]: the row goes on after so many tokens of the text prompt's row
     slots: SlotBatch | None = None
     history_cut: int = 0
 
@@ -98,20 +99,49 @@ class Collator:
         return Collator(self.encoder, self.tasks, tables, self.codes.of(tables) if self.codes else None)
 
     def training(self, examples: list[Example], weights: Sequence[float], *, slots: bool) -> PromptBatch:
-        """Prompts followed by their right answers; ``weights[b]`` is the loss weight of each answer token of row b."""
-        prompts = [self.encoder.encode(example, slots=slots, codes=self.codes) for example in examples]
-        answers = [self.encoder.answer_ids(x.task, self.encoder.true_label(x)) for x in examples]
-        sequences = [[*p.token_ids, *answer[:-1]] for p, answer in zip(prompts, answers, strict=True)]
+        """Prompts followed by their right answers; ``weights[b]`` is the loss weight of each answer token of row b.
+
+        A list whose candidates are asked one by one has its answers inside: Yes after the target, No after
+        the others. They share the weight that the answer's tokens would have had.
+        """
+        return self._training(examples, weights, self._prompts(examples, slots=slots))
+
+    def sharing(self, examples: list[Example], weights: Sequence[float]) -> tuple[PromptBatch, PromptBatch]:
+        """The text prompts, and of the slot prompts what comes after the beginning that each shares with its text.
+
+        Either is followed by its right answer; the second batch says in ``prefix`` how long the beginning is.
+        """
+        text, fused = (self._prompts(examples, slots=slots) for slots in (False, True))
+        prefix = [shared_beginning(a, b) for a, b in zip(text, fused, strict=True)]
+        branches = [prompt.after(length) for prompt, length in zip(fused, prefix, strict=True)]
+        branch = self._training(examples, weights, branches)
+        branch.prefix = torch.tensor(prefix)
+        branch.position_ids = branch.prefix[:, None] + torch.arange(branch.input_ids.shape[1])
+        return self._training(examples, weights, text), branch
+
+    def _prompts(self, examples: list[Example], *, slots: bool) -> list[Prompt]:
+        return [self.encoder.encode(example, slots=slots, codes=self.codes) for example in examples]
+
+    def _training(self, examples: list[Example], weights: Sequence[float], prompts: list[Prompt]) -> PromptBatch:
+        sequences: list[list[int]] = []
         rows: list[int] = []
         cols: list[int] = []
         targets: list[int] = []
         token_weights: list[float] = []
-        for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-            first = len(prompt.token_ids) - 1
-            rows.extend([row] * len(answer))
-            cols.extend(range(first, first + len(answer)))
-            targets.extend(answer)
-            token_weights.extend([weights[row]] * len(answer))
+        for row, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
+            answer = self.encoder.answer_ids(example.task, self.encoder.true_label(example))
+            if prompt.asked:
+                sequences.append(prompt.token_ids)
+                places = list(prompt.asked)
+                read = [self.encoder.verdicts[number == example.position] for number in range(len(places))]
+            else:
+                sequences.append([*prompt.token_ids, *answer[:-1]])
+                first = len(prompt.token_ids) - 1
+                places, read = list(range(first, first + len(answer))), answer
+            rows.extend([row] * len(places))
+            cols.extend(places)
+            targets.extend(read)
+            token_weights.extend([weights[row] * len(answer) / len(places)] * len(places))
         return PromptBatch(
             input_ids=_padded(sequences, 0),
             task_index=self._task_index(examples),
@@ -120,7 +150,7 @@ class Collator:
             answer_targets=torch.tensor(targets),
             answer_weights=torch.tensor(token_weights, dtype=torch.float32),
             answer_branch=torch.tensor(rows),
-            slots=self._slots(examples, prompts) if slots else None,
+            slots=self._slots(examples, prompts),
             history_cut=sum(p.history_cut > 0 for p in prompts),
         )
 
@@ -128,9 +158,10 @@ class Collator:
         """Prompts followed by every possible answer as a branch; also the number of answers of each example.
 
         A branch sees the prompt and itself, never its neighbours, and starts at the position after
-        the prompt: one forward pass scores all answers of a row exactly as if each stood alone.
+        the prompt: one forward pass scores all answers of a row exactly as if each stood alone. Candidates
+        that are asked one by one need no branch: the score of each is that of Yes at its own question mark.
         """
-        prompts = [self.encoder.encode(example, slots=slots, codes=self.codes) for example in examples]
+        prompts = self._prompts(examples, slots=slots)
         sequences, positions, branches = [], [], []
         rows: list[int] = []
         cols: list[int] = []
@@ -141,7 +172,12 @@ class Collator:
             length = len(prompt.token_ids)
             ids, position, branch = list(prompt.token_ids), list(range(length)), [0] * length
             labels = self.encoder.labels(example)
-            for number, label in enumerate(labels, start=1):
+            if prompt.asked:
+                rows.extend([row] * len(labels))
+                cols.extend(prompt.asked)
+                targets.extend([self.encoder.verdicts[1]] * len(labels))
+                owner.extend(range(sum(counts), sum(counts) + len(labels)))
+            for number, label in enumerate(() if prompt.asked else labels, start=1):
                 answer = self.encoder.answer_ids(example.task, label)
                 start = len(ids)
                 rows.extend([row] * len(answer))
@@ -165,7 +201,7 @@ class Collator:
             answer_branch=torch.tensor(owner),
             position_ids=_padded(positions, 0),
             branch_of=_padded(branches, -1),
-            slots=self._slots(examples, prompts) if slots else None,
+            slots=self._slots(examples, prompts),
             history_cut=sum(p.history_cut > 0 for p in prompts),
         )
         return batch, counts
@@ -175,7 +211,7 @@ class Collator:
 
     def _slots(self, examples: list[Example], prompts: list[Prompt]) -> SlotBatch | None:
         found = [(kind, row, start, item) for row, p in enumerate(prompts) for start, kind, item in p.slots]
-        if not found:  # codes are text
+        if not found:  # a text prompt, or codes: they are text
             return None
         by_kind = {kind: [(row, start, item) for k, row, start, item in found if k == kind] for kind in SLOTS}
         places = [(row, start) for kind in SLOTS for row, start, _ in by_kind[kind]]
@@ -217,6 +253,13 @@ class Collator:
                 "they were made for other data"
             )
         return table[ids]
+
+
+def shared_beginning(text: Prompt, fused: Prompt) -> int:
+    """Number of tokens that both prompts begin with; at least one of ``fused`` comes after them."""
+    most = min(len(text.token_ids), len(fused.token_ids) - 1)
+    pairs = zip(text.token_ids[:most], fused.token_ids[:most], strict=True)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), most)
 
 
 def _padded(sequences: list[list[int]], value: int) -> Tensor:
