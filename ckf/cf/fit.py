@@ -45,8 +45,9 @@ def build_cf(cfg: schema.CFConfig, dataset: Path, examples: Path, seed: int, out
     write_epochs(out, fitted.history if fitted else [])
     tables = model.vectors()
     if tables is not None and isinstance(cfg, (schema.EmbeddingConfig, schema.PretrainedConfig)):
-        learns = isinstance(model, EmbeddingModel) and cfg.cold == "learned"
-        nulls = model.nulls(tables[1], cfg.cold_l2) if learns else (None, None)
+        nulls: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
+        if isinstance(model, EmbeddingModel) and cfg.cold == "learned":
+            nulls = model.nulls(tables[1], cfg.cold_l2)
         card |= write_tables(out, tables, data, cfg.cold, cfg.cold_l2, nulls)
         card["histories"] = write_histories(out, data.train, data.n_users)
         if model.history_items:

@@ -44,6 +44,11 @@ class Ingested:
     reread: Reader = field(kw_only=True)
 
     @property
+    def has_clicks(self) -> bool:
+        """Whether the source brings clicks of its own beside ratings or without them."""
+        return "click" in self.source.interactions.collect_schema().names()
+
+    @property
     def has_histories(self) -> bool:
         """Whether the source brings its own histories."""
         return "history_length" in self.table.columns
@@ -131,12 +136,12 @@ def _at_hand(
     if "history" in texts:
         rows = rows.with_columns(history_length=pl.col("history").list.len())
     if _text_bytes(source.files) * _COPIES < cfg.memory_mb * 2**20:
-        whole = rows.collect(engine="streaming")
+        whole = rows.collect(engine="streaming").rechunk()  # it comes in a thousand pieces, which makes rows far apart
         return source, whole.drop(texts), whole.select(texts), checks
     path = scanner.scratch / f"texts{len(scanner.salvaged)}.arrow"
     sink = rows.select(texts).sink_ipc(path, lazy=True)
     _, table = pl.collect_all([sink, rows.drop(texts)], engine="streaming")
-    return source, table, path, checks
+    return source, table.rechunk(), path, checks
 
 
 def _text_bytes(files: Iterable[Path]) -> int:

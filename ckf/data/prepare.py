@@ -28,7 +28,8 @@ from ckf.config.schema import (
     TabularConfig,
 )
 from ckf.data.amazon import amazon_files, read_amazon
-from ckf.data.card import card_text, describe
+from ckf.data.card import describe
+from ckf.data.card_text import card_text
 from ckf.data.catalogue import item_table, user_table, with_train_counts
 from ckf.data.codes import coded_rows, final_ids, history_items, to_final
 from ckf.data.collm import collm_files, read_collm
@@ -170,12 +171,20 @@ def _write(data: Ingested, cfg: DatasetConfig, split: SplitConfig, out: Path, ha
         "bad_rows": {"allowed": data.bad.allowed, "total": data.bad.total, "kinds": data.bad.kinds},
         "duplicates": duplicates,
         "steps": steps.counts,
+        "liked": _liked(data, cfg),
         **described,
         "reader": {key: value for key, value in {**card, **titles}.items() if key not in _NAMED},
         "files": dict(hashes),
     }
     write_json(out / "manifest.json", manifest)
     (out / "card.md").write_text(card_text(manifest), encoding="utf-8")
+
+
+def _liked(data: Ingested, cfg: DatasetConfig) -> str:
+    by_rating = f"a rating of {cfg.like_threshold:g} or more (dataset.like_threshold)"
+    if not data.has_clicks:
+        return by_rating
+    return "the source's own clicks" + (f", else {by_rating}" if data.table["rating"].count() else "")
 
 
 def _known(known: pl.DataFrame, rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
