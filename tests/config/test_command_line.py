@@ -68,7 +68,7 @@ def test_report_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     calls: list[Any] = []
     report, build, tables = (types.ModuleType(f"ckf.report{part}") for part in ("", ".build", ".tables"))
     build.report = lambda runs, out: calls.append((runs, out))  # type: ignore[attr-defined]
-    tables.render_table = lambda folder, outputs: calls.append((folder, outputs))  # type: ignore[attr-defined]
+    tables.render_table = lambda *places: calls.append(places)  # type: ignore[attr-defined]
     report.build, report.tables = build, tables  # type: ignore[attr-defined]
     for module in (report, build, tables):
         monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -78,9 +78,11 @@ def test_report_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
         (tmp_path / name / "metrics.json").write_text("{}", encoding="utf-8")
     assert main(["report", f"runs={tmp_path}/*", "out=made"]) == 0
     assert main(["report", "table=experiments/fusion"]) == 0
+    assert main(["report", "table=experiments/fusion/small.yaml", "outputs=o", "figures=pdf"]) == 0
     assert calls == [
         ([tmp_path / "a", tmp_path / "b"], Path("made")),
-        (Path("experiments/fusion"), Path("outputs")),
+        (Path("experiments/fusion"), Path("outputs"), None),
+        (Path("experiments/fusion/small.yaml"), Path("o"), Path("pdf")),
     ]
     assert main(["report", f"runs={tmp_path}/x*", "out=made"]) == 1
     assert "no finished run there" in capsys.readouterr().err
@@ -141,7 +143,7 @@ def test_a_refused_command_is_one_line_and_status_2(
 def test_help_lists_verbs_groups_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    for part in ("prepare", "sweep", "binary linear meta* meta_attention mlp none random", "--config-dir", "examples:"):
+    for part in ("prepare", "sweep", "binary custom linear meta* meta_attention mlp none random", "--config-dir", "examples:"):
         assert part in text
     for verb in ("prepare", "cf", "train", "evaluate", "report", "check", "sweep"):
         assert main([verb, "-h"]) == 0
@@ -152,7 +154,7 @@ def test_help_lists_ones_own_options(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "fusion").mkdir()
     (tmp_path / "fusion/wide.yaml").write_text("defaults: [_schema_meta]\n", encoding="utf-8")
     assert main(["--help", f"--config-dir={tmp_path}"]) == 0
-    assert "binary linear meta* meta_attention mlp none random soft_prompt wide" in capsys.readouterr().out
+    assert "binary custom linear meta* meta_attention mlp none random soft_prompt wide" in capsys.readouterr().out
     assert main(["check", "fusion=wide", "--config-dir", str(tmp_path)]) == 0
 
 
