@@ -15,6 +15,7 @@ CF ?= mf
 TRIALS ?= 20
 FORM ?= sweep
 SWEEP ?= experiments/main
+ML1M_TABLES := $(if $(wildcard data/collm-ml1m/*.pkl),experiments/main/ml1m.yaml experiments/ablation/ml1m.yaml)
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -78,8 +79,8 @@ table-%: install ## a table: run what is missing of experiments/<name>/sweep.yam
 tables: install ## every table in its usual form (hours on a laptop)
 	$(call each,$(wildcard experiments/*/sweep.yaml))
 
-tables-small: install ## every table in its small form on the built-in data, three seeds
-	$(call each,$(wildcard experiments/*/small.yaml))
+tables-small: install ## every table in its small form: built-in data, and ML-1M where data/collm-ml1m is there
+	$(call each,$(wildcard experiments/*/small.yaml) $(ML1M_TABLES))
 
 figures: install ## the figures of every table that has results, as PDF in figures/
 	@for file in $(wildcard experiments/*/*.yaml); do \

@@ -123,3 +123,17 @@ def test_the_main_job_under_torchrun(tmp_path: Path) -> None:
     assert json.loads((run / "metrics.json").read_text())["text/test/ctr/auc"] > 0
     steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert len(steps) == len(set(steps)), "one process writes the log"
+
+
+@pytest.mark.slow
+def test_a_sweep_of_trainings_with_two_processes_each_does_not_hang(tmp_path: Path) -> None:
+    """Two trials at a time, each with ranks of its own at a port of its own, whatever the outer environment says."""
+    command = ["-m", "ckf", "-m", *SMALL, "trainer=ddp_cpu", "baselines.text=false", "seed=0,1", "--jobs", "2"]
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=1500,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": "29500", "MASTER_ADDR": "127.0.0.1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "sweep: 2 done, 0 already done, 0 failed" in done.stdout
+    assert len(list(tmp_path.glob("outputs/synthetic-tiny-meta-*/metrics.json"))) == 2
