@@ -25,7 +25,7 @@ def mirror_run(logger: Logger, folder: Path) -> None:
     """Send a finished run's results to its logger: W&B gets all of it, others the final metrics."""
     run = load_run(folder)
     metrics = {**run.metrics, **cost_metrics(run.card)}
-    experiment = getattr(logger, "experiment", None)
+    experiment: Any = getattr(logger, "experiment", None)
     if not (hasattr(experiment, "summary") and hasattr(experiment, "log_artifact")):
         logger.log_metrics({f"final/{key}": value for key, value in metrics.items()})
         return

@@ -159,10 +159,10 @@ def _examples(run: Run) -> list[dict[str, str]]:
     said = prompts_of(run, list(chosen["example_id"]))
     return [
         {
-            "id": str(row.example_id),
-            "prompt": said.get(str(row.example_id), "the run's artifacts are gone"),
-            "label": "Yes" if row.label > 0 else "No",
-            "score": number(float(row.score)),
+            "id": str(name),
+            "prompt": said.get(str(name), "the run's artifacts are gone"),
+            "label": "Yes" if label > 0 else "No",
+            "score": number(float(score)),
         }
-        for row in chosen.itertuples()
+        for name, label, score in zip(*(chosen[key] for key in ("example_id", "label", "score")), strict=True)
     ]

@@ -72,8 +72,8 @@ def make_table(sweep: Sweep, lines: Sequence[Line]) -> Table:
         quality = [metric for metric in sweep.metrics if not metric.startswith(COST)]
         judged = judge(named, {line.name for line in lines if line.is_row}, quality, FLOOR)
         note = SIGNIFICANCE if judged else ""
-        for (row, column), mark in judged.items():
-            marks.setdefault((row, sweep.metrics.index(quality[column]) + 1), set()).add(mark)
+        for (place, column), mark in judged.items():
+            marks.setdefault((place, sweep.metrics.index(quality[column]) + 1), set()).add(mark)
     header = [" / ".join(sweep.rows), *map(heading, sweep.metrics)]
     for metric in sweep.metrics:
         known = [line.published(metric) for line in lines]

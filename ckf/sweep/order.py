@@ -11,7 +11,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +89,7 @@ def kept_result(config: ExperimentConfig, results: Path | None) -> Path | None:
     return path if path and path.is_file() else None
 
 
-def run_order(folder: Path, stages: dict[str, Callable[[ExperimentConfig], Path]]) -> Outcome:
+def run_order(folder: Path, stages: Mapping[str, Callable[[ExperimentConfig], Path]]) -> Outcome:
     """Do what an order says, in this process, and write how it ended. Another process of the same trial is waited for.
 
     A trial whose run is finished is found by the stage itself, under the run's own lock; that nothing was written is
