@@ -139,7 +139,7 @@ def test_it_sorts_filters_and_tells_in_a_browser_without_errors(folder: Path, tm
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0", "--dump-dom"]
     done = subprocess.run(
         [browser, *options, f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", f"file://{copy}"],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     errors = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert not errors, errors
