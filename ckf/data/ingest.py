@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from ckf.config.schema import DatasetConfig
-from ckf.data.clean import BadRows, Check, checked, found_faults
+from ckf.data.clean import BadRows, Check, found_faults, row_checks, typed, with_faults
+from ckf.data.codes import coded
 from ckf.data.lines import Fault
 from ckf.data.scan import Scanner
 from ckf.data.source import Source
@@ -29,19 +30,21 @@ _TEXTS = ("review", "history")
 class Ingested:
     """Every row as read, and what goes with them.
 
-    ``table``: the numbers of all rows, in memory: line, file, user and item (Categorical), rating, click,
-    timestamp, review_bytes, ``fault`` where the row is bad, and where the source has them split and
-    history_length. ``text``: review (null where blank) and history of the same rows in the same order,
+    ``table``: the numbers of all rows, in memory: line, file, user and item (codes: places in ``ids``), rating,
+    click, timestamp, review_bytes (0 = no review), ``fault`` where the row is bad, and where the source has them
+    split and history_length. ``text``: review (null where blank) and history of the same rows in the same order,
     in memory or in a scratch file.
     """
 
     table: pl.DataFrame
     text: pl.DataFrame | Path
+    ids: dict[str, pl.Series]
+    checks: list[Check]
     source: Source
     scanner: Scanner
+    reread: Reader
     bad: BadRows
-    read: int
-    reread: Reader = field(kw_only=True)
+    read: int = 0
 
     @property
     def has_clicks(self) -> bool:
@@ -52,6 +55,25 @@ class Ingested:
     def has_histories(self) -> bool:
         """Whether the source brings its own histories."""
         return "history_length" in self.table.columns
+
+    def good_rows(self, like_threshold: float) -> pl.DataFrame:
+        """The rows that can be used, some 30 bytes each.
+
+        Columns: row (place in ``table``), user, item, rating Float32, click (Int8; null where the source has none:
+        rating >= ``like_threshold``), timestamp, review_bytes, and where the source has them split and history_length.
+        """
+        table = self.table.drop("line", "file").with_row_index("row")
+        if table["fault"].null_count() < table.height:
+            table = table.filter(pl.col("fault").is_null())
+        liked = (pl.col("rating") >= like_threshold).cast(pl.Int8)
+        return table.drop("fault").with_columns(pl.coalesce("click", liked), pl.col("rating").cast(pl.Float32))
+
+    def history_items(self, rows: pl.Series) -> pl.Series | None:
+        """Raw ids that stand in the histories of these rows; None where the source brings none."""
+        if not self.has_histories:
+            return None
+        found = self.texts(rows).select(pl.col("history").explode(keep_nulls=False, empty_as_null=False).unique())
+        return found.to_series().drop_nulls()
 
     def texts(self, rows: pl.Series) -> pl.DataFrame:
         """Texts of these rows (places in ``table``), in this order; a few when they lie on disk."""
@@ -102,7 +124,7 @@ def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> Ingested:
     scanner = Scanner(scratch)
     faults: list[Fault] = []
     try:
-        source, table, text, checks = _at_hand(read, cfg, scanner)
+        data = _at_hand(read, cfg, scanner)
     except (pl.exceptions.PolarsError, OSError) as error:
         if disk_is_full(error):
             raise
@@ -110,38 +132,43 @@ def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> Ingested:
             raise DataError(_unreadable(error, [])) from None
         faults = scanner.salvage(cfg.max_bad_rows)
         try:
-            source, table, text, checks = _at_hand(read, cfg, scanner)
+            data = _at_hand(read, cfg, scanner)
         except (pl.exceptions.PolarsError, OSError) as again:
             if disk_is_full(again):
                 raise
             raise DataError(_unreadable(again, [table.path for table in scanner.tables])) from None
-    bad = BadRows(cfg.max_bad_rows)
-    bad.add(faults, {})
-    found, counts = found_faults(table, checks, source.files, scanner.lines_of)
-    bad.add(found, counts)
-    bad.refuse_too_many(next(iter(found or faults), None))
-    total = table.height + len([f for f in faults if f.path in source.files])
-    return Ingested(table, text, source, scanner, bad, total, reread=read)
+    files = data.source.files
+    data.bad.add(faults, {})
+    found, counts = found_faults(data.table, data.ids, data.checks, files, scanner.lines_of)
+    data.bad.add(found, counts)
+    data.bad.refuse_too_many(next(iter(found or faults), None))
+    data.read = data.table.height + len([f for f in faults if f.path in files])
+    return data
 
 
-def _at_hand(
-    read: Reader, cfg: DatasetConfig, scanner: Scanner
-) -> tuple[Source, pl.DataFrame, pl.DataFrame | Path, list[Check]]:
+def _at_hand(read: Reader, cfg: DatasetConfig, scanner: Scanner) -> Ingested:
     """One pass over the files gives both tables."""
     source = read(scanner)
-    rows, checks = checked(source, cfg)
-    texts = [name for name in _TEXTS if name in rows.collect_schema().names()]
+    rows = typed(source)
+    names = rows.collect_schema().names()
+    texts = [name for name in _TEXTS if name in names]
     codes: Any = {kind: pl.col(kind).cast(pl.Categorical(pl.Categories.random())) for kind in ("user", "item")}
     rows = rows.with_columns(**codes, review_bytes=pl.col("review").str.len_bytes().fill_null(0))
     if "history" in texts:
         rows = rows.with_columns(history_length=pl.col("history").list.len())
+    text: pl.DataFrame | Path
     if _text_bytes(source.files) * _COPIES < cfg.memory_mb * 2**20:
-        whole = rows.collect(engine="streaming").rechunk()  # it comes in a thousand pieces, which makes rows far apart
-        return source, whole.drop(texts), whole.select(texts), checks
-    path = scanner.scratch / f"texts{len(scanner.salvaged)}.arrow"
-    sink = rows.select(texts).sink_ipc(path, lazy=True)
-    _, table = pl.collect_all([sink, rows.drop(texts)], engine="streaming")
-    return source, table.rechunk(), path, checks
+        table = rows.collect(engine="streaming").rechunk()  # it comes in a thousand pieces, each with its own overhead
+        table, text = table.drop(texts), table.select(texts)
+    else:
+        text = scanner.scratch / f"texts{len(scanner.salvaged)}.arrow"
+        sink = rows.select(texts).sink_ipc(text, lazy=True)
+        table = pl.collect_all([sink, rows.drop(texts)], engine="streaming")[1].rechunk()
+    coded_ids = {kind: coded(table[kind]) for kind in ("user", "item")}
+    ids = {kind: names for kind, (_, names) in coded_ids.items()}
+    checks = row_checks(table.columns, cfg, source.oldest_timestamp)
+    table = with_faults(table.with_columns(codes for codes, _ in coded_ids.values()), ids, checks)
+    return Ingested(table, text, ids, checks, source, scanner, read, BadRows(cfg.max_bad_rows))
 
 
 def _text_bytes(files: Iterable[Path]) -> int:

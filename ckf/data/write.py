@@ -36,15 +36,20 @@ def write_interactions(rows: pl.DataFrame, data: Ingested, items: pl.DataFrame, 
     types = TYPES | ({"history": pl.List(pl.Int32)} if data.has_histories else {})
     ids = [_history_ids(items)] if data.has_histories else []
 
+    def finished(part: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
+        return part.hstack(texts).with_columns(ids).select(pl.col(name).cast(kind) for name, kind in types.items())
+
     def portions(columns: Any, predicate: Any, n_rows: Any, batch_size: Any) -> Iterator[pl.DataFrame]:
         start = 0
-        for texts in _texts(rows, data, memory_mb * 2**20 // _SHARE):
-            part = rows[start : start + texts.height].hstack(texts).with_columns(ids)
-            yield part.select(pl.col(name).cast(dtype) for name, dtype in types.items())
+        for texts in _sorted_portions(rows, data, memory_mb * 2**20 // _SHARE):
+            yield finished(rows[start : start + texts.height], texts)
             start += texts.height
 
-    whole = register_io_source(portions, schema=types)
-    whole.sink_parquet(path, compression="lz4", row_group_size=_GROUP_ROWS, engine="streaming")
+    if isinstance(data.text, pl.DataFrame):
+        whole = finished(rows, data.text[rows["row"]]).lazy()
+    else:
+        whole = register_io_source(portions, schema=types)
+    whole.sink_parquet(path, compression="lz4", statistics=False, row_group_size=_GROUP_ROWS, engine="streaming")
 
 
 def _history_ids(items: pl.DataFrame) -> pl.Expr:
@@ -53,12 +58,9 @@ def _history_ids(items: pl.DataFrame) -> pl.Expr:
     return pl.col("history").list.eval(known).list.drop_nulls()
 
 
-def _texts(rows: pl.DataFrame, data: Ingested, budget: int) -> Iterator[pl.DataFrame]:
-    """Texts in the order of ``rows``, some at a time."""
-    if isinstance(data.text, pl.DataFrame):
-        for start in range(0, rows.height, _GROUP_ROWS):
-            yield data.text[rows["row"][start : start + _GROUP_ROWS]]
-        return
+def _sorted_portions(rows: pl.DataFrame, data: Ingested, budget: int) -> Iterator[pl.DataFrame]:
+    """Texts from the disk in the order of ``rows``, as many at a time as ``budget`` bytes hold."""
+    assert isinstance(data.text, Path)
     sizes = (rows["review_bytes"].to_numpy().astype(np.int64) + _ROW_BYTES).cumsum()
     bounds = np.unique([0, *np.searchsorted(sizes, np.arange(budget, sizes[-1], budget)), rows.height])
     folder = data.scanner.scratch / "portions"
