@@ -15,8 +15,8 @@ from ckf.errors import DataError
 def without_duplicates(rows: pl.DataFrame, data: Ingested, policy: str) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Keep one row of each (user, item) and say how many went.
 
-    The order among them is by timestamp, rating, click and review, so that the order of lines in a
-    file settles nothing. Policy ``first`` or ``last`` keeps that one; ``refuse`` stops.
+    The order among them is by timestamp, rating, click and the review's digest, so that the order of
+    lines in a file settles nothing. Policy ``first`` or ``last`` keeps that one; ``refuse`` stops.
 
     Raises:
         DataError: ``refuse``, and a pair stands twice; names the pair and its first two rows.
@@ -28,8 +28,10 @@ def without_duplicates(rows: pl.DataFrame, data: Ingested, policy: str) -> tuple
     repeated = rows[places].select("row", "user", "item", "timestamp", "rating", "click").with_columns(place=places)
     if policy == "refuse":
         _refuse(repeated, data)
-    repeated = repeated.with_columns(data.texts(repeated["row"])["review"])
     content = ["timestamp", "rating", "click", "review"]
+    tied = repeated.select("user", "item", *content[:-1]).is_duplicated()
+    reviews = data.digests(repeated.filter(tied)["row"])
+    repeated = repeated.join(repeated.filter(tied).select("row", review=reviews), on="row", how="left")
     ordered = repeated.sort("user", "item", *content, "row")
     same_pair = (pl.col("user").diff() == 0) & (pl.col("item").diff() == 0)
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift()) for name in content)

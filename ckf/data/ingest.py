@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ Reader = Callable[[Scanner], Source]
 
 _GZIP_FACTOR = 4  # how far text in a gzip grows, roughly
 _COPIES = 2  # of the text: as read, and in the order written
+STRETCH_ROWS = 100_000
+"""Rows whose texts are read from the disk at a time."""
 _TEXTS = ("review", "history")
 """What a row holds besides numbers: as wide as its author liked, so kept apart."""
 
@@ -68,21 +72,40 @@ class Ingested:
         liked = (pl.col("rating") >= like_threshold).cast(pl.Int8)
         return table.drop("fault").with_columns(pl.coalesce("click", liked), pl.col("rating").cast(pl.Float32))
 
+    def stretches(self, rows: pl.Series) -> Iterator[tuple[pl.Series, pl.DataFrame]]:
+        """Texts of these rows (places in ``table``), a stretch of the table at a time: places in ``rows``, texts.
+
+        From the disk each stretch is read once, and only one is in memory.
+        """
+        if isinstance(self.text, pl.DataFrame):
+            yield pl.int_range(len(rows), eager=True), self.text[rows]
+            return
+        order = rows.arg_sort()
+        ordered = rows.gather(order)
+        starts = range(0, self.table.height, STRETCH_ROWS)
+        cuts = [*(int(ordered.search_sorted(start)) for start in starts), len(rows)]
+        for start, (first, stop) in zip(starts, pairwise(cuts), strict=True):
+            if first < stop:
+                part = pl.scan_ipc(self.text).slice(start, STRETCH_ROWS).collect(engine="streaming")
+                yield order[first:stop], part[ordered[first:stop] - start]
+
+    def digests(self, rows: pl.Series) -> pl.Series:
+        """Digests of these rows' reviews, null where there is none: equal ones, equal texts. Binary, 16 bytes"""
+        found: list[bytes | None] = [None] * len(rows)
+        for places, texts in self.stretches(rows):
+            for place, text in zip(places, texts["review"], strict=True):
+                found[place] = None if text is None else blake2b(text.encode(), digest_size=16).digest()
+        return pl.Series("review", found, dtype=pl.Binary)
+
     def history_items(self, rows: pl.Series) -> pl.Series | None:
         """Raw ids that stand in the histories of these rows; None where the source brings none."""
         if not self.has_histories:
             return None
-        found = self.texts(rows).select(pl.col("history").explode(keep_nulls=False, empty_as_null=False).unique())
-        return found.to_series().drop_nulls()
-
-    def texts(self, rows: pl.Series) -> pl.DataFrame:
-        """Texts of these rows (places in ``table``), in this order; a few when they lie on disk."""
-        if isinstance(self.text, pl.DataFrame):
-            return self.text[rows]
-        wanted = rows.alias("row").cast(pl.UInt32).to_frame()
-        numbered = pl.scan_ipc(self.text).with_row_index("row")
-        found = numbered.filter(pl.col("row").is_in(rows.implode())).collect(engine="streaming")
-        return wanted.join(found, on="row", how="left", maintain_order="left").drop("row")
+        parts = [
+            texts.select(pl.col("history").explode(keep_nulls=False, empty_as_null=False).unique()).to_series()
+            for _, texts in self.stretches(rows)
+        ]
+        return pl.concat(parts).drop_nulls()
 
     def items(self, wanted: pl.Series) -> pl.DataFrame:
         """The source's rows of the wanted raw item ids, in the source's order.

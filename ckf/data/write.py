@@ -60,12 +60,11 @@ def _history_ids(items: pl.DataFrame) -> pl.Expr:
 
 def _sorted_portions(rows: pl.DataFrame, data: Ingested, budget: int) -> Iterator[pl.DataFrame]:
     """Texts from the disk in the order of ``rows``, as many at a time as ``budget`` bytes hold."""
-    assert isinstance(data.text, Path)
     sizes = (rows["review_bytes"].to_numpy().astype(np.int64) + _ROW_BYTES).cumsum()
     bounds = np.unique([0, *np.searchsorted(sizes, np.arange(budget, sizes[-1], budget)), rows.height])
     folder = data.scanner.scratch / "portions"
     folder.mkdir()
-    _deal(rows["row"].to_numpy(), data.text, data.table.height, bounds, folder)
+    _deal(rows, data, bounds, folder)
     for number in range(len(bounds) - 1):
         parts = sorted(folder.glob(f"{number}-*.arrow"))
         yield pl.concat(pl.read_ipc(part) for part in parts).sort("place").drop("place")
@@ -73,18 +72,15 @@ def _sorted_portions(rows: pl.DataFrame, data: Ingested, budget: int) -> Iterato
             part.unlink()
 
 
-def _deal(order: np.ndarray, text: Path, height: int, bounds: np.ndarray, folder: Path) -> None:
+def _deal(rows: pl.DataFrame, data: Ingested, bounds: np.ndarray, folder: Path) -> None:
     """Read the texts once and put each into its portion; afterwards the file that they came from is gone."""
-    place_of_row = np.full(height, -1, dtype=np.int32)
-    place_of_row[order] = np.arange(len(order), dtype=np.int32)
-    for start in range(0, height, _GROUP_ROWS):
-        place = place_of_row[start : start + _GROUP_ROWS]
-        part = pl.scan_ipc(text).slice(start, _GROUP_ROWS).collect(engine="streaming")
-        by_place = np.argsort(place)
-        places = place[by_place]
-        cuts = np.searchsorted(places, bounds)
+    for stretch, (places, texts) in enumerate(data.stretches(rows["row"])):
+        order = places.arg_sort()
+        ordered, texts = places.gather(order), texts[order]
+        cuts = np.searchsorted(ordered.to_numpy(), bounds)
         for number, (first, stop) in enumerate(pairwise(cuts)):
             if first < stop:
-                mine = part[by_place[first:stop]].with_columns(place=pl.Series(places[first:stop]))
-                mine.write_ipc(folder / f"{number}-{start}.arrow")
-    text.unlink()
+                mine = texts[first:stop].with_columns(place=ordered[first:stop])
+                mine.write_ipc(folder / f"{number}-{stretch}.arrow")
+    if isinstance(data.text, Path):
+        data.text.unlink()
