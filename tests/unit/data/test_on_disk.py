@@ -29,8 +29,8 @@ def through_the_disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     deal = write._deal
     monkeypatch.setattr(ingest, "_text_bytes", lambda files: 2**60)
     monkeypatch.setattr(write, "_SHARE", 2**16)  # of 2 GiB
-    monkeypatch.setattr(write, "_GROUP_ROWS", 100)
-    monkeypatch.setattr(write, "_deal", lambda *args: dealt.append(len(args[3]) - 1) or deal(*args))
+    monkeypatch.setattr(ingest, "STRETCH_ROWS", 100)
+    monkeypatch.setattr(write, "_deal", lambda *args: dealt.append(len(args[2]) - 1) or deal(*args))
     return dealt
 
 
