@@ -63,8 +63,9 @@ class Ingested:
     def good_rows(self, like_threshold: float) -> pl.DataFrame:
         """The rows that can be used, some 30 bytes each.
 
-        Columns: row (place in ``table``), user, item, rating Float32, click (Int8; null where the source has none:
-        rating >= ``like_threshold``), timestamp, review_bytes, and where the source has them split and history_length.
+        Columns: row (place in ``table``), user, item, rating Float32, click Int8 (where the source has none: whether
+        the rating is ``like_threshold`` or more), timestamp, review_bytes, and where the source has them split and
+        history_length.
         """
         table = self.table.drop("line", "file").with_row_index("row")
         if table["fault"].null_count() < table.height:

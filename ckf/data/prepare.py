@@ -1,7 +1,7 @@
 """Source to dataset: one pipeline behind every reader, with a count at every step.
 
-Reader (names, types, decodes) → row checks → codes → duplicates → filters → split → final ids → tables,
-manifest and card. Ids and times of all rows are in memory, some 30 bytes a row; review texts are only
+Reader (names, types, decodes) → codes → row checks → duplicates → filters → split → final ids → tables,
+manifest and card. The numbers of all rows are in memory, some 40 bytes a row; review texts are only
 when ``dataset.memory_mb`` has room for them, else they stream through the disk.
 """
 
@@ -140,20 +140,12 @@ def _write(
     data: Ingested, cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Callable[[], Mapping[str, str]]
 ) -> None:
     steps = Steps()
-    rows, raw_users, raw_items = data.good_rows(cfg.like_threshold), data.ids["user"], data.ids["item"]
-    steps.record("read", rows)
-    rows, duplicates = without_duplicates(rows, data, cfg.duplicates)
-    steps.record("duplicates", rows)
-    rows = apply_filters(rows, cfg.filters, steps)
-    rows = rows.with_columns(split=assign_split(rows, split, raw_users, raw_items))
-    if rows["split"].null_count():
-        rows = rows.filter(pl.col("split").is_not_null())
-        steps.record(f"split {split.name}", rows)
-    user_ids = final_ids(rows["user"], raw_users)
-    item_ids = final_ids(rows["item"], raw_items, data.history_items(rows["row"]))
-    rows = rows.with_columns(
-        user=to_final(rows["user"], raw_users, user_ids), item=to_final(rows["item"], raw_items, item_ids)
-    ).sort("timestamp", "user", "item")
+    rows, duplicates = _kept_rows(data, cfg, split, steps)
+    user_ids = final_ids(rows["user"], data.ids["user"])
+    item_ids = final_ids(rows["item"], data.ids["item"], data.history_items(rows["row"]))
+    ids = {"user": user_ids, "item": item_ids}
+    rows = rows.with_columns(to_final(rows[kind], data.ids[kind], ids[kind]).alias(kind) for kind in ids)
+    rows = rows.sort("timestamp", "user", "item")
     with ThreadPoolExecutor(1) as pool:  # the long write beside titles and counts
         written = data.scanner.scratch / "interactions.parquet"
         writing = pool.submit(write_interactions, rows, data, item_ids, cfg.memory_mb, written)
@@ -185,6 +177,22 @@ def _write(
     }
     write_json(out / "manifest.json", manifest)
     (out / "card.md").write_text(card_text(manifest), encoding="utf-8")
+
+
+def _kept_rows(
+    data: Ingested, cfg: DatasetConfig, split: SplitConfig, steps: Steps
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The rows of the dataset with their split, under the codes of ``data.ids``; and what became of repeats."""
+    rows = data.good_rows(cfg.like_threshold)
+    steps.record("read", rows)
+    rows, duplicates = without_duplicates(rows, data, cfg.duplicates)
+    steps.record("duplicates", rows)
+    rows = apply_filters(rows, cfg.filters, steps)
+    rows = rows.with_columns(split=assign_split(rows, split, data.ids["user"], data.ids["item"]))
+    if rows["split"].null_count():
+        rows = rows.filter(pl.col("split").is_not_null())
+        steps.record(f"split {split.name}", rows)
+    return rows, duplicates
 
 
 def _liked(data: Ingested, cfg: DatasetConfig) -> str:
