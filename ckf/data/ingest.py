@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
@@ -16,13 +16,12 @@ from ckf.config.schema import DatasetConfig
 from ckf.data.clean import BadRows, Check, found_faults, row_checks, typed, with_faults
 from ckf.data.codes import coded
 from ckf.data.lines import Fault
-from ckf.data.scan import Scanner
+from ckf.data.scan import Scanner, text_bytes
 from ckf.data.source import Source
 from ckf.errors import DataError
 
 Reader = Callable[[Scanner], Source]
 
-_GZIP_FACTOR = 4  # how far text in a gzip grows, roughly
 _COPIES = 2  # of the text: as read, and in the order written
 STRETCH_ROWS = 100_000
 """Rows whose texts are read from the disk at a time."""
@@ -145,7 +144,7 @@ def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> Ingested:
         DataError: the first bad line when there are more than ``dataset.max_bad_rows``, or a file
             that cannot be read at all.
     """
-    scanner = Scanner(scratch)
+    scanner = Scanner(scratch, room=cfg.memory_mb * 2**20 / _COPIES)
     faults: list[Fault] = []
     try:
         data = _at_hand(read, cfg, scanner)
@@ -181,7 +180,7 @@ def _at_hand(read: Reader, cfg: DatasetConfig, scanner: Scanner) -> Ingested:
     if "history" in texts:
         rows = rows.with_columns(history_length=pl.col("history").list.len())
     text: pl.DataFrame | Path
-    if _text_bytes(source.files) * _COPIES < cfg.memory_mb * 2**20:
+    if sum(map(text_bytes, source.files)) < scanner.room:
         table = rows.collect(engine="streaming").rechunk()  # it comes in a thousand pieces, each with its own overhead
         table, text = table.drop(texts), table.select(texts)
     else:
@@ -193,15 +192,6 @@ def _at_hand(read: Reader, cfg: DatasetConfig, scanner: Scanner) -> Ingested:
     checks = row_checks(table.columns, cfg, source.oldest_timestamp)
     table = with_faults(table.with_columns(codes for codes, _ in coded_ids.values()), ids, checks)
     return Ingested(table, text, ids, checks, source, scanner, read, BadRows(cfg.max_bad_rows))
-
-
-def _text_bytes(files: Iterable[Path]) -> int:
-    total = 0
-    for path in files:
-        with path.open("rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-        total += path.stat().st_size * (_GZIP_FACTOR if zipped else 1)
-    return total
 
 
 def _unreadable(error: Exception, paths: list[Path]) -> str:
