@@ -178,19 +178,14 @@ def _train(exp: ExperimentConfig, folder: Path, logger: Logger | None) -> None:
 
 
 def _evaluate(exp: ExperimentConfig, folder: Path, logger: Logger | None) -> None:
-    from ckf.eval.evaluate import evaluate_run
+    from ckf.eval.evaluate import Baselines, evaluate_run
     from ckf.train.worker import run_inputs
 
     _, card = read_run(folder)
     started = time.perf_counter()
-    metrics = evaluate_run(
-        exp,
-        run_inputs(exp, card, folder),
-        folder,
-        floor=artifact_path(card, "floor", folder),
-        cf=artifact_path(card, "cf", folder),
-        text_run=artifact_path(card, "text", folder) if "text" in card["artifacts"] else None,
-    )
+    text = artifact_path(card, "text", folder) if "text" in card["artifacts"] else None
+    baselines = Baselines(artifact_path(card, "floor", folder), artifact_path(card, "cf", folder), text)
+    metrics = evaluate_run(exp, run_inputs(exp, card, folder), folder, baselines)
     record(folder, stages={"evaluate": round(time.perf_counter() - started, 2)})
     if logger is not None:
         logger.log_metrics({f"final/{key}": value for key, value in metrics.items()})

@@ -38,6 +38,17 @@ _LATER: dict[str, dict[str, Any]] = {
         "split_seed": 0,
         "cold_users_up_to": 0,
     },
+    "evaluate": {
+        "candidates": "listed",
+        "retrieval": "cf",
+        "rerank_items": 100,
+        "protocols": [],
+        "length_normalisation": "none",
+        "text_decoding": "greedy",
+        "text_tokens": 64,
+        "text_seed": 0,
+        "temperature": 1.0,
+    },
 }
 """Keys that came later, each with the value that says what was done before: at it, a run keeps its name."""
 _UNNAMED = ("name", "seed", "method", "paths", "logger", "force")

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ckf.errors import ArtifactError
+from ckf.errors import ArtifactError, DataError
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,8 @@ class ExampleTable:
     def __init__(self, path: Path, split: str, tasks: list[str]) -> None:
         if not path.is_file():
             raise ArtifactError(f"{path}: no such file; build the examples first (ckf prepare)")
-        table = pq.read_table(path)
-        keep = pc.and_(pc.equal(table["split"], split), pc.is_in(table["task"], value_set=_strings(tasks)))
-        table = table.filter(keep).combine_chunks()
+        # a row group holds one task of one split, so those of other splits are not even decoded
+        table = pq.read_table(path, filters=[("split", "==", split), ("task", "in", tasks)]).combine_chunks()
         self.split = split
         self.tasks = tasks
         self.example_id = table["example_id"].to_pylist()
@@ -74,6 +74,22 @@ class ExampleTable:
             other._lists[name] = (np.concatenate(parts) if parts else np.empty(0), offsets)
         return other
 
+    def with_candidates(self, lists: pd.DataFrame) -> ExampleTable:
+        """The topk examples that ``lists`` names, with its ``candidates`` and ``position`` in place of their own.
+
+        Raises:
+            DataError: none of the lists is for an example of this table.
+        """
+        place = {name: row for row, name in enumerate(self.example_id)}
+        lists = lists[lists["example_id"].isin(place)]
+        if lists.empty:
+            raise DataError(f"candidates: none of the lists is for a topk example of the {self.split} split")
+        other = self.subset(np.asarray([place[name] for name in lists["example_id"]]))
+        other.position = lists["position"].to_numpy(np.int64)
+        offsets = np.concatenate([[0], np.cumsum(lists["candidates"].map(len))]).astype(np.int64)
+        other._lists["candidates"] = (np.concatenate(lists["candidates"].tolist()).astype(np.int64), offsets)
+        return other
+
     def __getitem__(self, index: int) -> Example:
         return Example(
             example_id=self.example_id[index],
@@ -87,12 +103,6 @@ class ExampleTable:
             history_ratings=self.list_of("history_ratings", index),
             review=self.review[index],
         )
-
-
-def _strings(values: list[str]):  # type: ignore[no-untyped-def]  # pyarrow has no stubs
-    import pyarrow as pa
-
-    return pa.array(values, type=pa.string())
 
 
 def _flat(column) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]  # pyarrow has no stubs

@@ -27,7 +27,7 @@ from ckf.metrics.ranking import (
 from ckf.metrics.ratings import mae, rmse
 from ckf.metrics.resampling import RankedAUC, Ratio, resample, user_weights
 from ckf.metrics.slices import quartiles
-from ckf.metrics.tasks import compute_metrics, headline, protocol_tag, task_statistics
+from ckf.metrics.tasks import compute_metrics, headline, protocol_metrics, protocol_tag, task_statistics
 from ckf.metrics.uncertainty import (
     Comparison,
     auc_interval,
@@ -65,6 +65,7 @@ __all__ = [
     "ndcg",
     "paired_bootstrap_auc",
     "popularity_bias",
+    "protocol_metrics",
     "protocol_tag",
     "quartiles",
     "reliability",

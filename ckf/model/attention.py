@@ -27,24 +27,28 @@ def branch_allowed(branch_of: Tensor) -> Tensor:
     return causal & (same | (branch_of[:, None, :] == 0))
 
 
-def attention_masks(config: Any, allowed: Tensor, position_ids: Tensor, dtype: torch.dtype) -> Masks:
-    """Additive masks [B, 1, T, T] for the decoder of ``config``, one for each kind of its layers.
+def attention_masks(
+    config: Any, allowed: Tensor, position_ids: Tensor, dtype: torch.dtype, key_positions: Tensor | None = None
+) -> Masks:
+    """Additive masks [B, 1, T, K] for the decoder of ``config``, one for each kind of its layers.
 
-    ``allowed`` [B, T, T] says who may look at whom before any window; ``position_ids`` [B, T].
+    ``allowed`` [B, T, K] says who may look at whom before any window; ``position_ids`` [B, T] are those of
+    the tokens, ``key_positions`` [B, K] those of what they look at where a cached beginning comes first.
     """
     window = getattr(config, "sliding_window", None)
     kinds = set(getattr(config, "layer_types", None) or ())
+    keys = position_ids if key_positions is None else key_positions
     if not kinds:
-        return _additive(_within(allowed, position_ids, window), dtype)
-    masks = {"full_attention": allowed, "sliding_attention": _within(allowed, position_ids, window)}
+        return _additive(_within(allowed, position_ids, keys, window), dtype)
+    masks = {"full_attention": allowed, "sliding_attention": _within(allowed, position_ids, keys, window)}
     return {kind: _additive(masks[kind], dtype) for kind in sorted(kinds)}
 
 
-def _within(allowed: Tensor, position_ids: Tensor, window: int | None) -> Tensor:
+def _within(allowed: Tensor, position_ids: Tensor, keys: Tensor, window: int | None) -> Tensor:
     """Leave out what lies ``window`` positions back or further, as ``transformers`` counts it."""
     if window is None:
         return allowed
-    return allowed & (position_ids[:, :, None] - position_ids[:, None, :] < window)
+    return allowed & (position_ids[:, :, None] - keys[:, None, :] < window)
 
 
 def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:

@@ -44,7 +44,10 @@ class SlotBatch:
 
 @dataclass
 class PromptBatch:
-    """One forward pass. ``answer_*`` [A] name the positions whose next token is scored."""
+    """One forward pass. ``answer_*`` [A] name the answer tokens and the positions whose next token they are.
+
+    With ``answer_read`` the rows and columns are the distinct positions [P], and it is each token's among them.
+    """
 
     input_ids: Tensor  # [B, T]
     task_index: Tensor  # [B]
@@ -55,6 +58,7 @@ class PromptBatch:
     answer_branch: Tensor  # index into the flat list of scored answers
     position_ids: Tensor | None = None  # [B, T], only with branches
     branch_of: Tensor | None = None  # [B, T]: 0 prompt, k >= 1 the k-th answer, -1 padding
+    answer_read: Tensor | None = None
     slots: SlotBatch | None = None
     history_cut: int = 0
 
@@ -130,22 +134,36 @@ class Collator:
         A branch sees the prompt and itself, never its neighbours, and starts at the position after
         the prompt: one forward pass scores all answers of a row exactly as if each stood alone.
         """
-        prompts = [self.encoder.encode(example, slots=slots, codes=self.codes) for example in examples]
+        prompts = self.prompts(examples, slots=slots)
+        return self.branches(examples, prompts, [0] * len(prompts))
+
+    def prompts(self, examples: list[Example], *, slots: bool) -> list[Prompt]:
+        """The encoded prompts of some examples."""
+        return [self.encoder.encode(example, slots=slots, codes=self.codes) for example in examples]
+
+    def branches(
+        self, examples: list[Example], prompts: list[Prompt], skip: Sequence[int]
+    ) -> tuple[PromptBatch, list[int]]:
+        """As `scoring`, without the first ``skip[b]`` tokens of each prompt, read before and free of slots."""
         sequences, positions, branches = [], [], []
         rows: list[int] = []
         cols: list[int] = []
+        reads: list[int] = []
         targets: list[int] = []
         owner: list[int] = []
         counts: list[int] = []
         for row, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
-            length = len(prompt.token_ids)
-            ids, position, branch = list(prompt.token_ids), list(range(length)), [0] * length
+            length, own = len(prompt.token_ids), len(prompt.token_ids) - skip[row]
+            ids, position, branch = prompt.token_ids[skip[row] :], list(range(skip[row], length)), [0] * own
             labels = self.encoder.labels(example)
+            last = len(rows)  # where the prompt's last position stands among those read: every answer starts there
+            rows.append(row)
+            cols.append(own - 1)
             for number, label in enumerate(labels, start=1):
                 answer = self.encoder.answer_ids(example.task, label)
-                start = len(ids)
-                rows.extend([row] * len(answer))
-                cols.extend([length - 1, *range(start, start + len(answer) - 1)])
+                reads.extend([last, *range(len(rows), len(rows) + len(answer) - 1)])
+                rows.extend([row] * (len(answer) - 1))
+                cols.extend(range(len(ids), len(ids) + len(answer) - 1))
                 targets.extend(answer)
                 owner.extend([sum(counts) + number - 1] * len(answer))
                 ids.extend(answer[:-1])
@@ -161,20 +179,39 @@ class Collator:
             answer_rows=torch.tensor(rows),
             answer_cols=torch.tensor(cols),
             answer_targets=torch.tensor(targets),
-            answer_weights=torch.ones(len(rows)),
+            answer_weights=torch.ones(len(targets)),
             answer_branch=torch.tensor(owner),
             position_ids=_padded(positions, 0),
             branch_of=_padded(branches, -1),
-            slots=self._slots(examples, prompts) if slots else None,
+            answer_read=torch.tensor(reads),
+            slots=self._slots(examples, prompts, skip) if any(prompt.slots for prompt in prompts) else None,
             history_cut=sum(p.history_cut > 0 for p in prompts),
         )
         return batch, counts
 
+    def beginnings(self, examples: list[Example], prompts: list[Prompt], lengths: Sequence[int]) -> PromptBatch:
+        """The first ``lengths[g]`` tokens of each prompt, of which none is a slot."""
+        ids = [prompt.token_ids[:length] for prompt, length in zip(prompts, lengths, strict=True)]
+        none = torch.empty(0, dtype=torch.long)
+        return PromptBatch(_padded(ids, 0), self._task_index(examples), none, none, none, torch.empty(0), none)
+
+    def questions(self, examples: list[Example], *, slots: bool) -> tuple[PromptBatch, Tensor]:
+        """Whole prompts without an answer, for text that is to be written; also their lengths [B]."""
+        prompts = self.prompts(examples, slots=slots)
+        lengths = [len(prompt.token_ids) for prompt in prompts]
+        batch = self.beginnings(examples, prompts, lengths)
+        batch.slots = self._slots(examples, prompts) if slots else None
+        batch.history_cut = sum(prompt.history_cut > 0 for prompt in prompts)
+        return batch, torch.tensor(lengths)
+
     def _task_index(self, examples: list[Example]) -> Tensor:
         return torch.tensor([self.tasks.index(example.task) for example in examples])
 
-    def _slots(self, examples: list[Example], prompts: list[Prompt]) -> SlotBatch | None:
-        found = [(kind, row, start, item) for row, p in enumerate(prompts) for start, kind, item in p.slots]
+    def _slots(
+        self, examples: list[Example], prompts: list[Prompt], skip: Sequence[int] | None = None
+    ) -> SlotBatch | None:
+        before = skip or [0] * len(prompts)
+        found = [(kind, row, at - before[row], item) for row, p in enumerate(prompts) for at, kind, item in p.slots]
         if not found:  # codes are text
             return None
         by_kind = {kind: [(row, start, item) for k, row, start, item in found if k == kind] for kind in SLOTS}

@@ -126,6 +126,13 @@ class PromptEncoder:
 
     # --- prompts
 
+    def begins_with_history(self, task: str, *, slots: bool) -> bool:
+        """Whether a task's wording says the history before anything that differs between a user's rows."""
+        for part in self._templates[task, slots]:
+            if not isinstance(part, Literal):
+                return isinstance(part, Placeholder) and part.name == "history"
+        return False
+
     def encode(self, example: Example, *, slots: bool, codes: HashedCodes | None = None) -> Prompt:
         """Encode one example's prompt; ``codes`` fills {user_code} and {item_code} where the wording has them.
 

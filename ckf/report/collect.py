@@ -63,6 +63,7 @@ class Run:
             "tasks.same_time": self.config.tasks.same_time,
             "candidate lists": self.card["artifacts"].get("examples", {}).get("candidates"),
             "evaluate.max_examples": self.max_examples,
+            "evaluate.length_normalisation": self.config.evaluate.length_normalisation,
         }
 
     @cached_property

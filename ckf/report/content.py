@@ -63,7 +63,7 @@ def source_names(run: Run) -> dict[str, str]:
 
 
 def _task_table(run: Run, split: str, task: str) -> Table:
-    columns = {**task_columns(task, run.config.tasks.candidates), **catalogue_columns(run, split, task)}
+    columns = {**task_columns(task, run.config.ranking), **catalogue_columns(run, split, task)}
     names = source_names(run)
     rows, spans = [], []
     for source in SOURCES:
@@ -168,7 +168,7 @@ def _lost_to_counting(run: Run, split: str) -> list[str]:
     """The first figure of each task in which the floor is as good or better."""
     lost = []
     for task in (t.name for t in run.config.task_mix):
-        title, metric = next(iter(task_columns(task, run.config.tasks.candidates).items()))
+        title, metric = next(iter(task_columns(task, run.config.ranking).items()))
         model, floor = run.get(f"{split}/{task}/{metric}"), run.get(f"{split}/{task}/{metric}", "floor")
         if model is not None and floor is not None:
             ahead = floor - model if lower_is_better(metric) else model - floor

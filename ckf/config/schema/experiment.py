@@ -63,3 +63,9 @@ class ExperimentConfig:
     def task_mix(self) -> list[TaskConfig]:
         """The tasks of this run: as listed, or every task the dataset provides with weight 1."""
         return self.tasks.mix or [TaskConfig(name=task) for task in self.dataset.provides]
+
+    @property
+    def ranking(self) -> int | str:
+        """What names the protocol of the candidate lists: their length, and how titles of other lengths compare."""
+        mean = self.evaluate.length_normalisation == "mean"
+        return f"c{self.tasks.candidates}-mean" if mean else self.tasks.candidates
