@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ckf.errors import ArtifactError, DataError
+
+LISTS = ("candidates", "history", "history_ratings")
+"""Columns of the examples that hold a list in each row."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,24 @@ class ExampleTable:
         self.review = table["review"].to_pylist()
         self.warm_seen = table["warm_seen"].to_numpy(zero_copy_only=False)
         self.warm_3 = table["warm_3"].to_numpy(zero_copy_only=False)
-        self._lists = {name: _flat(table[name]) for name in ("candidates", "history", "history_ratings")}
+        self._lists = {name: _flat(table[name]) for name in LISTS}
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], tasks: list[str], split: str) -> ExampleTable:
+        """A table of examples that stand in no file; nothing is known of how often train met them."""
+        table = cls.__new__(cls)
+        table.split, table.tasks = split, tasks
+        table.example_id = [x.example_id for x in examples]
+        table.task = np.asarray([x.task for x in examples], dtype=object)
+        table.task_index = np.asarray([tasks.index(x.task) for x in examples], dtype=np.int64)
+        table.user, table.item, table.position = (
+            np.asarray([getattr(x, name) for x in examples], dtype=np.int64) for name in ("user", "item", "position")
+        )
+        table.label = np.asarray([x.label for x in examples], dtype=np.float64)
+        table.review = [x.review for x in examples]
+        table.warm_seen = table.warm_3 = np.zeros(len(examples), dtype=bool)
+        table._lists = {name: _joined([getattr(x, name) for x in examples]) for name in LISTS}
+        return table
 
     def __len__(self) -> int:
         return len(self.example_id)
@@ -69,9 +90,7 @@ class ExampleTable:
             setattr(other, name, [getattr(self, name)[i] for i in rows])
         other._lists = {}
         for name in self._lists:
-            parts = [self.list_of(name, int(i)) for i in rows]
-            offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
-            other._lists[name] = (np.concatenate(parts) if parts else np.empty(0), offsets)
+            other._lists[name] = _joined([self.list_of(name, int(i)) for i in rows])
         return other
 
     def with_candidates(self, lists: pd.DataFrame) -> ExampleTable:
@@ -86,8 +105,7 @@ class ExampleTable:
             raise DataError(f"candidates: none of the lists is for a topk example of the {self.split} split")
         other = self.subset(np.asarray([place[name] for name in lists["example_id"]]))
         other.position = lists["position"].to_numpy(np.int64)
-        offsets = np.concatenate([[0], np.cumsum(lists["candidates"].map(len))]).astype(np.int64)
-        other._lists["candidates"] = (np.concatenate(lists["candidates"].tolist()).astype(np.int64), offsets)
+        other._lists["candidates"] = _joined([np.asarray(items, dtype=np.int64) for items in lists["candidates"]])
         return other
 
     def __getitem__(self, index: int) -> Example:
@@ -103,6 +121,12 @@ class ExampleTable:
             history_ratings=self.list_of("history_ratings", index),
             review=self.review[index],
         )
+
+
+def _joined(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Lists as values and offsets."""
+    offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+    return (np.concatenate(parts) if len(parts) else np.empty(0)), offsets
 
 
 def _flat(column) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]  # pyarrow has no stubs

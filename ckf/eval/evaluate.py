@@ -15,7 +15,8 @@ from ckf.config.schema import ExperimentConfig
 from ckf.data.records import ExampleTable
 from ckf.data.seeds import named_keys, named_uniform
 from ckf.errors import DataError
-from ckf.eval.further import Sources, further_rankings
+from ckf.eval.candidate_file import read_candidates
+from ckf.eval.further import Sources, baseline_lists, further_rankings
 from ckf.eval.journal import note_scoring
 from ckf.eval.measure import CF, FLOOR, MODEL, TEXT, further_metrics, known_metrics, metrics_of, with_counts
 from ckf.eval.predictions import cf_predictions, predictions
@@ -38,13 +39,11 @@ class Baselines:
 
 
 def evaluate_run(
-    exp: ExperimentConfig, inputs: Inputs, run: Path, baselines: Baselines, *, out: Path | None = None,
-    candidates: pd.DataFrame | None = None,
-) -> dict[str, float]:  # fmt: skip
+    exp: ExperimentConfig, inputs: Inputs, run: Path, baselines: Baselines, *, out: Path | None = None
+) -> dict[str, float]:
     """Score every configured split with every source; write predictions and metrics to ``out`` (the run itself).
 
-    ``inputs`` may be of another dataset than the run's (transfer); ``candidates`` (``example_id``,
-    ``candidates``, ``position``) are lists in place of the examples' own (see `ckf.eval.candidate_file`).
+    ``inputs`` may be of another dataset than the run's (transfer).
 
     Raises:
         DataError: a split without an example of the run's tasks.
@@ -55,7 +54,7 @@ def evaluate_run(
     target, metrics = out or run, dict[str, float]()
     (target / "predictions").mkdir(parents=True, exist_ok=True)
     for split in exp.evaluate.splits:
-        table = _examples(exp, inputs, split, candidates)
+        table = _examples(exp, inputs, split)
         note_scoring(run, "evaluate", split, len(table), to=None if out is None else str(out))
         metrics.update(_evaluate_split(exp, inputs, run, baselines, loaded, table, target))
     if loaded is not None and exp.fusion.fuses and out is None:
@@ -72,10 +71,10 @@ def evaluate_run(
     return metrics
 
 
-def _examples(exp: ExperimentConfig, inputs: Inputs, split: str, candidates: pd.DataFrame | None) -> ExampleTable:
+def _examples(exp: ExperimentConfig, inputs: Inputs, split: str) -> ExampleTable:
     table = ExampleTable(inputs.examples / "examples.parquet", split, task_names(exp))
-    if candidates is not None:
-        table = table.with_candidates(candidates)
+    if exp.evaluate.candidates.endswith(".parquet"):
+        table = table.with_candidates(read_candidates(Path(exp.evaluate.candidates), inputs.dataset, split))
     table = keep_some(table, exp.evaluate.max_examples)
     if not len(table):
         raise DataError(f"{inputs.examples}: no example of {', '.join(task_names(exp))} in the {split} split")
@@ -87,12 +86,17 @@ def _evaluate_split(
     loaded: tuple[Recommender, Collator] | None, table: ExampleTable, target: Path,
 ) -> dict[str, float]:  # fmt: skip
     split, metrics = table.split, dict[str, float]()
-    frames = _cf_frames(inputs, table, baselines, as_model=loaded is None)
+    own_lists = exp.evaluate.candidates.endswith(".parquet")
+    sources = Sources(loaded, inputs.dataset, baselines.cf, device_of(exp))
+    if own_lists:  # the artifacts' own predictions are of the prepared lists
+        frames = baseline_lists(exp, sources, table)
+    else:
+        frames = _cf_frames(inputs, table, baselines, as_model=loaded is None)
     if loaded is not None:
         frame, cut = _model_frame(exp, inputs, run, loaded, table)
         frames.insert(0, frame)
         metrics[f"{split}/history_cut"] = cut
-    if baselines.text is not None:
+    if baselines.text is not None and not own_lists:
         frames.insert(1, _text_frame(baselines.text, split, set(table.example_id)))
     everything = with_counts(pd.concat(frames, ignore_index=True), inputs.dataset)
     everything.to_parquet(target / "predictions" / f"{split}.parquet", index=False)
@@ -100,7 +104,6 @@ def _evaluate_split(
     metrics.update(known_metrics(inputs.dataset, everything, split))
     if "topk" in table.tasks:
         lists = table.subset(np.flatnonzero(table.task == "topk"))
-        sources = Sources(loaded, inputs.dataset, baselines.cf, device_of(exp))
         for protocol, rows in further_rankings(exp, sources, lists).items():
             rows = with_counts(rows, inputs.dataset)
             rows.to_parquet(target / "predictions" / f"{split}-{protocol}.parquet", index=False)

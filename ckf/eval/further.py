@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 
 from ckf.config.schema import EmbeddingConfig, ExperimentConfig
 from ckf.data.records import Example, ExampleTable
+from ckf.eval.predictions import list_rows
 from ckf.eval.protocols import TAGS, answered_lists, needs_item_slots, slot_match
 from ckf.eval.retrieval import CFRetrieval, Positives
 from ckf.eval.whole import Catalogue, Scores, full_order, reranked
@@ -59,6 +61,21 @@ def _whole(exp: ExperimentConfig, sources: Sources, table: ExampleTable) -> dict
             *sources.loaded, table, catalogue, retrieval, "model", n=n, slots=exp.fusion.fuses, device=sources.device
         )
     return found
+
+
+def baseline_lists(exp: ExperimentConfig, sources: Sources, table: ExampleTable) -> list[pd.DataFrame]:
+    """Scores of given lists by the CF model's vectors, where it has some, and by popularity; ``table``: topk alone."""
+    catalogue = load_catalogue(sources.dataset)
+    orders = {"floor": popularity(catalogue)}
+    if (sources.cf / "items.safetensors").is_file():
+        by_cf = dataclasses.replace(exp.evaluate, retrieval="cf")
+        orders["cf"] = retrieval_of(dataclasses.replace(exp, evaluate=by_cf), sources, catalogue)
+    frames = []
+    for source, scores in orders.items():
+        parts = [scores([table[row]])[0][table.list_of("candidates", row)] for row in range(len(table))]
+        frame = list_rows(table, np.arange(len(table)), source)
+        frames.append(frame.assign(score=np.concatenate(parts), answer=""))
+    return frames
 
 
 def load_catalogue(dataset: Path) -> Catalogue:

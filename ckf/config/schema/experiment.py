@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from omegaconf import MISSING
 
+from ckf.artifacts import file_hash
 from ckf.config.schema.backbone import BackboneConfig
 from ckf.config.schema.cf import CFConfig
 from ckf.config.schema.checks import at_least
@@ -66,6 +68,8 @@ class ExperimentConfig:
 
     @property
     def ranking(self) -> int | str:
-        """What names the protocol of the candidate lists: their length, and how titles of other lengths compare."""
-        mean = self.evaluate.length_normalisation == "mean"
-        return f"c{self.tasks.candidates}-mean" if mean else self.tasks.candidates
+        """What names the protocol of the candidate lists: their length or file, and how titles are compared."""
+        mean = "-mean" if self.evaluate.length_normalisation == "mean" else ""
+        if self.evaluate.candidates.endswith(".parquet"):
+            return f"file-{file_hash(Path(self.evaluate.candidates))[:8]}{mean}"
+        return f"c{self.tasks.candidates}{mean}" if mean else self.tasks.candidates

@@ -73,12 +73,12 @@ PROTOCOLS = ("slots", "generate", "constrained")
 class EvaluateConfig:
     """Scoring. ``max_examples`` keeps a named-random subset of each task and stamps the result.
 
-    ``candidates=all`` ranks the whole catalogue besides: ``retrieval`` (the CF model's vectors, or the slots'
-    match with the last hidden state) orders it, and the language model orders the first ``rerank_items`` anew.
-    ``protocols`` are further ways to answer the lists: ``slots`` (match), ``generate`` (greedy, free) and
-    ``constrained`` (greedy among the candidates' titles). ``length_normalisation=mean`` divides a title's
-    log-probability by its tokens. Reviews are written with at most ``text_tokens`` tokens: greedily, or
-    ``sampled`` at ``temperature`` with ``text_seed``.
+    ``candidates=FILE.parquet`` answers lists of one's own. ``candidates=all`` ranks the whole catalogue besides:
+    ``retrieval`` (the CF model's vectors, or the slots' match with the last hidden state) orders it, and the
+    language model orders the first ``rerank_items`` anew. ``protocols`` are further ways to answer the lists:
+    ``slots`` (match), ``generate`` (greedy, free) and ``constrained`` (greedy among the candidates' titles).
+    ``length_normalisation=mean`` divides a title's log-probability by its tokens. Reviews are written with at
+    most ``text_tokens`` tokens: greedily, or ``sampled`` at ``temperature`` with ``text_seed``.
     """
 
     splits: list[str] = field(default_factory=lambda: ["test"])
@@ -103,7 +103,8 @@ class EvaluateConfig:
         yield from at_least("rerank_items", self.rerank_items, 2)
         yield from at_least("text_tokens", self.text_tokens, 1)
         yield from at_least("text_seed", self.text_seed, 0)
-        yield from one_of("candidates", self.candidates, ("listed", "all"))
+        if self.candidates not in ("listed", "all") and not self.candidates.endswith(".parquet"):
+            yield f"candidates: '{self.candidates}' is not allowed; one of listed, all, or a file (lists.parquet)"
         yield from one_of("retrieval", self.retrieval, ("cf", "slots"))
         yield from one_of("length_normalisation", self.length_normalisation, ("none", "mean"))
         yield from one_of("text_decoding", self.text_decoding, ("greedy", "sampled"))
