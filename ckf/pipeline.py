@@ -86,14 +86,23 @@ def evaluate(run_path: Path, overrides: list[str], *, out: Path | None = None, e
     artifacts = card["artifacts"]
     if elsewhere:
         exp, artifacts = _on_other_data(exp, artifacts, elsewhere)
-    if out is not None:
-        if (out / CONFIG).is_file() and "evaluates" not in read_json(out / CARD):
-            raise CkfError(f"{out}: is a run of its own; name another folder")
+    if out is None:
+        _evaluate(exp, run_path, None)
+        report([run_path], run_path)
+        return run_path
+    if (out / CONFIG).is_file() and "evaluates" not in read_json(out / CARD):
+        raise CkfError(f"{out}: is a run of its own; name another folder")
+    made = not out.exists()
+    try:
         open_run(out, exp, artifacts)
         record(out, evaluates=str(run_path), git_of_run=card.get("git"))
-    _evaluate(exp, run_path, None, out=out)
-    report([out or run_path], out or run_path)
-    return out or run_path
+        _evaluate(exp, run_path, None, out=out)
+        report([out], out)
+    except BaseException:
+        if made:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+    return out
 
 
 def _on_other_data(

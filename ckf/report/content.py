@@ -219,6 +219,7 @@ def _made(run: Run) -> list[tuple[str, str]]:
         ("git commit", str(card.get("git") or "unknown")),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("artifacts", ", ".join(f"{name} {a['hash']}" for name, a in card.get("artifacts", {}).items())),
+        ("looks", _looks(run)),
     ]
     shares = {part: run.metrics.get(f"health/grad_share_{part}") for part in ("adapters", "fusion")}
     if all(share is not None for share in shares.values()):
@@ -228,6 +229,15 @@ def _made(run: Run) -> list[tuple[str, str]]:
         lines.insert(1, ("training", f"{train['steps']} steps of {train['examples_per_step']} examples"))
         lines.insert(2, ("parameters", ", ".join(parts) + " (backbone frozen)"))
     return [(name, text) for name, text in lines if text]
+
+
+def _looks(run: Run) -> str:
+    """How often the run's test split was scored, by whichever verb, and the last time."""
+    looks = [line for line in run.scorings if line.get("split") == "test"]
+    if not looks:
+        return ""
+    times = "1 time" if len(looks) == 1 else f"{len(looks)} times"
+    return f"test split scored {times}, last by ckf {looks[-1]['verb']} at {looks[-1]['time']}"
 
 
 def _choices(cfg: object) -> list[str]:

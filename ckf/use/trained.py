@@ -108,15 +108,14 @@ class Trained:
         figures = self._judge(example, items) if self.model is not None else {"score": order[items]}
         best = np.argsort(-figures["score"], kind="stable")[:top]
         chosen = items[best]
-        columns = {name: values[best] for name, values in figures.items()}
-        if "rating" not in columns:
-            columns["rating"] = np.full(len(best), np.nan)
+        unrated = np.full(len(items), np.nan)
         frame = pd.DataFrame(
             {
                 "place": np.arange(1, len(best) + 1),
                 "item": [self.known.raw_items[item] for item in chosen],
                 "title": [self.known.titles[item] for item in chosen],
-                **columns,
+                "score": figures["score"][best],
+                "rating": figures.get("rating", unrated)[best],
             }
         )
         frame.attrs.update({"known": number > 0, "history": [self.known.titles[item] for item in example.history]})
