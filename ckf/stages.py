@@ -8,6 +8,7 @@ from pathlib import Path
 from ckf.artifacts import Artifact, Store, plain
 from ckf.config.schema import (
     TASKS,
+    WRITTEN,
     BiasConfig,
     ExperimentConfig,
     HFBackboneConfig,
@@ -49,7 +50,7 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
     from ckf.data.examples import build_examples
 
     settings = {key: value for key, value in plain(exp.tasks).items() if key != "mix"}
-    tasks = list(exp.dataset.provides)
+    tasks = [*exp.dataset.provides, *(task.name for task in exp.task_mix if task.name in WRITTEN)]
     return store(exp).get(
         "examples",
         exp.dataset.name,

@@ -15,6 +15,7 @@ from ckf.config.schema import ExperimentConfig
 from ckf.data.records import ExampleTable
 from ckf.data.seeds import named_keys, named_uniform
 from ckf.errors import DataError
+from ckf.eval import texts
 from ckf.eval.candidate_file import read_candidates
 from ckf.eval.further import Sources, baseline_lists, further_rankings
 from ckf.eval.journal import note_scoring
@@ -25,7 +26,7 @@ from ckf.eval.score import answer_log_probabilities
 from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collator
 from ckf.runs import METRICS, record
-from ckf.train.fit import Inputs, load_trained, rating_scale, task_names
+from ckf.train.fit import Inputs, load_trained, rating_scale, scored_tasks
 from ckf.train.health import gradient_shares, slot_health
 
 
@@ -57,8 +58,10 @@ def evaluate_run(
         table = _examples(exp, inputs, split)
         note_scoring(run, "evaluate", split, len(table), to=None if out is None else str(out))
         metrics.update(_evaluate_split(exp, inputs, run, baselines, loaded, table, target))
+        if loaded is not None and exp.writes:
+            metrics.update(_reviews(exp, inputs, baselines.text, loaded, split, target))
     if loaded is not None and exp.fusion.fuses and out is None:
-        val = ExampleTable(inputs.examples / "examples.parquet", "val", task_names(exp))
+        val = ExampleTable(inputs.examples / "examples.parquet", "val", scored_tasks(exp))
         metrics.update(slot_health(*loaded, val, device_of(exp)))
     metrics.update(gradient_shares(run))
     if exp.evaluate.max_examples is not None:
@@ -72,12 +75,12 @@ def evaluate_run(
 
 
 def _examples(exp: ExperimentConfig, inputs: Inputs, split: str) -> ExampleTable:
-    table = ExampleTable(inputs.examples / "examples.parquet", split, task_names(exp))
+    table = ExampleTable(inputs.examples / "examples.parquet", split, scored_tasks(exp))
     if exp.evaluate.candidates.endswith(".parquet"):
         table = table.with_candidates(read_candidates(Path(exp.evaluate.candidates), inputs.dataset, split))
     table = keep_some(table, exp.evaluate.max_examples)
     if not len(table):
-        raise DataError(f"{inputs.examples}: no example of {', '.join(task_names(exp))} in the {split} split")
+        raise DataError(f"{inputs.examples}: no example of {', '.join(scored_tasks(exp))} in the {split} split")
     return table
 
 
@@ -109,6 +112,25 @@ def _evaluate_split(
             rows.to_parquet(target / "predictions" / f"{split}-{protocol}.parquet", index=False)
             metrics.update(further_metrics(rows, split, protocol))
     return metrics
+
+
+def _reviews(
+    exp: ExperimentConfig, inputs: Inputs, text: Path | None, loaded: tuple[Recommender, Collator], split: str,
+    target: Path,
+) -> dict[str, float]:  # fmt: skip
+    """Write a review for each example, beside the text-only run's and the floors; keep and measure all of them."""
+    path = inputs.examples / "examples.parquet"
+    table = keep_some(ExampleTable(path, split, [texts.TASK]), exp.evaluate.max_examples)
+    if not len(table):
+        return {}
+    examples = [table[row] for row in range(len(table))]
+    mine = texts.written_reviews(*loaded, examples, exp.evaluate, slots=exp.fusion.fuses, device=device_of(exp))
+    found = {"model": mine}
+    other = texts.text_of_run(text, split, table) if text is not None else None
+    found |= {"text": other} if other is not None else {}
+    rows = texts.review_rows(table, {**found, **texts.floor_reviews(table, ExampleTable(path, "train", [texts.TASK]))})
+    rows.to_parquet(target / "predictions" / f"{split}-{texts.TASK}.parquet", index=False)
+    return texts.review_metrics(rows, split, texts.decoding_tag(exp.evaluate))
 
 
 def _model_frame(

@@ -10,6 +10,7 @@ import yaml
 
 from ckf.report.cells import MISSING, SOURCES, Table, lower_is_better, metric_number, number, task_columns
 from ckf.report.collect import Run
+from ckf.report.further import further_table, review_table
 from ckf.report.slices import catalogue_columns, difference_table, position_table, quartile_table
 
 SLICES = {
@@ -36,8 +37,9 @@ def run_content(run: Run) -> Content:
     cfg = run.config
     content = Content(f"{cfg.method.name} on {cfg.dataset.name}, backbone {cfg.backbone.name}, seed {cfg.seed}")
     for split in run.splits:
-        for task in (t.name for t in cfg.task_mix):
+        for task in (t.name for t in cfg.scored_mix):
             content.tables.append(_task_table(run, split, task))
+        content.tables += [further_table(run, split), review_table(run, split)]
         content.tables += [_slice_table(run, split), quartile_table(run, split), position_table(run, split)]
         content.tables.append(difference_table(run, split))
         content.verdicts += _verdicts(run, split)
@@ -129,14 +131,14 @@ def _health_table(run: Run) -> Table:
     """How far the answers move when the CF knowledge is spoiled, by task, and the ctr AUC that is left."""
     rows = []
     for change, meaning in _CHANGES.items():
-        keys = [f"health/{task.name}/change_{change}" for task in run.config.task_mix]
+        keys = [f"health/{task.name}/change_{change}" for task in run.config.scored_mix]
         if f"health/change_{change}" in run.metrics:
             values = [run.metrics.get(key) for key in (*keys, f"health/change_{change}", f"health/ctr/auc_{change}")]
             rows.append([meaning, *map(number, values)])
     if rows:
-        gap = [MISSING] * (len(run.config.task_mix) + 1)
+        gap = [MISSING] * (len(run.config.scored_mix) + 1)
         rows.append(["as it is", *gap, number(run.metrics.get("health/ctr/auc"))])
-    header = ["change of the answers", *(task.name for task in run.config.task_mix), "all", "ctr AUC"]
+    header = ["change of the answers", *(task.name for task in run.config.scored_mix), "all", "ctr AUC"]
     return Table(f"fusion health ({metric_number('n', run.metrics.get('health/n'))} val examples)", header, rows)
 
 
@@ -167,7 +169,7 @@ def _judged(diff: float, low: float, high: float, p: float) -> str:
 def _lost_to_counting(run: Run, split: str) -> list[str]:
     """The first figure of each task in which the floor is as good or better."""
     lost = []
-    for task in (t.name for t in run.config.task_mix):
+    for task in (t.name for t in run.config.scored_mix):
         title, metric = next(iter(task_columns(task, run.config.ranking).items()))
         model, floor = run.get(f"{split}/{task}/{metric}"), run.get(f"{split}/{task}/{metric}", "floor")
         if model is not None and floor is not None:

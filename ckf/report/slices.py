@@ -15,7 +15,7 @@ _SHORT = {"model": "this model", "text": "text-only", "cf": "CF model", "floor":
 
 def first_task(run: Run) -> tuple[str, str, str]:
     """The task that stands for a run (ctr where it has it): its name, and its headline metric's title and name."""
-    tasks = [task.name for task in run.config.task_mix]
+    tasks = [task.name for task in run.config.scored_mix]
     task = "ctr" if "ctr" in tasks else tasks[0]
     title, metric = next(iter(task_columns(task, run.config.ranking).items()))
     return task, title, metric
@@ -77,7 +77,7 @@ def calibration(run: Run, split: str) -> dict[str, Reliability]:
 def difference_table(run: Run, split: str) -> Table:
     """Each task's headline metric of this model minus each baseline's, paired by example."""
     rows = []
-    for task in (task.name for task in run.config.task_mix):
+    for task in (task.name for task in run.config.scored_mix):
         title, metric = next(iter(task_columns(task, run.config.ranking).items()))
         for source in SOURCES[1:]:
             key = f"{split}/{task}/{metric}_minus_{source}"

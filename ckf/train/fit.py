@@ -92,6 +92,11 @@ def task_names(exp: ExperimentConfig) -> list[str]:
     return [task.name for task in exp.task_mix]
 
 
+def scored_tasks(exp: ExperimentConfig) -> list[str]:
+    """Those of them whose answers are scored."""
+    return [task.name for task in exp.scored_mix]
+
+
 def load_trained(exp: ExperimentConfig, inputs: Inputs, run: Path) -> tuple[Recommender, Collator]:
     """Rebuild a trained run's model and collator from its folder alone (its tokenizer, its config).
 

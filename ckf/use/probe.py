@@ -18,7 +18,7 @@ from ckf.eval.score import answer_log_probabilities
 from ckf.metrics import compute_metrics
 from ckf.report.cells import MISSING, Table, number
 from ckf.report.formats import markdown_table
-from ckf.train.fit import task_names
+from ckf.train.fit import scored_tasks
 from ckf.train.health import gradient_shares, slot_health
 from ckf.use.trained import Trained
 
@@ -35,7 +35,7 @@ def probe(trained: Trained) -> tuple[str, dict[str, float]]:
     """
     if trained.model is None or trained.collator is None:
         raise DataError(f"{trained.run}: probes look into a language model, and this run has none (backbone=none)")
-    exp, tasks = trained.exp, task_names(trained.exp)
+    exp, tasks = trained.exp, scored_tasks(trained.exp)
     val = ExampleTable(trained.inputs.examples / "examples.parquet", "val", tasks)
     note_scoring(trained.run, "probe", "val", len(val))
     found = gradient_shares(trained.run)

@@ -123,7 +123,7 @@ def _records(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _example(trained: Trained, row: dict[str, Any], number: int) -> Example:
-    known, tasks = trained.known, [task.name for task in trained.exp.task_mix]
+    known, tasks = trained.known, [task.name for task in trained.exp.scored_mix]
     task = str(row.get("task", "ctr"))
     if task not in tasks:
         raise DataError(f"task '{task}' is none that the run was trained on ({', '.join(tasks)})")

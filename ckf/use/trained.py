@@ -18,11 +18,12 @@ from ckf.errors import DataError
 from ckf.eval.evaluate import device_of
 from ckf.eval.further import load_catalogue
 from ckf.eval.retrieval import CFRetrieval
+from ckf.eval.texts import written_reviews
 from ckf.eval.whole import Catalogue, best_items, judged
 from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collator
 from ckf.runs import artifact_path, read_run
-from ckf.train.fit import Inputs, load_trained, task_names
+from ckf.train.fit import Inputs, load_trained, scored_tasks
 from ckf.train.worker import run_inputs
 from ckf.use.known import Known
 from ckf.use.moments import OwnUsers
@@ -80,7 +81,7 @@ class Trained:
     @cached_property
     def prepared(self) -> dict[str, tuple[ExampleTable, int]]:
         """The run's prepared examples by their ids: their table and row."""
-        path, tasks = self.inputs.examples / "examples.parquet", task_names(self.exp)
+        path, tasks = self.inputs.examples / "examples.parquet", scored_tasks(self.exp)
         tables = [ExampleTable(path, split, tasks) for split in ("train", "val", "test")]
         return {name: (table, row) for table in tables for row, name in enumerate(table.example_id)}
 
@@ -89,8 +90,9 @@ class Trained:
 
         The CF model retrieves ``rerank`` items, the language model orders them by its probability of a Yes
         (``score``; the expected rating where it was not trained on ctr). Items that the user has met are left
-        out unless ``seen``. A user that the data does not know gets what a new user would: popular items,
-        judged by a model that knows no history. ``attrs`` of the frame say whether the user was ``known``.
+        out unless ``seen``; a model that writes adds a line of ``why``. A user that the data does not know gets
+        what a new user would: popular items, judged by a model that knows no history. ``attrs`` of the frame
+        say whether the user was ``known``.
 
         Raises:
             DataError: ``top`` is below 1. ConfigError: the model was trained on neither ctr nor rating.
@@ -118,6 +120,8 @@ class Trained:
                 "rating": figures.get("rating", unrated)[best],
             }
         )
+        if self.exp.writes and self.collator is not None:
+            frame["why"] = self._why(example, chosen, frame["rating"].to_numpy())
         frame.attrs.update({"known": number > 0, "history": [self.known.titles[item] for item in example.history]})
         return frame
 
@@ -140,6 +144,23 @@ class Trained:
         else:
             raise DataError(f"{self.run}: recommends by ctr or rating, and was trained on {', '.join(collator.tasks)}")
         return found
+
+    def _why(self, example: Example, items: np.ndarray, ratings: np.ndarray) -> list[str]:
+        """The first sentence of the review that the model writes for each item at the rating that it expects."""
+        assert self.model is not None
+        assert self.collator is not None
+        collator = self.own_users.collator(self.collator, [example])
+        scale = np.asarray([float(label) for label in collator.encoder.rating_labels])
+        stars = scale[np.abs(scale - np.nan_to_num(ratings, nan=scale.max())[:, None]).argmin(axis=1)]
+        asked = [
+            dataclasses.replace(example, task="review", item=int(item), label=float(star), review="")
+            for item, star in zip(items, stars, strict=True)
+        ]
+        cfg = dataclasses.replace(self.exp.evaluate, text_decoding="greedy")
+        found = written_reviews(
+            self.model, collator, asked, cfg, slots=self.exp.fusion.fuses, device=device_of(self.exp)
+        )
+        return [text.splitlines()[0].split(". ")[0] if text else "" for text in found]
 
     def predict(self, rows: pd.DataFrame | Sequence[dict[str, Any]]) -> pd.DataFrame:
         """Score rows of one's own; see `ckf.use.rows` for their columns. One row back for each, topk one a candidate.

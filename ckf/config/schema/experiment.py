@@ -26,7 +26,7 @@ from ckf.config.schema.running import (
     TrainerConfig,
 )
 from ckf.config.schema.splits import SplitConfig
-from ckf.config.schema.tasks import PromptsConfig, TaskConfig, TasksConfig
+from ckf.config.schema.tasks import WRITTEN, PromptsConfig, TaskConfig, TasksConfig
 
 
 @dataclass
@@ -65,6 +65,16 @@ class ExperimentConfig:
     def task_mix(self) -> list[TaskConfig]:
         """The tasks of this run: as listed, or every task the dataset provides with weight 1."""
         return self.tasks.mix or [TaskConfig(name=task) for task in self.dataset.provides]
+
+    @property
+    def scored_mix(self) -> list[TaskConfig]:
+        """The tasks whose answers are scored: all but those that write."""
+        return [task for task in self.task_mix if task.name not in WRITTEN]
+
+    @property
+    def writes(self) -> bool:
+        """Whether a task of the mix writes text."""
+        return len(self.scored_mix) < len(self.task_mix)
 
     @property
     def ranking(self) -> int | str:
