@@ -10,7 +10,7 @@ import yaml
 
 from ckf.report.cells import MISSING, SOURCES, Table, lower_is_better, metric_number, number, task_columns
 from ckf.report.collect import Run
-from ckf.report.further import further_table, review_table
+from ckf.report.further import further_tables, review_table
 from ckf.report.slices import catalogue_columns, difference_table, position_table, quartile_table
 
 SLICES = {
@@ -39,7 +39,7 @@ def run_content(run: Run) -> Content:
     for split in run.splits:
         for task in (t.name for t in cfg.scored_mix):
             content.tables.append(_task_table(run, split, task))
-        content.tables += [further_table(run, split), review_table(run, split)]
+        content.tables += [*further_tables(run, split), review_table(run, split)]
         content.tables += [_slice_table(run, split), quartile_table(run, split), position_table(run, split)]
         content.tables.append(difference_table(run, split))
         content.verdicts += _verdicts(run, split)

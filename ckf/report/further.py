@@ -24,28 +24,29 @@ _WRITERS = {"": "this model", "text/": "text-only", "frequent/": "the item's mos
             "random/": "a training review at random"}  # fmt: skip
 
 
-def further_table(run: Run, split: str) -> Table:
-    """One row for each source and protocol: a row is of one protocol and says which, so no column mixes them unsaid."""
+def further_tables(run: Run, split: str) -> list[Table]:
+    """One table for each further protocol: its name stands in every column, and no column holds another's figures."""
     own = protocol_tag(run.config.ranking)
     found = {match[0] for key in run.metrics if (match := re.search(r"\[[^\]]+\]", key)) and "/topk/" in key}
-    rows = []
+    tables = []
     for tag in sorted(found - {own}):
+        names = [*(f"{name}{tag}" for name in _RANKED), f"n{tag}", f"unusable{tag}"]
+        rows = []
         for source in SOURCES:
-            values = [run.get(f"{split}/topk/{name}{tag}", source) for name in _RANKED]
-            if any(value is not None for value in values):
-                counts = [run.get(f"{split}/topk/{name}{tag}", source) for name in ("n", "unusable")]
-                rows.append(
-                    [tag, _meaning(tag), _NAMES[source], *map(number, values), *(number(c, ".0f") for c in counts)]
-                )
-    header = ["protocol", "", "", *(name.upper() for name in _RANKED), "lists", "unusable"]
-    return Table(f"topk by other protocols ({split}); compare within a protocol only", header, rows)
+            values = {name: run.get(f"{split}/topk/{name}", source) for name in names}
+            if any(value is not None for value in values.values()):
+                cells = [number(v, ".0f" if m.startswith(("n[", "unusable[")) else ".4f") for m, v in values.items()]
+                rows.append([_NAMES[source], *cells])
+        header = ["", *(f"{name.upper()} {tag}" for name in _RANKED), "lists", "unusable"]
+        tables.append(Table(f"topk {tag} ({split}): {_meaning(tag)}", header, rows))
+    return tables
 
 
 def _meaning(tag: str) -> str:
     name = tag.strip("[]")
     if name.startswith("rerank"):
         return f"the first {name.removeprefix('rerank')} retrieved, ordered by the language model"
-    return _MEANINGS.get(name, "")
+    return _MEANINGS.get(name, "lists of a file")
 
 
 def review_table(run: Run, split: str) -> Table:

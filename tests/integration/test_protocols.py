@@ -40,6 +40,15 @@ def test_every_ranking_metric_names_its_protocol(everything):
     assert "test/topk/hr@5[gen]" not in metrics, "one written title is no order"
 
 
+def test_no_column_of_the_report_holds_two_protocols(everything):
+    """Every further protocol has a table of its own, and every column says which."""
+    page = (everything / "report.md").read_text()
+    for tag in ("[full]", "[rerank20]", "[gen]", "[trie]", "[slot]"):
+        (table,) = [part for part in page.split("\n## ") if part.startswith(f"topk {tag} (test)")]
+        header = next(line for line in table.splitlines() if line.startswith("|"))
+        assert header.count("HR@1 [") == header.count(f"HR@1 {tag}") == 1
+
+
 def test_metrics_come_from_the_files_alone(everything):
     metrics = read_json(everything / "metrics.json")
     for path in sorted((everything / "predictions").glob("test-*.parquet")):
