@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ckf.data.records import Example, ExampleTable
-from ckf.model.prefix import Past
+from ckf.model.past import Past
 from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import Prompt
@@ -95,7 +95,7 @@ def shared_beginnings(examples: Sequence[Example], prompts: Sequence[Prompt]) ->
     heads, lengths = [0] * len(numbers), [-1] * len(numbers)
     for place, (number, prompt) in enumerate(zip(owner, prompts, strict=True)):
         ids = prompt.token_ids
-        most = min(len(ids) - 1, prompt.slots[0][0] if prompt.slots else len(ids))
+        most = min(len(ids) - 1, prompt.slots[0][0] if prompt.slots else len(ids), *prompt.asked[:1])
         if lengths[number] < 0:
             heads[number], lengths[number] = place, most
             continue

@@ -19,7 +19,8 @@ from ckf.eval.batches import plan_batches
 from ckf.eval.predictions import list_rows
 from ckf.eval.writing import Choice, Trie, constrained, greedy, write
 from ckf.model.recommender import Recommender
-from ckf.prompts.collate import Collator, SlotBatch
+from ckf.prompts.batch import SlotBatch
+from ckf.prompts.collate import Collator
 
 TAGS = {"slots": "slot", "generate": "gen", "constrained": "trie"}
 """What a metric's name says of each protocol, e.g. ``hr@1[gen]``."""

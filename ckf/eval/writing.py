@@ -12,9 +12,10 @@ from torch import Tensor
 from ckf.data.records import Example
 from ckf.data.seeds import named_keys, named_uniform
 from ckf.model.backbone import vocabulary_logits
-from ckf.model.prefix import Past
+from ckf.model.past import Past
 from ckf.model.recommender import Recommender
-from ckf.prompts.collate import Collator, PromptBatch
+from ckf.prompts.batch import PromptBatch
+from ckf.prompts.collate import Collator
 
 Choice = Callable[[Tensor, list[list[int]]], Tensor]
 """From log-probabilities [B, V] of the next token and what each row has written to the next tokens [B]."""

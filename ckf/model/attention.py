@@ -27,28 +27,39 @@ def branch_allowed(branch_of: Tensor) -> Tensor:
     return causal & (same | (branch_of[:, None, :] == 0))
 
 
+def after_prefix_allowed(prefix: Tensor, width: int, length: int) -> Tensor:
+    """Who may look at whom [B, length, width + length] in branches that go on where a shared beginning ends.
+
+    The first ``width`` keys are the other prompt's, of which row b shares ``prefix[b]``; then come the branch's own.
+    """
+    shared = torch.arange(width, device=prefix.device) < prefix[:, None, None]
+    own = torch.ones(length, length, dtype=torch.bool, device=prefix.device).tril()
+    rows = len(prefix)
+    return torch.cat([shared.expand(rows, length, width), own.expand(rows, length, length)], dim=2)
+
+
 def attention_masks(
     config: Any, allowed: Tensor, position_ids: Tensor, dtype: torch.dtype, key_positions: Tensor | None = None
 ) -> Masks:
     """Additive masks [B, 1, T, K] for the decoder of ``config``, one for each kind of its layers.
 
     ``allowed`` [B, T, K] says who may look at whom before any window; ``position_ids`` [B, T] are those of
-    the tokens, ``key_positions`` [B, K] those of what they look at where a cached beginning comes first.
+    the queries, ``key_positions`` [B, K] those of the keys where these are others.
     """
     window = getattr(config, "sliding_window", None)
     kinds = set(getattr(config, "layer_types", None) or ())
-    keys = position_ids if key_positions is None else key_positions
+    near = _within(allowed, position_ids, position_ids if key_positions is None else key_positions, window)
     if not kinds:
-        return _additive(_within(allowed, position_ids, keys, window), dtype)
-    masks = {"full_attention": allowed, "sliding_attention": _within(allowed, position_ids, keys, window)}
+        return _additive(near, dtype)
+    masks = {"full_attention": allowed, "sliding_attention": near}
     return {kind: _additive(masks[kind], dtype) for kind in sorted(kinds)}
 
 
-def _within(allowed: Tensor, position_ids: Tensor, keys: Tensor, window: int | None) -> Tensor:
+def _within(allowed: Tensor, position_ids: Tensor, key_positions: Tensor, window: int | None) -> Tensor:
     """Leave out what lies ``window`` positions back or further, as ``transformers`` counts it."""
     if window is None:
         return allowed
-    return allowed & (position_ids[:, :, None] - keys[:, None, :] < window)
+    return allowed & (position_ids[:, :, None] - key_positions[:, None, :] < window)
 
 
 def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:

@@ -10,12 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ckf.config.schema import EAGER_ONLY, FAMILIES
 from ckf.errors import ArtifactError
 from ckf.model.lora import Routing
-
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text")
-EAGER_ONLY = ("gemma2",)
-"""Families that cap their attention scores, which torch's fused attention cannot."""
 
 
 def load_tokenizer(path: str | Path, revision: str | None = None, trust_remote_code: bool = False) -> Any:
@@ -124,7 +121,8 @@ def checkpoint_activations(model: Any, routing: Routing) -> None:
     """Recompute each layer's activations in the backward pass instead of keeping them.
 
     ``transformers`` does so in training mode alone, and a frozen backbone is not in it; so the layers
-    themselves are put into it, while what is inside them (its dropout) stays as it was.
+    themselves are put into it, while what is inside them (its dropout) stays as it was. They keep our caches
+    (`ckf.model.prefix`): recomputing a layer records the same keys and values once more.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -133,6 +131,7 @@ def checkpoint_activations(model: Any, routing: Routing) -> None:
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):
             module.training = True
+            module._can_checkpoint_with_cache = True
 
 
 @torch.no_grad()

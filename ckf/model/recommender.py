@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ckf.model.attention import Masks, attention_masks, branch_allowed
+from ckf.model.attention import Masks, after_prefix_allowed, attention_masks, branch_allowed
 from ckf.model.backbone import vocabulary_logits
 from ckf.model.fusion import Fusion
 from ckf.model.lora import AdapterSpec, MultiLoraLinear, Routing
-from ckf.model.prefix import Past
-from ckf.prompts.collate import PromptBatch, SlotBatch
+from ckf.model.past import Past
+from ckf.model.prefix import PrefixStates, States
+from ckf.prompts.batch import PromptBatch, SlotBatch
 
 
 class Recommender(nn.Module):
@@ -48,45 +49,81 @@ class Recommender(nn.Module):
         return list(self.fusion.parameters()) if self.fusion is not None else []
 
     def forward(
-        self, batch: PromptBatch, *, learn_adapters: bool = True, learn_fusion: bool = True, past: Past | None = None
+        self,
+        batch: PromptBatch,
+        *,
+        learn_adapters: bool = True,
+        learn_fusion: bool = True,
+        states: States | None = None,
+        past: Past | None = None,
     ) -> Tensor:
         """Log-probability [A] of each answer token of the batch.
 
         ``learn_adapters`` and ``learn_fusion`` cut the graph, not the values: what may not learn from
-        this batch is detached, so it gets no gradient from it whatever the loss. ``past`` is what the
-        rows have behind them.
+        this batch is detached, so it gets no gradient from it whatever the loss. ``states`` keeps the keys
+        and values of the pass, or holds those of the prefix that the batch goes on from; ``past`` is what
+        the rows have behind them.
         """
         self.routing.learn = learn_adapters
-        hidden = self.hidden(batch, learn_fusion=learn_fusion, past=past)
+        hidden = self.hidden(batch, learn_fusion=learn_fusion, states=states, past=past)
         # the vocabulary projection is the largest matrix there is: only answer positions go through it
         logits = vocabulary_logits(self.backbone, hidden[batch.answer_rows, batch.answer_cols])
         if batch.answer_read is not None:  # several answers start at one position
             return logits.log_softmax(dim=1)[batch.answer_read, batch.answer_targets]
         return -F.cross_entropy(logits, batch.answer_targets, reduction="none")
 
-    def hidden(self, batch: PromptBatch, *, learn_fusion: bool = True, past: Past | None = None) -> Tensor:
+    def hidden(
+        self,
+        batch: PromptBatch,
+        *,
+        learn_fusion: bool = True,
+        states: States | None = None,
+        past: Past | None = None,
+    ) -> Tensor:
         """Last hidden states [B, T, d]; what is read is appended to the cache of ``past``."""
         self.routing.task_index = batch.task_index
         embeddings = self.backbone.get_input_embeddings()(batch.input_ids)
         if batch.slots is not None:
             embeddings = self._fill_slots(embeddings, batch.slots, learn_fusion)
-        states: Tensor = self.backbone.get_decoder()(
+        found: Tensor = self.backbone.get_decoder()(
             inputs_embeds=embeddings,
             attention_mask=self._masks(batch, embeddings.dtype, past),
             position_ids=batch.position_ids,
-            past_key_values=None if past is None else past.cache,
+            past_key_values=states if past is None else past.cache,
             use_cache=past is not None,
         ).last_hidden_state
-        return states
+        return found
+
+    def two_streams(self, text: PromptBatch, branch: PromptBatch) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the text prompts' answers [A] and of the slot prompts' [A'], the prefix computed once.
+
+        ``branch`` is what each slot prompt holds after its shared beginning (`Collator.sharing`). Adapters
+        learn from the text and the fusion from the branch, as in two passes with these rights: the prefix
+        holds no slot, and what the branch reads of it is cut from the graph, so its backward pass is as
+        short as it is. With dropout each stream keeps its distribution; both see one draw of the prefix.
+        """
+        if branch.prefix is None:
+            raise RuntimeError("the batch is no branch; make it with Collator.sharing")
+        states = PrefixStates()
+        of_text = self(text, learn_fusion=False, states=states)
+        width = int(branch.prefix.max())
+        return of_text, self(branch, learn_adapters=False, states=states.before(width))
 
     def _masks(self, batch: PromptBatch, dtype: torch.dtype, past: Past | None) -> Masks | None:
+        config = self.backbone.config
+        if batch.prefix is not None and batch.position_ids is not None:
+            width = int(batch.prefix.max())
+            allowed = after_prefix_allowed(batch.prefix, width, batch.input_ids.shape[1])
+            before = torch.arange(width, device=batch.prefix.device).expand(len(batch.prefix), width)
+            positions = torch.cat([before, batch.position_ids], dim=1)
+            return attention_masks(config, allowed, batch.position_ids, dtype, positions)
         if batch.branch_of is None or batch.position_ids is None:
             return None
         allowed, keys = branch_allowed(batch.branch_of), batch.position_ids
         if past is not None:
-            before = past.allowed[:, None, :].expand(-1, allowed.shape[1], -1)
-            allowed, keys = torch.cat([before, allowed], dim=2), torch.cat([past.positions, keys], dim=1)
-        return attention_masks(self.backbone.config, allowed, batch.position_ids, dtype, keys)
+            behind = past.allowed[:, None, :].expand(-1, allowed.shape[1], -1)
+            allowed, keys = torch.cat([behind, allowed], dim=2), torch.cat([past.positions, keys], dim=1)
+        return attention_masks(config, allowed, batch.position_ids, dtype, keys)
 
     def _fill_slots(self, embeddings: Tensor, slots: SlotBatch, learn: bool) -> Tensor:
         if self.fusion is None:

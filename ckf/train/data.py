@@ -10,8 +10,9 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ckf.data.records import ExampleTable
-from ckf.prompts.collate import Collator, PromptBatch
+from ckf.data.records import Example, ExampleTable
+from ckf.prompts.batch import PromptBatch
+from ckf.prompts.collate import Collator
 from ckf.train.curriculum import Curriculum
 from ckf.train.plan import BatchPlan
 
@@ -20,19 +21,21 @@ from ckf.train.plan import BatchPlan
 class StepBatch:
     """One micro-batch of a step: the same examples as text and as slot prompts, in length buckets.
 
-    ``answer_weights`` of the prompts already divide by the task's answer tokens in the *global*
-    batch, so that the loss does not depend on buckets, ranks or accumulation.
+    Where the streams share their prefix, the slot prompts are branches (`Collator.sharing`) of the text prompts
+    in the bucket of the same number. ``answer_weights`` of the prompts already divide by the task's answer
+    tokens in the *global* batch, so that the loss does not depend on buckets, ranks or accumulation.
     """
 
     step: int
     example_ids: list[str]
     prompts: dict[bool, list[PromptBatch]]  # by "has slots"
     history_cut: int
+    shared: bool = False
 
     def to(self, device: torch.device) -> StepBatch:
         """Move every prompt batch to ``device``."""
         prompts = {slots: [b.to(device) for b in batches] for slots, batches in self.prompts.items()}
-        return StepBatch(self.step, self.example_ids, prompts, self.history_cut)
+        return StepBatch(self.step, self.example_ids, prompts, self.history_cut, self.shared)
 
 
 class StepDataset(Dataset[StepBatch]):
@@ -51,10 +54,12 @@ class StepDataset(Dataset[StepBatch]):
         accumulation_steps: int,
         rank: int,
         world_size: int,
+        share_prefix: bool,
     ) -> None:
         self.table, self.collator, self.plan = table, collator, plan
         self.steps, self.curriculum, self.length_buckets = steps, curriculum, length_buckets
         self.accumulation_steps, self.rank, self.world_size = accumulation_steps, rank, world_size
+        self.share_prefix = share_prefix
         self.task_weights = np.asarray(task_weights) / sum(task_weights)
         self.answer_tokens = answer_token_counts(table, collator)
         self.lengths = approximate_lengths(table, collator)
@@ -70,15 +75,19 @@ class StepDataset(Dataset[StepBatch]):
         weights = self._token_weights(everyone)
         # Lightning averages over accumulated micro-batches and DDP over ranks; the weights are for a sum
         weights *= shards
-        prompts = {
-            stream.slots: [self._collate(bucket, weights, stream.slots) for bucket in self._buckets(mine)]
-            for stream in self.curriculum.streams(step)
-        }
+        buckets = self._buckets(mine)
+        if self.share_prefix:
+            pairs = [self._collate_shared(bucket, weights) for bucket in buckets]
+            prompts = {False: [text for text, _ in pairs], True: [branch for _, branch in pairs]}
+        else:
+            streams = self.curriculum.streams(step)
+            prompts = {s.slots: [self._collate(bucket, weights, s.slots) for bucket in buckets] for s in streams}
         return StepBatch(
             step=step,
             example_ids=[self.table.example_id[i] for i in mine],
             prompts=prompts,
             history_cut=max(sum(b.history_cut for b in batches) for batches in prompts.values()),
+            shared=self.share_prefix,
         )
 
     def _token_weights(self, everyone: np.ndarray) -> np.ndarray:
@@ -93,9 +102,13 @@ class StepDataset(Dataset[StepBatch]):
         return [part for part in np.array_split(ordered, self.length_buckets) if len(part)]
 
     def _collate(self, rows: np.ndarray, weights: np.ndarray, slots: bool) -> PromptBatch:
-        return self.collator.training(
-            [self.table[int(i)] for i in rows], weights[self.table.task_index[rows]].tolist(), slots=slots
-        )
+        return self.collator.training(*self._examples(rows, weights), slots=slots)
+
+    def _collate_shared(self, rows: np.ndarray, weights: np.ndarray) -> tuple[PromptBatch, PromptBatch]:
+        return self.collator.sharing(*self._examples(rows, weights))
+
+    def _examples(self, rows: np.ndarray, weights: np.ndarray) -> tuple[list[Example], list[float]]:
+        return [self.table[int(i)] for i in rows], weights[self.table.task_index[rows]].tolist()
 
 
 class Remaining(Sampler[int]):

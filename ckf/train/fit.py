@@ -37,6 +37,7 @@ from ckf.train.data import StepDataModule, StepDataset
 from ckf.train.loggers import JsonlLogger
 from ckf.train.module import FineTuning
 from ckf.train.plan import BatchPlan
+from ckf.train.sharing import stream_path
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
     steps = exp.train.max_steps or plan.steps(exp.train.epochs)
     curriculum = build_curriculum(exp.curriculum, steps)
     checkpoint, first_step = CheckpointFiles(run).newest(say_on_stderr)
+    path = stream_path(curriculum, table, collator)
     module = FineTuning(model, curriculum, exp.train, exp.seed)
     saver = Checkpoint(run, exp.train.checkpoint_every_steps)
     trainer = _trainer(exp, run, steps, first_step, logger, saver)
@@ -146,7 +148,10 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
         accumulation_steps=exp.train.accumulation_steps,
         rank=trainer.global_rank,
         world_size=trainer.world_size,
+        share_prefix=path.shared,
     )
+    if trainer.is_global_zero:
+        say_on_stderr(f"train: {steps} steps of {exp.train.global_batch_size} examples; streams: {path}")
     data = StepDataModule(dataset, first_step, exp.train.workers)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -167,6 +172,7 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
     return {
         "steps": steps,
         "examples_per_step": exp.train.global_batch_size,
+        "streams": str(path),
         **_parameter_counts(model),
         "history_cut": module.history_cut,
     }

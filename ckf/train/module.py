@@ -32,9 +32,10 @@ class FineTuning(pl.LightningModule):
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:
         """Sum over streams and buckets of weighted answer-token losses."""
+        streams = self.curriculum.streams(batch.step)
+        losses = self._shared_losses(batch) if batch.shared else [self._stream_loss(batch, x) for x in streams]
         total = torch.zeros((), device=self.device)
-        for stream in self.curriculum.streams(batch.step):
-            loss = self._stream_loss(batch, stream)
+        for stream, loss in zip(streams, losses, strict=True):
             total = total + stream.weight * loss
             self._log("loss_cf" if stream.slots else "loss_text", loss.detach())
         if not torch.isfinite(total):
@@ -56,6 +57,15 @@ class FineTuning(pl.LightningModule):
             )
             loss = loss - (log_probability * prompts.answer_weights).sum()
         return loss
+
+    def _shared_losses(self, batch: StepBatch) -> list[Tensor]:
+        """Losses of the text and of the slot stream, their prefix computed once."""
+        of_text = of_slots = torch.zeros((), device=self.device)
+        for text, branch in zip(batch.prompts[False], batch.prompts[True], strict=True):
+            text_log_probability, slot_log_probability = self.model.two_streams(text, branch)
+            of_text = of_text - (text_log_probability * text.answer_weights).sum()
+            of_slots = of_slots - (slot_log_probability * branch.answer_weights).sum()
+        return [of_text, of_slots]
 
     def _parts(self) -> dict[str, list[torch.nn.Parameter]]:
         return {"adapters": self.model.adapter_parameters(), "fusion": self.model.fusion_parameters()}

@@ -17,7 +17,8 @@ from ckf.config.store import SCHEMAS
 from ckf.errors import DataError
 from ckf.model.build import build_fusion, slot_kinds
 from ckf.model.fusion import Fusion
-from ckf.prompts.collate import Collator, PromptBatch
+from ckf.prompts.batch import PromptBatch
+from ckf.prompts.collate import Collator
 from ckf.prompts.encode import PromptEncoder
 from tests.conftest import CF_DIM, FUSIONS, TASKS, TITLES, make_example, make_fusion, make_model
 from tests.worlds import small_source, write_world

@@ -1,0 +1,100 @@
+"""Steps with a shared prefix: the same loss and gradients in any buckets, ranks and micro-batches; and who says so."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+import pytest
+import torch
+
+from ckf.cf.vectors import VectorTables
+from ckf.config.compose import compose
+from ckf.config.schema import TrainConfig
+from ckf.data.records import ExampleTable
+from ckf.prompts.collate import Collator
+from ckf.prompts.encode import PromptEncoder
+from ckf.train.curriculum import Curriculum
+from ckf.train.data import StepDataset
+from ckf.train.module import FineTuning
+from ckf.train.plan import BatchPlan
+from ckf.train.sharing import stream_path
+from tests.conftest import CF_DIM, TASKS, make_model
+from tests.worlds import small_source, write_world
+
+STEPS = 10
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    dataset, examples = write_world(tmp_path_factory.mktemp("world"), small_source())
+    return dataset, ExampleTable(examples / "examples.parquet", "train", TASKS)
+
+
+def collator_of(world, encoder, wording: str = "late") -> Collator:
+    """The built-in wording over the small world, with random CF vectors."""
+    titles = ["", *pd.read_parquet(world[0] / "items.parquet").sort_values("item")["title"]]
+    prompts = compose([f"prompts={wording}"])[0].prompts
+    draw = torch.Generator().manual_seed(2)
+    users, items = (torch.randn(n, CF_DIM, generator=draw) for n in (100, len(titles)))
+    return Collator(PromptEncoder(encoder.tokenizer, prompts, titles, list("12345")), TASKS, VectorTables(users, items))
+
+
+class Bare(FineTuning):
+    """The module without a trainer."""
+
+    def _log(self, name, value):
+        pass
+
+
+def gradients(world, collator, model, *, shared: bool, buckets=1, accumulation=1, world_size=1, step=4):
+    """Loss and gradients of a step as Lightning and DDP make them: means over micro-batches and ranks."""
+    curriculum = Curriculum("sigmoid", STEPS)
+    table = world[1]
+    plan = BatchPlan(table.task_index, TASKS, [2.0, 1.0, 1.0, 1.0], 16, 0)
+    module = Bare(model, curriculum, TrainConfig(), 0)
+    loss, shards = 0.0, accumulation * world_size
+    for rank in range(world_size):
+        data = StepDataset(
+            table, collator, plan, steps=STEPS, curriculum=curriculum, task_weights=[2.0, 1.0, 1.0, 1.0],
+            length_buckets=buckets, accumulation_steps=accumulation, rank=rank, world_size=world_size,
+            share_prefix=shared,
+        )  # fmt: skip
+        for micro in range(accumulation):
+            part = module.training_step(data[step * accumulation + micro], micro) / shards
+            part.backward()
+            loss += part.item()
+    found = [p.grad.clone() for p in [*model.adapter_parameters(), *model.fusion_parameters()]]
+    model.zero_grad(set_to_none=True)
+    return loss, found
+
+
+@pytest.mark.parametrize("layout", [{}, {"buckets": 4}, {"accumulation": 2}, {"world_size": 2, "buckets": 2}])
+def test_a_step_is_the_same_in_every_layout(world, encoder, backbone_folder, tables, layout):
+    collator, model = collator_of(world, encoder), make_model(backbone_folder, tables)
+    loss, found = gradients(world, collator, model, shared=False)
+    loss_too, found_too = gradients(world, collator, model, shared=True, **layout)
+    assert loss_too == pytest.approx(loss, rel=1e-5)
+    for mine, theirs in zip(found_too, found, strict=True):
+        assert (mine - theirs).norm() <= 1e-5 * theirs.norm().clamp(min=1e-2)
+
+
+def test_the_path_is_chosen_and_said(world, encoder):
+    late, table = collator_of(world, encoder), world[1]
+    path = stream_path(Curriculum("sigmoid", STEPS), table, late)
+    assert path.shared
+    assert str(path).startswith("shared prefix (")
+    assert str(path).endswith("of the slot prompts' tokens are the text prompts' too)")
+    early = stream_path(Curriculum("sigmoid", STEPS), table, collator_of(world, encoder, "early"))
+    assert not early.shared
+    assert str(early).startswith("two passes (slots stand early: ")
+    for curriculum in ("joint", "two_stage", "text_only"):
+        assert str(stream_path(Curriculum(curriculum, STEPS), table, late)) == "one stream"
+
+
+def test_adapters_that_learn_from_both_streams_take_two_passes(world, encoder, monkeypatch):
+    streams = Curriculum("sigmoid", STEPS).streams(0)
+    both = [streams[0], dataclasses.replace(streams[1], learn_adapters=True)]
+    monkeypatch.setattr(Curriculum, "streams", lambda self, step: both)
+    path = stream_path(Curriculum("sigmoid", STEPS), world[1], collator_of(world, encoder))
+    assert str(path) == "two passes (adapters or fusion learn from both)"
