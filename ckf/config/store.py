@@ -55,7 +55,7 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {
         "binary": schema.BinaryFusionConfig,
         "custom": schema.CustomFusionConfig,
     },
-    "tasks": dict.fromkeys(("auto", "all", *schema.TASKS), schema.TasksConfig),
+    "tasks": dict.fromkeys(("auto", "all", *schema.TASKS, *schema.WRITTEN), schema.TasksConfig),
     "prompts": dict.fromkeys(("late", "early", "pair", "soft", "codes"), schema.PromptsConfig),
     "curriculum": {
         "sigmoid": schema.SigmoidCurriculumConfig,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ckf.config.sweep_file import rendered_path, results_folder
-from ckf.report.cells import MISSING, Table, mean_sd
+from ckf.report.cells import MISSING, UNKNOWN_ORIGIN, UNKNOWN_STAMP, Table, mean_sd
 from ckf.report.cost import COST
 from ckf.report.formats import csv_table, latex_table, markdown_table
 from ckf.report.lines import FLOOR, Line, heading, same_data, table_lines
@@ -83,7 +83,9 @@ def make_table(sweep: Sweep, lines: Sequence[Line]) -> Table:
                 row.append(f"{figure_of(found, metric):.4f}" if found else MISSING)
     for row, line in zip(rows, lines, strict=True):
         row.append(_seeds(line))
-    return Table(sweep.title, [*header, "seeds"], rows, note, marks)
+    unknown = [line.name for line in lines if line.is_row and any(line.values(UNKNOWN_ORIGIN))]
+    notes = [note, f"{UNKNOWN_STAMP}: {', '.join(unknown)}." if unknown else ""]
+    return Table(sweep.title, [*header, "seeds"], rows, " ".join(filter(None, notes)), marks)
 
 
 def _seeds(line: Line) -> str:

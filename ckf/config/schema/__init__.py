@@ -87,7 +87,7 @@ from ckf.config.schema.sweeping import (
     SearchConfig,
     SlurmLauncherConfig,
 )
-from ckf.config.schema.tasks import CODES, SLOTS, TASKS, PromptConfig, PromptsConfig, TaskConfig, TasksConfig
+from ckf.config.schema.tasks import CODES, SLOTS, TASKS, WRITTEN, PromptConfig, PromptsConfig, TaskConfig, TasksConfig
 
 __all__ = [
     "CODES",
@@ -96,6 +96,7 @@ __all__ = [
     "MAPS",
     "SLOTS",
     "TASKS",
+    "WRITTEN",
     "AmazonConfig",
     "BackboneConfig",
     "BaselinesConfig",
