@@ -33,6 +33,11 @@ class Example:
     history_ratings: np.ndarray
     review: str | None
 
+    @property
+    def targets(self) -> list[int]:
+        """The items that a slot or code stands for: the candidates of a list, or the target."""
+        return [int(item) for item in self.candidates] if self.task == "topk" else [self.item]
+
 
 class ExampleTable:
     """The examples of one split, kept as flat columns (lists as offsets and values)."""

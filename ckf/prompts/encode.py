@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ckf.config.schema import CODES, TASKS, WRITTEN, PromptConfig, PromptsConfig
+from ckf.config.schema import CODES, TASKS, WRITTEN, PromptsConfig
 from ckf.data.records import Example
 from ckf.errors import DataError
 from ckf.prompts.codes import HashedCodes
 from ckf.prompts.frame import chat_frame, control_tokens, plain_frame
 from ckf.prompts.noise import shuffled_places
-from ckf.prompts.template import Literal, Part, Placeholder, Slot, parse_template
+from ckf.prompts.template import Literal, Part, Placeholder, Slot, parse_template, wording_of
 
 SLOT_TOKEN = -1  # stands for a slot position in `Prompt.token_ids` until the collator replaces it
 
@@ -69,10 +69,10 @@ class PromptEncoder:
         self._templates = {
             (task, slots): parse_template(wording.slots if slots else wording.text)
             for task in (*TASKS, *WRITTEN)
-            for wording in [_wording(prompts, task)]
+            for wording in [wording_of(prompts, task)]
             for slots in (False, True)
         }
-        self._answers = {task: _wording(prompts, task).answer for task in (*TASKS, *WRITTEN)}
+        self._answers = {task: wording_of(prompts, task).answer for task in (*TASKS, *WRITTEN)}
         self._cache: dict[tuple[str, bool], list[int]] = {}
         self._sentinel = tokenizer("\n", add_special_tokens=False)["input_ids"]
         self._control = control_tokens(tokenizer)
@@ -248,7 +248,7 @@ class PromptEncoder:
             case Slot("user" | "soft" as kind):
                 self._add_slot(kind, 0, ids, found)
             case Slot(kind):
-                for item in _targets(example):
+                for item in example.targets:
                     self._add_slot(kind, item, ids, found)
             case Placeholder("history", lead):
                 if history:
@@ -265,7 +265,7 @@ class PromptEncoder:
     def _append_candidates(
         self, part: Placeholder, example: Example, ids: list[int], found: list[tuple[int, str, int]], asked: list[int]
     ) -> None:
-        for number, item in enumerate(_targets(example)):
+        for number, item in enumerate(example.targets):
             ids.extend(self.piece(self.separator, control=True) if number else [])
             for kind in part.before:
                 self._add_slot(kind, item, ids, found)
@@ -280,7 +280,7 @@ class PromptEncoder:
         if part.name == "user_code":
             ids.extend(self.piece_uncached(part.lead + codes.user(example.user)))
         else:
-            self._join([self.piece_uncached(part.lead + codes.item(item)) for item in _targets(example)], ids)
+            self._join([self.piece_uncached(part.lead + codes.item(item)) for item in example.targets], ids)
 
     def piece_uncached(self, text: str) -> list[int]:
         """Tokenise text that will not come again (a review), leaving the cache alone."""
@@ -296,13 +296,3 @@ class PromptEncoder:
     def _add_slot(self, kind: str, item: int, ids: list[int], found: list[tuple[int, str, int]]) -> None:
         found.append((len(ids), kind, item if kind in ("item", "pair") else 0))
         ids.extend([SLOT_TOKEN] * self.tokens_per_slot)
-
-
-def _targets(example: Example) -> list[int]:
-    """The items that a slot or code stands for: the candidates of a list, or the target."""
-    return [int(item) for item in example.candidates] if example.task == "topk" else [example.item]
-
-
-def _wording(prompts: PromptsConfig, task: str) -> PromptConfig:
-    wording: PromptConfig = getattr(prompts, task)
-    return wording

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ckf.config.schema import SLOTS
+from ckf.config.schema import SLOTS, PromptConfig, PromptsConfig
 
 _KIND = "|".join(SLOTS)
 _SLOTS = rf"((?:<(?:{_KIND})>)*)"
@@ -71,3 +71,9 @@ def parse_template(wording: str) -> list[Part]:
 
 def _kinds(slots: str) -> tuple[str, ...]:
     return tuple(re.findall(r"\w+", slots))
+
+
+def wording_of(prompts: PromptsConfig, task: str) -> PromptConfig:
+    """The wording of a task."""
+    wording: PromptConfig = getattr(prompts, task)
+    return wording
