@@ -78,7 +78,7 @@ def test_a_share_of_the_training_data_is_nested_and_leaves_val_and_test(tmp_path
         out = tmp_path / str(share)
         out.mkdir()
         split = SplitConfig(name="temporal", train_fraction=share)
-        write_dataset(small_source(), DatasetConfig(name="world"), split, out, {})
+        write_dataset(small_source(), DatasetConfig(name="world"), split, out, dict)
         rows = pl.read_parquet(out / "interactions.parquet").select("user", "item", "split")
         raw = {
             kind: dict(pl.read_parquet(out / f"{kind}s.parquet").select(kind, "raw_id").iter_rows())

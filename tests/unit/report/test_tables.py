@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from ckf import sweep
 from ckf.errors import ArtifactError, ConfigError
 from ckf.report.tables import render_table
 from tests.unit.report.runs import cells, make_run
@@ -165,16 +164,3 @@ def test_nothing_finished_is_said(folder, tmp_path):
     with pytest.raises(ArtifactError, match="no run of its sweep is finished"):
         render_table(folder, tmp_path / "outputs")
     assert not (folder / "results").exists()
-
-
-def test_a_kept_result_counts_as_done_unless_forced(folder, tmp_path, monkeypatch, capsys):
-    make_run(tmp_path / "outputs" / "m0", "fusion=meta")
-    render_table(folder, tmp_path / "outputs")
-    ran: list[str] = []
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sweep, "run_trial", lambda command, log: ran.append(log.name) or sweep.Outcome("done", 0.0, ""))
-    sweep.run_file(folder / "sweep.yaml", [], None, 1)
-    assert len(ran) == 3
-    assert "fusion=meta seed=0: already done in 0.0 s; kept in" in capsys.readouterr().out
-    sweep.run_file(folder / "sweep.yaml", ["force=true"], None, 1)
-    assert len(ran) == 7
