@@ -55,11 +55,15 @@ def prepare(exp: ExperimentConfig, export: str = "", out: Path | None = None) ->
 
 
 def cf(exp: ExperimentConfig) -> Path:
-    """``ckf cf``: the CF model and the floor; returns the CF model's folder."""
+    """``ckf cf``: the CF model and the floor, its figures logged; returns the CF model's folder."""
+    from ckf.train.loggers import log_cf
+
     dataset = prepare_dataset(exp)
     examples = prepare_examples(exp, dataset)
     train_floor(exp, dataset, examples)
-    return train_cf(exp, dataset, examples).path
+    found = train_cf(exp, dataset, examples).path
+    say(f"cf: logged in {log_cf(exp, found)}")
+    return found
 
 
 def train(exp: ExperimentConfig) -> Path:

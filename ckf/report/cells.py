@@ -11,6 +11,9 @@ from ckf.metrics import protocol_tag
 
 MISSING = "–"
 SOURCES = ("model", "text", "cf", "floor")
+UNKNOWN_ORIGIN = "evaluate/cf_training_data_unknown"
+UNKNOWN_STAMP = "CF training data unknown: leakage cannot be excluded"
+"""The metric that marks a run whose CF vectors came without their training rows, and what is said of it."""
 
 
 @dataclass

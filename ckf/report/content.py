@@ -9,7 +9,17 @@ from pathlib import Path
 
 import yaml
 
-from ckf.report.cells import MISSING, SOURCES, Table, lower_is_better, metric_number, number, task_columns
+from ckf.report.cells import (
+    MISSING,
+    SOURCES,
+    UNKNOWN_ORIGIN,
+    UNKNOWN_STAMP,
+    Table,
+    lower_is_better,
+    metric_number,
+    number,
+    task_columns,
+)
 from ckf.report.collect import Run
 from ckf.report.further import further_tables, review_table
 from ckf.report.slices import catalogue_columns, difference_table, position_table, quartile_table
@@ -210,8 +220,8 @@ def _stamps(run: Run) -> list[str]:
         )
     if run.max_examples is not None:
         stamps.append(f"Scored on a subset: at most {run.max_examples} examples of each task (evaluate.max_examples).")
-    if run.metrics.get("evaluate/cf_training_data_unknown"):
-        stamps.append("CF training data unknown: leakage cannot be excluded (name it with cf.trained_on=FILE).")
+    if run.metrics.get(UNKNOWN_ORIGIN):
+        stamps.append(f"{UNKNOWN_STAMP} (name it with cf.trained_on=FILE).")
     for key, value in run.metrics.items():
         if key.endswith("/unusable") and value > 0:
             stamps.append(f"{key}: {int(value)} unusable answers, scored as the worst answer.")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ckf.cf.vectors import VectorTables
+from ckf.cf.vectors import VectorTables, trained_rows
 from ckf.data.seeds import named_generator
 from ckf.prompts.batch import SlotBatch
 
@@ -94,7 +94,7 @@ class VectorFusion(Fusion):
 
     def fit_scale(self, tables: VectorTables) -> None:
         """Take the mean and spread of the trained rows of both tables, and of pairs of them."""
-        trained = [table[(table != 0).any(dim=1)].float() for table in (tables.users, tables.items)]
+        trained = [trained_rows(table) for table in (tables.users, tables.items)]
         if min(map(len, trained)) < 2:
             return
         draw = named_generator(0, "pairs whose scale is measured")
