@@ -68,7 +68,7 @@ class CFRetrieval:
 
     def scores(self, users: torch.Tensor) -> np.ndarray:
         """Score of every item for user vectors [n, d]. [n, n_items + 1]"""
-        items = self.tables.items.float()
+        items = self.tables.items[torch.arange(len(self.tables.items))].float()
         if self.biased:
             product = users[:, :-1].float() @ items[:, :-1].T + users[:, -1:].float() + items[:, -1]
         else:

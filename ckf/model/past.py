@@ -38,5 +38,8 @@ class Past:
         """The past of row ``owner[r]`` for each r: several rows may go on from one."""
         from transformers import DynamicCache
 
-        layers = [(layer.keys[owner], layer.values[owner]) for layer in self.cache.layers]
+        def taken(states: Tensor) -> Tensor:  # of a single row nothing is copied
+            return states.expand(len(owner), -1, -1, -1) if len(states) == 1 else states[owner]
+
+        layers = [(taken(layer.keys), taken(layer.values)) for layer in self.cache.layers]
         return Past(DynamicCache(layers), self.allowed[owner], self.positions[owner])

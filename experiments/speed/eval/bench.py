@@ -43,7 +43,7 @@ HERE = Path(__file__).parent
 TASKS = ["ctr", "rating", "topk", "explain"]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CLOCK = time.process_time if DEVICE.type == "cpu" else time.perf_counter
-ITEMS, USERS, DIM, BATCH, HISTORY = 2_000, 500, 33, 64, 20
+ITEMS, USERS, DIM, BATCH, HISTORY = 2_000, 500, 33, 128, 20
 
 
 def made_model(folder: Path) -> tuple[Recommender, Collator]:
@@ -200,7 +200,7 @@ def agree(a: list[np.ndarray], b: list[np.ndarray]) -> float:
 def flat_memory(model: Recommender, collator: Collator) -> dict[str, float]:
     """Growth of the peak memory (MB) when eight times the rows are scored."""
     found = {}
-    for count in (100, 800):
+    for count in (64, 512):
         scored(model, collator, made_examples("ctr", count))
         found[str(count)] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
     return found

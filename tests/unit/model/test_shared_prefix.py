@@ -54,10 +54,11 @@ def test_the_beginning_is_read_once(model, collator, monkeypatch):
 
     monkeypatch.setattr(type(model), "hidden", counted)
     examples = same_user("ctr", range(6, 12))
-    score_batch(model, collator, examples, slots=True, device=CPU)
+    shared = score_batch(model, collator, examples, slots=True, device=CPU).answers
     together, read[:] = sum(read), []
-    for example in examples:
-        score_batch(model, collator, [example], slots=True, device=CPU)
+    for example, scores in zip(examples, shared, strict=True):
+        (alone_scores,) = score_batch(model, collator, [example], slots=True, device=CPU).answers
+        np.testing.assert_allclose(scores, alone_scores, atol=1e-4)
     assert together < 0.5 * sum(read)
 
 
