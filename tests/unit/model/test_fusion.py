@@ -13,7 +13,8 @@ from ckf.config.store import SCHEMAS
 from ckf.errors import DataError
 from ckf.model.build import build_fusion
 from ckf.model.fusion import Fusion
-from ckf.prompts.collate import Collator, PromptBatch
+from ckf.prompts.batch import PromptBatch
+from ckf.prompts.collate import Collator
 from tests.conftest import CF_DIM, FUSIONS, TASKS, make_example, make_fusion, make_model
 
 
