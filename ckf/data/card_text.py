@@ -102,8 +102,12 @@ def _bars(counts: Mapping[str, int]) -> list[str]:
 
 def _listed(values: Mapping[str, Any]) -> list[str]:
     """One line for each value; what is missing or empty is left out."""
-    said = {key.replace("_", " "): _said(value) for key, value in values.items() if value not in (None, [], {})}
+    said = {_words(key): _said(value) for key, value in values.items() if value not in (None, [], {})}
     return [f"- {key}: {text}" for key, text in said.items()] or ["nothing"]
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ").replace(" raw id instead", ", raw id instead")
 
 
 def _said(value: Any) -> str:

@@ -86,8 +86,8 @@ in train, `warm 3` each at least three times; cold users and items are those tha
 ## What the reader says
 
 - item rows repeated: 0
-- titles missing raw id instead: 2
-- titles too long raw id instead: 0
+- titles missing, raw id instead: 2
+- titles too long, raw id instead: 0
 - titles with white space joined: 0
 
 ## Source files (SHA-256)
