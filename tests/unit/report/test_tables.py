@@ -178,3 +178,12 @@ def test_a_kept_result_counts_as_done_unless_forced(folder, tmp_path, monkeypatc
     assert "fusion=meta seed=0: already done in 0.0 s; kept in" in capsys.readouterr().out
     sweep.run_file(folder / "sweep.yaml", ["force=true"], None, 1)
     assert len(ran) == 7
+
+
+def test_rows_whose_cf_training_data_are_unknown_are_named_under_the_table(folder, tmp_path):
+    known = {"test/ctr/auc": 0.6}
+    make_run(tmp_path / "o" / "m", "fusion=meta", metrics={**known, "evaluate/cf_training_data_unknown": 1})
+    make_run(tmp_path / "o" / "l", "fusion=linear", metrics=known)
+    text = render_table(folder, tmp_path / "o").read_text(encoding="utf-8")
+    assert "CF training data unknown: leakage cannot be excluded: fusion=meta." in text
+    assert "leakage cannot be excluded: fusion=meta." in (folder / "RESULTS.tex").read_text(encoding="utf-8")
