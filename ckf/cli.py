@@ -143,6 +143,12 @@ def _dispatch(command: Command) -> Path | None:
             return finished.diff(command.words, command.overrides)
         case "export":
             return finished.export(command.overrides)
+        case "predict":
+            return finished.predict(command.overrides)
+        case "recommend":
+            return finished.recommend(command.overrides)
+        case "probe":
+            return finished.probe(command.words, command.overrides)
         case "sweep":
             return _sweep_file(command)
         case "check" if "all" in command.flags:

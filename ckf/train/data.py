@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ckf.data.records import Example, ExampleTable
-from ckf.prompts.collate import Collator, PromptBatch
+from ckf.prompts.batch import PromptBatch
+from ckf.prompts.collate import Collator
 from ckf.train.curriculum import Curriculum
 from ckf.train.plan import BatchPlan
 

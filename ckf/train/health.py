@@ -25,7 +25,8 @@ from ckf.metrics import auc
 from ckf.metrics.resampling import Ratio, resample
 from ckf.model.fusion import Fusion
 from ckf.model.recommender import Recommender
-from ckf.prompts.collate import Collator, PromptBatch, SlotBatch
+from ckf.prompts.batch import PromptBatch, SlotBatch
+from ckf.prompts.collate import Collator
 from ckf.train.loggers import STEPS
 
 EXAMPLES, BATCH = 400, 50

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ckf.cf.vectors import VectorTables, trained_rows
 from ckf.data.seeds import named_generator
-from ckf.prompts.collate import SlotBatch
+from ckf.prompts.batch import SlotBatch
 
 _PAIRS = 20_000  # user-item pairs drawn to measure the scale of pair features
 

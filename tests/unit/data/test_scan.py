@@ -40,7 +40,7 @@ def build(path: Path, out: Path, **settings) -> dict:
         return Source(rows.rename(names), pl.LazyFrame(schema={"item": pl.String, "title": pl.String}), files=(path,))
 
     cfg = TabularConfig("csv", root="", interactions="", **settings)
-    write_dataset(read, cfg, SplitConfig("temporal", val_fraction=0.2, test_fraction=0.2), out, {})
+    write_dataset(read, cfg, SplitConfig("temporal", val_fraction=0.2, test_fraction=0.2), out)
     return read_json(out / "manifest.json")
 
 
@@ -98,6 +98,22 @@ def test_a_line_of_fifty_megabytes(tmp_path):
     broken = jsonl(tmp_path, '{"u": "' + "y" * 50_000_000)
     with pytest.raises(DataError, match=r"data.jsonl: line 4: 47.7 MiB; at most 16 MiB"):
         build(broken, tmp_path / "again")
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_fifty_megabytes_in_a_column_that_is_not_read_are_passed_over(tmp_path, form):
+    """By the quick reader, and by the slow one that looks for another line's fault."""
+    long = "y" * 50_000_000
+    for name, fault, allowed in (("quick", [], 0), ("slow", ["broken"], 1)):
+        if form == "json":
+            path = jsonl(tmp_path, json.dumps({**GOOD[0], "i": "long", "unread": long}), *fault)
+            manifest = build(path, tmp_path / name, max_bad_rows=allowed)
+        else:
+            text = csv_text(f"u0,long,3,{10**9},{long}", *fault).replace("at\n", "at,unread\n")
+            text = "".join(line + ("," if line.count(",") == 3 else "") + "\n" for line in text.splitlines())
+            manifest = prepared(own(tmp_path, text, max_bad_rows=allowed), tmp_path / name)
+        assert manifest["bad_rows"]["total"] == allowed
+        assert manifest["interactions"] == len(GOOD) + 1
 
 
 def test_line_numbers_count_blank_lines(tmp_path):
