@@ -32,7 +32,7 @@ _EMBEDDING = (
 _SEQUENCE = (*_EMBEDDING, "cf.dropout=interval(0.0,0.5)")
 SPACES: dict[str, tuple[str, ...]] = {
     "mf": (*_EMBEDDING, "cf.loss=choice(bce,bpr,mse)"),
-    "lightgcn": (*_EMBEDDING, "cf.layers=choice(1,2,3)"),
+    "lightgcn": (*_EMBEDDING, "cf.layers=choice(1,2,3)", "cf.loss=choice(bce,bpr)"),
     "sasrec": (*_SEQUENCE, "cf.blocks=choice(1,2)"),
     "din": _SEQUENCE,
 }

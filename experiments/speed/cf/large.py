@@ -31,10 +31,10 @@ def main(name: str, folds: int) -> dict[str, float]:
         data = interactions(path, 0)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     start = time.perf_counter()
-    seconds = epoch_seconds(data, *model_class(name, 2, BATCH[name], DIM, folds=folds))
+    seconds = epoch_seconds(data, *model_class(name, 1, BATCH[name], DIM, folds=folds), clock=time.perf_counter)
     return {
         "epoch_seconds": round(seconds[0], 1),
-        "total_seconds_2_epochs": round(time.perf_counter() - start, 1),
+        "total_seconds": round(time.perf_counter() - start, 1),
         "data_gib": round(before, 2),
         "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }

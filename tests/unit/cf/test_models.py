@@ -36,6 +36,8 @@ EMBEDDING = [
     MFConfig("mf", loss="bpr", **SHORT),
     MFConfig("mf", loss="mse", **SHORT),
     LightGCNConfig("lightgcn", **SHORT),
+    LightGCNConfig("lightgcn", loss="bpr", **SHORT),
+    SASRecConfig("sasrec", history_items=5, loss="bpr", **SHORT),
     SASRecConfig("sasrec", history_items=5, blocks=2, **SHORT),
     DINConfig("din", history_items=5, **SHORT),
 ]

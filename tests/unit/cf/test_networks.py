@@ -237,6 +237,21 @@ def test_bpr_compares_a_liked_row_with_one_not_liked_of_the_same_user():
     assert np.isfinite(offset).all()
 
 
+def test_where_nothing_is_disliked_bpr_draws_what_the_user_has_not_liked():
+    liked = dataclasses.replace(DATA, train=dataclasses.replace(DATA.train, click=np.ones(50)))
+    model = LightGCNModel(liked, LightGCNConfig("lightgcn", loss="bpr", **SHORT), 0)
+    pairs = model._pairs
+    known = set(zip(DATA.train.user.tolist(), DATA.train.item.tolist(), strict=True))
+    for _ in range(20):
+        items, offset = pairs.draw(pairs.liked, model.additive)
+        assert known.isdisjoint(zip(DATA.train.user.tolist(), items.tolist(), strict=True))
+        np.testing.assert_allclose(
+            offset, model.additive.mean + model.additive.user[DATA.train.user] + model.additive.item[items]
+        )
+    for rows in model.batches()(np.random.default_rng(0)):
+        assert len(np.unique(model.fold[rows])) == 1, "the graph leaves one fold out"
+
+
 def test_content_gives_a_cold_item_a_vector_and_nothing_without_it():
     cold = int(np.setdiff1d(np.arange(1, ITEMS + 1), DATA.train.item[DATA.train.item != 3])[0])
     train = DATA.train.rows(np.flatnonzero(DATA.train.item != cold))

@@ -164,3 +164,12 @@ def test_nothing_finished_is_said(folder, tmp_path):
     with pytest.raises(ArtifactError, match="no run of its sweep is finished"):
         render_table(folder, tmp_path / "outputs")
     assert not (folder / "results").exists()
+
+
+def test_rows_whose_cf_training_data_are_unknown_are_named_under_the_table(folder, tmp_path):
+    known = {"test/ctr/auc": 0.6}
+    make_run(tmp_path / "o" / "m", "fusion=meta", metrics={**known, "evaluate/cf_training_data_unknown": 1})
+    make_run(tmp_path / "o" / "l", "fusion=linear", metrics=known)
+    text = render_table(folder, tmp_path / "o").read_text(encoding="utf-8")
+    assert "CF training data unknown: leakage cannot be excluded: fusion=meta." in text
+    assert "leakage cannot be excluded: fusion=meta." in (folder / "RESULTS.tex").read_text(encoding="utf-8")
