@@ -25,8 +25,8 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     module = types.ModuleType("ckf.pipeline")
 
     def stage(name: str) -> Any:
-        def work(*arguments: Any) -> Path:
-            calls.append((name, *arguments))
+        def work(*arguments: Any, **options: Any) -> Path:
+            calls.append((name, *arguments, *(value for value in options.values() if value)))
             return Path("outputs") / name
 
         return work
