@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ckf.model.attention import Masks, after_prefix_allowed, attention_masks, branch_allowed
 from ckf.model.backbone import vocabulary_logits
 from ckf.model.fusion import Fusion
+from ckf.model.last_layer import LastLayer, Reads
 from ckf.model.lora import AdapterSpec, MultiLoraLinear, Routing
 from ckf.model.prefix import PrefixStates, States
 from ckf.prompts.collate import PromptBatch, SlotBatch
@@ -38,6 +39,7 @@ class Recommender(nn.Module):
         self.adapters = list(adapters)
         self.routing = routing
         self.fusion = fusion
+        self._last_layer = LastLayer(backbone.get_decoder().layers[-1])
 
     def adapter_parameters(self) -> list[nn.Parameter]:
         """The stacked adapters of all layers."""
@@ -66,15 +68,17 @@ class Recommender(nn.Module):
         embeddings = self.backbone.get_input_embeddings()(batch.input_ids)
         if batch.slots is not None:
             embeddings = self._fill_slots(embeddings, batch.slots, learn_fusion)
-        hidden = self.backbone.get_decoder()(
-            inputs_embeds=embeddings,
-            attention_mask=self._masks(batch, embeddings.dtype),
-            position_ids=batch.position_ids,
-            past_key_values=states,
-            use_cache=False,
-        ).last_hidden_state
+        reads, place = Reads.of(batch.answer_rows, batch.answer_cols, len(batch.input_ids))
+        with self._last_layer.reading(reads):
+            hidden = self.backbone.get_decoder()(
+                inputs_embeds=embeddings,
+                attention_mask=self._masks(batch, embeddings.dtype),
+                position_ids=batch.position_ids,
+                past_key_values=states,
+                use_cache=False,
+            ).last_hidden_state
         # the vocabulary projection is the largest matrix there is: only answer positions go through it
-        logits = vocabulary_logits(self.backbone, hidden[batch.answer_rows, batch.answer_cols])
+        logits = vocabulary_logits(self.backbone, hidden[batch.answer_rows, place])
         return -F.cross_entropy(logits, batch.answer_targets, reduction="none")
 
     def two_streams(self, text: PromptBatch, branch: PromptBatch) -> tuple[Tensor, Tensor]:

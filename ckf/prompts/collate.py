@@ -7,8 +7,9 @@ needs no attention mask; scoring lays the possible answers out as branches (`bra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -76,6 +77,28 @@ def _moved(batch, device):  # type: ignore[no-untyped-def]  # the same dataclass
     return type(batch)(**values)
 
 
+@dataclass(frozen=True)
+class TrainingRow:
+    """One encoded example of a training batch; ``weight`` is that of each of its answer's tokens in the loss."""
+
+    example: Example
+    weight: float
+    prompts: dict[bool, Prompt]  # by "has slots"
+    answer: list[int]
+
+    @cached_property
+    def shared(self) -> int:
+        """Tokens that the text and the slot prompt begin with; at least one of the slot prompt comes after them."""
+        text, fused = self.prompts[False].token_ids, self.prompts[True].token_ids
+        most = min(len(text), len(fused) - 1)
+        pairs = zip(text[:most], fused[:most], strict=True)
+        return next((place for place, (a, b) in enumerate(pairs) if a != b), most)
+
+    def length(self, slots: bool) -> int:
+        """Tokens that a pass over one kind of prompt takes, the answer's with it."""
+        return len(self.prompts[slots].token_ids) + len(self.answer) - 1
+
+
 class Collator:
     """Builds `PromptBatch`es from examples.
 
@@ -98,50 +121,57 @@ class Collator:
         """The same prompts with other vectors (and their codes)."""
         return Collator(self.encoder, self.tasks, tables, self.codes.of(tables) if self.codes else None)
 
+    def rows(self, examples: list[Example], weights: Sequence[float], kinds: Iterable[bool]) -> list[TrainingRow]:
+        """Encode examples for training, as the kinds of prompts asked for (True: with slots)."""
+        answers = [self.encoder.answer_ids(x.task, self.encoder.true_label(x)) for x in examples]
+        prompts = {slots: self._prompts(examples, slots=slots) for slots in kinds}
+        return [
+            TrainingRow(
+                example, weights[row], {slots: of_kind[row] for slots, of_kind in prompts.items()}, answers[row]
+            )
+            for row, example in enumerate(examples)
+        ]
+
     def training(self, examples: list[Example], weights: Sequence[float], *, slots: bool) -> PromptBatch:
         """Prompts followed by their right answers; ``weights[b]`` is the loss weight of each answer token of row b."""
-        return self._training(examples, weights, self._prompts(examples, slots=slots))
+        return self.whole(self.rows(examples, weights, (slots,)), slots=slots)
 
     def sharing(self, examples: list[Example], weights: Sequence[float]) -> tuple[PromptBatch, PromptBatch]:
+        """Text prompts and the branches of the slot prompts, as `branched` makes them."""
+        return self.branched(self.rows(examples, weights, (False, True)))
+
+    def whole(self, rows: list[TrainingRow], *, slots: bool) -> PromptBatch:
+        """The rows' prompts of one kind, each followed by its right answer."""
+        return self._training(rows, [row.prompts[slots] for row in rows])
+
+    def branched(self, rows: list[TrainingRow]) -> tuple[PromptBatch, PromptBatch]:
         """The text prompts, and of the slot prompts what comes after the beginning that each shares with its text.
 
         Either is followed by its right answer; the second batch says in ``prefix`` how long the beginning is.
         """
-        text, fused = (self._prompts(examples, slots=slots) for slots in (False, True))
-        prefix = [shared_beginning(a, b) for a, b in zip(text, fused, strict=True)]
-        branches = [
-            Prompt(p.token_ids[skip:], [(start - skip, kind, item) for start, kind, item in p.slots], p.history_cut)
-            for p, skip in zip(fused, prefix, strict=True)
-        ]
-        branch = self._training(examples, weights, branches)
+        prefix = [row.shared for row in rows]
+        branch = self._training(rows, [row.prompts[True].after(skip) for row, skip in zip(rows, prefix, strict=True)])
         branch.prefix = torch.tensor(prefix)
         branch.position_ids = branch.prefix[:, None] + torch.arange(branch.input_ids.shape[1])
-        return self._training(examples, weights, text), branch
+        return self.whole(rows, slots=False), branch
 
     def _prompts(self, examples: list[Example], *, slots: bool) -> list[Prompt]:
         return [self.encoder.encode(example, slots=slots, codes=self.codes) for example in examples]
 
-    def _training(self, examples: list[Example], weights: Sequence[float], prompts: list[Prompt]) -> PromptBatch:
-        answers = [self.encoder.answer_ids(x.task, self.encoder.true_label(x)) for x in examples]
-        sequences = [[*p.token_ids, *answer[:-1]] for p, answer in zip(prompts, answers, strict=True)]
-        rows: list[int] = []
-        cols: list[int] = []
-        targets: list[int] = []
-        token_weights: list[float] = []
-        for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-            first = len(prompt.token_ids) - 1
-            rows.extend([row] * len(answer))
-            cols.extend(range(first, first + len(answer)))
-            targets.extend(answer)
-            token_weights.extend([weights[row]] * len(answer))
+    def _training(self, rows: list[TrainingRow], prompts: list[Prompt]) -> PromptBatch:
+        examples, answers = [row.example for row in rows], [row.answer for row in rows]
+        counts = torch.tensor([len(answer) for answer in answers])
+        of_row = torch.arange(len(rows)).repeat_interleave(counts)
+        firsts = [len(prompt.token_ids) - 1 for prompt in prompts]
+        cols = [col for first, answer in zip(firsts, answers, strict=True) for col in range(first, first + len(answer))]
         return PromptBatch(
-            input_ids=_padded(sequences, 0),
+            input_ids=_padded([[*p.token_ids, *answer[:-1]] for p, answer in zip(prompts, answers, strict=True)], 0),
             task_index=self._task_index(examples),
-            answer_rows=torch.tensor(rows),
+            answer_rows=of_row,
             answer_cols=torch.tensor(cols),
-            answer_targets=torch.tensor(targets),
-            answer_weights=torch.tensor(token_weights, dtype=torch.float32),
-            answer_branch=torch.tensor(rows),
+            answer_targets=torch.tensor([token for answer in answers for token in answer]),
+            answer_weights=torch.tensor([row.weight for row in rows], dtype=torch.float32)[of_row],
+            answer_branch=of_row,
             slots=self._slots(examples, prompts),
             history_cut=sum(p.history_cut > 0 for p in prompts),
         )
@@ -239,13 +269,6 @@ class Collator:
                 "they were made for other data"
             )
         return table[ids]
-
-
-def shared_beginning(text: Prompt, fused: Prompt) -> int:
-    """Number of tokens that both prompts begin with; at least one of ``fused`` comes after them."""
-    most = min(len(text.token_ids), len(fused.token_ids) - 1)
-    pairs = zip(text.token_ids[:most], fused.token_ids[:most], strict=True)
-    return next((place for place, (a, b) in enumerate(pairs) if a != b), most)
 
 
 def _padded(sequences: list[list[int]], value: int) -> Tensor:

@@ -27,6 +27,11 @@ class Prompt:
     slots: list[tuple[int, str, int]]
     history_cut: int
 
+    def after(self, skip: int) -> Prompt:
+        """The prompt without its first ``skip`` tokens, which hold no slot."""
+        slots = [(start - skip, kind, item) for start, kind, item in self.slots]
+        return Prompt(self.token_ids[skip:], slots, self.history_cut)
+
 
 class PromptEncoder:
     """Renders and tokenises the examples of every task.

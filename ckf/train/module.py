@@ -46,6 +46,7 @@ class FineTuning(pl.LightningModule):
             )
         self.history_cut += batch.history_cut
         self._log("loss", total.detach())
+        self._log("padding", batch.padding)
         self._log("weight_text", self.curriculum.text_weight(batch.step))
         return total + self._nothing_for_resting(batch.step)
 

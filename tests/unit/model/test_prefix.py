@@ -11,7 +11,7 @@ from ckf.model import recommender as recommender_module
 from ckf.model.attention import after_prefix_allowed
 from ckf.model.backbone import checkpoint_activations
 from ckf.model.prefix import PrefixStates
-from ckf.prompts.collate import Collator, shared_beginning
+from ckf.prompts.collate import Collator, TrainingRow
 from ckf.prompts.encode import Prompt, PromptEncoder
 from tests.conftest import LORA, TASKS, TITLES, make_example, make_model
 from tests.unit.model.families import KINDS, WINDOWED, recommender
@@ -190,8 +190,10 @@ def test_masks_and_beginnings_by_hand():
     mask = after_prefix_allowed(torch.tensor([1, 3]), 3, 2).int()
     assert ["".join(map(str, row)) for row in mask[0].tolist()] == ["10010", "10011"]
     assert ["".join(map(str, row)) for row in mask[1].tolist()] == ["11110", "11111"]
-    assert shared_beginning(Prompt([5, 6, 7, 8], [], 0), Prompt([5, 6, -1, 7, 8], [], 0)) == 2
-    assert shared_beginning(Prompt([5, 6], [], 0), Prompt([5, 6, -1, -1], [], 0)) == 2
-    assert shared_beginning(Prompt([5, 6], [], 0), Prompt([5, 6], [], 0)) == 1, (
-        "something is left to read the answer at"
-    )
+    assert shared([5, 6, 7, 8], [5, 6, -1, 7, 8]) == 2
+    assert shared([5, 6], [5, 6, -1, -1]) == 2
+    assert shared([5, 6], [5, 6]) == 1, "something is left to read the answer at"
+
+
+def shared(text: list[int], fused: list[int]) -> int:
+    return TrainingRow(EXAMPLES[0], 1.0, {False: Prompt(text, [], 0), True: Prompt(fused, [], 0)}, [3]).shared
