@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -81,20 +81,20 @@ class Recommender(nn.Module):
         logits = vocabulary_logits(self.backbone, hidden[batch.answer_rows, place])
         return -F.cross_entropy(logits, batch.answer_targets, reduction="none")
 
-    def two_streams(self, text: PromptBatch, branch: PromptBatch) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of the text prompts' answers [A] and of the slot prompts' [A'], the prefix computed once.
+    def two_streams(self, text: PromptBatch, branch: PromptBatch) -> Iterator[Tensor]:
+        """Log-probabilities of the text prompts' answers [A], then of the slot prompts' [A'], the prefix computed once.
 
-        ``branch`` is what each slot prompt holds after its shared beginning (`Collator.sharing`). Adapters
+        ``branch`` is what each slot prompt holds after its shared beginning (`Collator.branched`). Adapters
         learn from the text and the fusion from the branch, as in two passes with these rights: the prefix
         holds no slot, and what the branch reads of it is cut from the graph, so its backward pass is as
-        short as it is. With dropout each stream keeps its distribution; both see one draw of the prefix.
+        short as it is, and the text's may be over before it starts. With dropout each stream keeps its
+        distribution; both see one draw of the prefix.
         """
         if branch.prefix is None:
-            raise RuntimeError("the batch is no branch; make it with Collator.sharing")
+            raise RuntimeError("the batch is no branch; make it with Collator.branched")
         states = PrefixStates()
-        of_text = self(text, learn_fusion=False, states=states)
-        width = int(branch.prefix.max())
-        return of_text, self(branch, learn_adapters=False, states=states.before(width))
+        yield self(text, learn_fusion=False, states=states)
+        yield self(branch, learn_adapters=False, states=states.before(int(branch.prefix.max())))
 
     def _masks(self, batch: PromptBatch, dtype: torch.dtype) -> Masks | None:
         config = self.backbone.config

@@ -8,7 +8,7 @@ needs no attention mask; scoring lays the possible answers out as branches (`bra
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import numpy as np
@@ -59,6 +59,7 @@ class PromptBatch:
     prefix: Tensor | None = None  # [B]: the row goes on after so many tokens of the text prompt's row
     slots: SlotBatch | None = None
     history_cut: int = 0
+    example_ids: list[str] = field(default_factory=list)  # of training rows
 
     def to(self, device: torch.device) -> PromptBatch:
         """Move every tensor to ``device``."""
@@ -174,6 +175,7 @@ class Collator:
             answer_branch=of_row,
             slots=self._slots(examples, prompts),
             history_cut=sum(p.history_cut > 0 for p in prompts),
+            example_ids=[example.example_id for example in examples],
         )
 
     def scoring(self, examples: list[Example], *, slots: bool) -> tuple[PromptBatch, list[int]]:
