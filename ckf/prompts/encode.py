@@ -67,6 +67,7 @@ class PromptEncoder:
         }
         self._answers = {task: _wording(prompts, task).answer for task in ("ctr", "rating", "topk", "explain")}
         self._cache: dict[str, list[int]] = {}
+        self._answer_ids: dict[tuple[str, str], list[int]] = {}
         self._sentinel = tokenizer("\n", add_special_tokens=False)["input_ids"]
         frame = chat_frame(tokenizer) if chat else plain_frame(tokenizer)
         self.eos, self.prefix, self.suffix = frame.terminator, frame.before, self.piece(frame.after)
@@ -96,7 +97,10 @@ class PromptEncoder:
 
     def answer_ids(self, task: str, label: str) -> list[int]:
         """Token ids of an answer with its terminator, without which "Toy Story" would beat "Toy Story 2"."""
-        return [*self.piece(self.answer_text(task, label)), self.eos]
+        ids = self._answer_ids.get((task, label))
+        if ids is None:
+            ids = self._answer_ids[task, label] = [*self.piece(self.answer_text(task, label)), self.eos]
+        return ids
 
     def _check_labels(self, task: str, labels: list[str]) -> None:
         seen: dict[tuple[int, ...], str] = {}

@@ -17,6 +17,7 @@ from ckf.prompts.collate import PromptBatch
 from ckf.train.curriculum import Curriculum, Stream
 from ckf.train.data import StepBatch
 
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _ADVICE = "lower train.learning_rate or train.fusion_learning_rate"
 
 
@@ -47,6 +48,18 @@ class FineTuning(pl.LightningModule):
         Lightning (and DDP, which waits for the gradient of every parameter) takes backward after it is the sum
         with zeros for a graph. FSDP gathers parameters around one backward pass: there the sum keeps its graph.
         """
+        try:
+            return self._step(batch)
+        except (RuntimeError, MemoryError) as error:  # torch's own for GPUs is a RuntimeError too
+            if not any(sign in str(error) for sign in _NO_MEMORY) and not isinstance(error, MemoryError):
+                raise
+            raise CkfError(
+                f"step {batch.step}: out of memory with {len(batch.example_ids)} examples at a time "
+                f"({batch.tokens:,} tokens); raise train.accumulation_steps or train.length_buckets, set "
+                "train.gradient_checkpointing=true, or lower train.max_length_tokens"
+            ) from None
+
+    def _step(self, batch: StepBatch) -> Tensor:
         total, by_stream = torch.zeros((), device=self.device), dict[str, Tensor]()
         passes: list[tuple[PromptBatch, Tensor]] = []
         for stream, prompts, log_probability in self._passes(batch):
