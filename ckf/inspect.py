@@ -74,11 +74,12 @@ def show(example: Example, encoder: PromptEncoder, exp: ExperimentConfig, *, slo
     """One example: text, answer, tokens, label mask, slots, and what was cut."""
     prompt = encoder.encode(example, slots=slots)
     label = encoder.true_label(example)
-    answer = encoder.answer_ids(example.task, label)
+    answer = [] if prompt.asked else encoder.answer_ids(example.task, label)
     kind = "with slots" if slots else "text only"
     yield f"=== {example.example_id}: user {example.user}, item {example.item} ({kind})"
     yield from _field("text", prompt_text(prompt, encoder.tokenizer, example))
-    yield from _field("answer", encoder.tokenizer.decode(answer))
+    asked = f"Yes at the question mark of candidate {example.position + 1}, No at the other {len(prompt.asked) - 1}"
+    yield from _field("answer", asked if prompt.asked else encoder.tokenizer.decode(answer))
     marked = [
         *token_texts(prompt.token_ids, encoder.tokenizer),
         *(f"[{t}]" for t in token_texts(answer, encoder.tokenizer)),
@@ -86,10 +87,10 @@ def show(example: Example, encoder: PromptEncoder, exp: ExperimentConfig, *, slo
     yield from _field("tokens", " ".join(marked))
     yield from _field("ids", " ".join(str(i) if i != SLOT_TOKEN else "slot" for i in (*prompt.token_ids, *answer)))
     before, after = len(prompt.token_ids), len(answer)
-    yield from _field(
-        "labels",
-        f"0-{before - 1} no label ({before} prompt tokens), {before}-{before + after - 1} answer ({after} tokens)",
-    )
+    labels = f"0-{before - 1} no label ({before} prompt tokens), {before}-{before + after - 1} answer ({after} tokens)"
+    if prompt.asked:
+        labels = f"{before} prompt tokens, answered after {', '.join(map(str, prompt.asked))}"
+    yield from _field("labels", labels)
     listed = [
         f"{start} user {example.user}" if kind == "user" else f"{start} item {item} '{encoder.titles[item]}'"
         for start, kind, item in prompt.slots

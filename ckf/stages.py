@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from ckf.artifacts import Artifact, Store, plain
+from ckf.artifacts import Artifact, Store, fingerprint, plain
 from ckf.config.schema import (
     TASKS,
     BiasConfig,
@@ -15,8 +15,8 @@ from ckf.config.schema import (
     TinyBackboneConfig,
 )
 
-CF_FORMAT = 2
-"""Version of what a CF artifact holds; since 2 it says which rows it was trained on."""
+CF_FORMAT = 3
+"""Version of what a CF artifact holds; since 2 it says what it was trained on, since 3 it is trained otherwise."""
 
 
 def say(line: str) -> None:
@@ -38,24 +38,27 @@ def prepare_dataset(exp: ExperimentConfig) -> Artifact:
         settings.pop(key, None)
     for key in ("provides", "default_steps", "default_cold_users_up_to", "memory_mb"):  # of runs and the machine
         settings.pop(key)
-    hashes = [f"{name}:{digest}" for name, digest in sorted(source_hashes(exp.dataset).items())]
+    hashes = source_hashes(exp.dataset)
+    inputs = [f"{name}:{digest}" for name, digest in sorted(hashes.items())]
     return store(exp).get(
-        "dataset", exp.dataset.name, settings, hashes, lambda out: build_dataset(exp.dataset, exp.split, out)
+        "dataset", exp.dataset.name, settings, inputs, lambda out: build_dataset(exp.dataset, exp.split, out, hashes)
     )
 
 
 def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
-    """Prompts-to-be of every task the dataset provides, audited for leaks."""
+    """Prompts-to-be of every task the dataset provides, audited for leaks.
+
+    Raises:
+        LeakError: the audit stops; no examples are kept, but its report is, below ``audits`` in the cache.
+    """
+    from ckf.data.audit import LeakError, write_audit
     from ckf.data.examples import build_examples
 
-    settings = {key: value for key, value in plain(exp.tasks).items() if key != "mix"}
     tasks = list(exp.dataset.provides)
-    return store(exp).get(
-        "examples",
-        exp.dataset.name,
-        {**settings, "tasks": tasks},
-        [dataset.hash],
-        lambda out: build_examples(
+    settings = {key: value for key, value in plain(exp.tasks).items() if key != "mix"} | {"tasks": tasks}
+
+    def build(out: Path) -> None:
+        build_examples(
             dataset.path,
             tasks,
             history_items=exp.tasks.history_items,
@@ -66,8 +69,14 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
             negatives=exp.tasks.negatives,
             protocol=exp.tasks.protocol,
             out=out,
-        ),
-    )
+        )
+
+    try:
+        return store(exp).get("examples", exp.dataset.name, settings, [dataset.hash], build)
+    except LeakError as error:
+        kept = Path(exp.paths.cache) / "audits" / f"{dataset.path.name}-{fingerprint(settings)}"
+        write_audit(error.report, kept)
+        raise LeakError(error.report, kept) from None
 
 
 def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Artifact:
@@ -85,7 +94,14 @@ def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Ar
 
 
 def named_by_content(exp: ExperimentConfig) -> ExperimentConfig:
-    """The experiment as it is named: files of ``cf=pretrained`` count by content, and no seed draws anything there."""
+    """The experiment as it is named: given files (``cf=pretrained``, ``lora.init``) count by content, not by path.
+
+    Where the CF vectors are given, no seed draws anything there.
+    """
+    if exp.lora.init:
+        from ckf.model.adapters import by_content as adapters_by_content
+
+        exp = dataclasses.replace(exp, lora=adapters_by_content(exp.lora))
     if not isinstance(exp.cf, PretrainedConfig):
         return exp
     from ckf.cf.pretrained import by_content

@@ -25,9 +25,16 @@ EPOCHS = "metrics.jsonl"
 
 
 def write_tables(
-    out: Path, tables: tuple[np.ndarray, np.ndarray], data: CFData, cold: str, l2: float
+    out: Path,
+    tables: tuple[np.ndarray, np.ndarray],
+    data: CFData,
+    cold: str,
+    l2: float,
+    nulls: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
 ) -> dict[str, dict[str, Any]]:
     """Write both tables with their cold rows filled; return coverage and norms for the manifest.
+
+    ``nulls``: the vectors of cold users and cold items that were learned, for ``cold="learned"``.
 
     Raises:
         ArtifactError: a table of the wrong height, of another width than its partner, or with NaN.
@@ -36,15 +43,15 @@ def write_tables(
         widths = " and ".join(str(table.shape[1]) for table in tables)
         raise ArtifactError(f"user and item vectors are {widths} wide; one width is needed for both")
     cards = {}
-    for kind, table, ids, largest, titles in (
-        ("users", tables[0], data.train.user, data.n_users, None),
-        ("items", tables[1], data.train.item, data.n_items, data.titles or None),
+    for kind, table, ids, largest, titles, null in (
+        ("users", tables[0], data.train.user, data.n_users, None, nulls[0]),
+        ("items", tables[1], data.train.item, data.n_items, data.titles or None, nulls[1]),
     ):
         if len(table) != largest + 1:
             raise ArtifactError(f"{kind}: {len(table)} vectors for ids 0 to {largest}")
         seen = np.zeros(largest + 1, dtype=bool)
         seen[ids] = True
-        filled = np.ascontiguousarray(fill_cold(table, seen, cold, titles, l2), dtype=np.float32)
+        filled = np.ascontiguousarray(fill_cold(table, seen, cold, titles, l2, null), dtype=np.float32)
         check_finite(filled, f"{kind} of the CF model")
         save_file({"vectors": torch.from_numpy(filled)}, out / f"{kind}.safetensors")
         cards[kind] = {**_coverage(table, filled, seen), "cold": cold}

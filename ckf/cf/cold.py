@@ -1,4 +1,4 @@
-"""The vector of an id that train never met: nothing, the mean, or what its title says (cold-start by content)."""
+"""The vector of an id that train never met: nothing, the mean, what its title says, or one learned for all of them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,29 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy import sparse
+from scipy.special import expit
 
 WORDS = r"(?u)\b\w+\b"
 
 
+_ROWS = 500_000  # enough for the numbers of one vector
+
+
 def fill_cold(
-    table: np.ndarray, seen: np.ndarray, rule: str, titles: Sequence[str] | None = None, l2: float = 10.0
+    table: np.ndarray,
+    seen: np.ndarray,
+    rule: str,
+    titles: Sequence[str] | None = None,
+    l2: float = 10.0,
+    null: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the table [n + 1, d] with its empty rows filled by ``rule``; row 0, padding, stays zero.
 
     ``seen`` [n + 1] marks the ids that train met. Rules: ``zero`` leaves them empty, which a fusion reads
     as the average after standardising; ``mean`` is the mean of the trained rows; ``content`` predicts
     the vector from the title's words by ridge regression on the trained rows (what Gantner et al. 2010
-    call an attribute-to-feature mapping), for users, who have no title, it is the mean. Rows that the
-    model itself has filled are kept.
+    call an attribute-to-feature mapping), for users, who have no title, it is the mean; ``learned`` is the
+    vector ``null`` (`learned_null`). Rows that the model itself has filled are kept.
     """
     empty = ~seen & ~table.any(axis=1)
     empty[0] = False
@@ -27,11 +36,36 @@ def fill_cold(
     if rule == "zero" or not empty.any() or not len(trained):
         return table
     filled = table.copy()
-    if rule == "content" and titles is not None:
+    if rule == "learned":
+        filled[empty] = null
+    elif rule == "content" and titles is not None:
         filled[empty] = _from_titles(table, trained, np.flatnonzero(empty), titles, l2)
     else:
         filled[empty] = table[trained].mean(axis=0)
     return filled
+
+
+def learned_null(partners: np.ndarray, click: np.ndarray, mean: float, l2: float) -> np.ndarray:
+    """The vector that predicts best when an id is hidden: trained on every training row as if its user were unknown.
+
+    Logistic regression of ``click`` [n] on the vectors of the rows' items (or, for items, of their users)
+    ``partners`` [n, d + 1], whose last number is a bias: the score is ``mean + null v + d_null + d_v``, with
+    ``l2`` times half the squares beside the summed loss. [d + 1]
+    """
+    from scipy.optimize import minimize
+
+    few = slice(None, None, max(1, len(click) // _ROWS))
+    offset = mean + partners[few, -1].astype(np.float64)
+    factors = np.concatenate([partners[few, :-1], np.ones((len(offset), 1))], axis=1).astype(np.float64)
+    signs = 2.0 * (click[few] > 0) - 1.0
+
+    def loss(null: np.ndarray) -> tuple[float, np.ndarray]:
+        margin = signs * (offset + factors @ null)
+        value = np.logaddexp(0.0, -margin).sum() + 0.5 * l2 * null @ null
+        return float(value), l2 * null - factors.T @ (signs * expit(-margin))
+
+    found = minimize(loss, np.zeros(factors.shape[1]), jac=True, method="L-BFGS-B")
+    return found.x.astype(np.float32)
 
 
 def _from_titles(

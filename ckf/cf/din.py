@@ -54,25 +54,27 @@ class Interest(Net):
         nn.init.zeros_(self.verdict.weight)
 
     def pooled(self, candidate: Tensor, history: Tensor) -> Tensor:
-        """Sum of the history's vectors weighed by the activation unit (Zhou et al. 2018, eq. 3), padding out. [n, d]
+        """Sum of the history's vectors weighed by the activation unit (Zhou et al. 2018, eq. 3), padding out.
 
         The weights are a softmax over the items that are there, so that long histories do not outweigh short ones.
+        Candidates [n, k, d] and histories [n, H]. [n, k, d]
         """
-        h, there = self.items(history), history > 0
-        wide = candidate[:, None].expand_as(h)
+        h, there = self.items(history)[:, None], (history > 0)[:, None]
+        wide = candidate[:, :, None].expand(-1, -1, history.shape[1], -1)
+        h = h.expand_as(wide)
         weight = self.activation(torch.cat([h, wide, h - wide, h * wide], dim=-1))[..., 0]
-        weight = torch.softmax(weight.masked_fill(~there, -1e9), dim=1) * there
-        return (weight[..., None] * h).sum(dim=1)
+        weight = torch.softmax(weight.masked_fill(~there, -1e9), dim=-1) * there
+        return (weight[..., None] * h).sum(dim=-2)
 
     def forward(self, users: Tensor, items: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
-        """Interaction logit and squares of the vectors of each pair. [n], [n]"""
-        p, q = self.users(users), self.items(items)
+        """Interaction logits and squares of the vectors of users [n] with items [n, k]. [n, k], [n, k]"""
+        p, q = self.users(users)[:, None], self.items(items)
         pooled = self.pooled(q, history)
-        moved = self.user_bias(users)[:, 0], self.item_bias(items)[:, 0]
-        squares = p.square().sum(1) + q.square().sum(1) + pooled.square().sum(1)
+        moved = self.user_bias(users), self.item_bias(items)[..., 0]
+        squares = p.square().sum(-1) + q.square().sum(-1) + pooled.square().sum(-1)
         squares = squares + moved[0].square() + moved[1].square()
-        top = self.verdict(self.top(torch.cat([p, q, pooled, pooled * q], dim=1)))[:, 0]
-        direct = ((p + pooled) * q).sum(1)
+        top = self.verdict(self.top(torch.cat([p.expand_as(q), q, pooled, pooled * q], dim=-1)))[..., 0]
+        direct = ((p + pooled) * q).sum(-1)
         return top + direct + moved[0] + moved[1], squares
 
     def user_side(self, users: Tensor, history: Tensor) -> Tensor:

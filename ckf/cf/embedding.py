@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ckf.cf.additive import Additive
+from ckf.cf.bpr import LikedOverNot
+from ckf.cf.cold import learned_null
 from ckf.cf.content import Content
 from ckf.cf.ranking import Ranking
 from ckf.cf.table import CFBatch, CFData
@@ -24,29 +27,32 @@ from ckf.metrics import auc, uauc
 _CHUNK = 65_536
 
 
-class Net(nn.Module):
+class Net(nn.Module, ABC):
     """The learned part: logits of pairs, and the vectors they are made of. Ids are within the tables."""
 
+    @abstractmethod
     def forward(self, users: Tensor, items: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
-        """Interaction logit of each pair [n], and the squares of the vectors that it touched [n]."""
-        raise NotImplementedError
+        """Interaction logits of users [n] with items [n, k], and the squares of the vectors touched. [n, k], [n, k]"""
 
+    @abstractmethod
     def user_side(self, users: Tensor, history: Tensor) -> Tensor:
         """User vectors, the last number the learned part of the user's bias. [n, d + 1]"""
-        raise NotImplementedError
 
+    @abstractmethod
     def item_side(self, items: Tensor) -> Tensor:
         """Item vectors, the last number the learned part of the item's bias. [n, d + 1]"""
-        raise NotImplementedError
 
 
-class EmbeddingModel:
+class EmbeddingModel(ABC):
     """``s = mean + b_u + b_v + net(u, v, history)``: clicks by ``sigmoid(s)``, ratings by ``a + c s``.
 
     The additive part is counting (`Additive`), fixed, and out of fold while training. The exported vectors
     are ``[p_u, b_u]`` and ``[q_v, b_v]``: a fusion sees all that the model knows. A user that train never
     met has the zero vector (with a history: what the history says), an item what its title says, and
     that is how the model itself scores them; ids beyond the tables count as such.
+
+    Losses: ``bce`` (clicks, and ratings beside them) and ``bpr`` (`LikedOverNot`), whose scores become
+    probabilities by two numbers fitted on val.
     """
 
     def __init__(self, data: CFData, cfg: EmbeddingConfig, seed: int) -> None:
@@ -59,6 +65,7 @@ class EmbeddingModel:
             )
         content = Content(data.titles, data.n_items)
         self.additive = Additive(data, content, cfg.pseudo_counts, cfg.folds, seed)
+        self._pairs = LikedOverNot(data, seed) if cfg.loss == "bpr" else None
         draw = named_generator(seed, f"{cfg.name} start")
         with torch.random.fork_rng(devices=[]):  # layers draw from torch's own state when they are made
             torch.manual_seed(int(draw.integers(2**62)))
@@ -81,23 +88,39 @@ class EmbeddingModel:
 
     # --- what a model brings
 
+    @abstractmethod
     def build(self, content: Content | None, draw: np.random.Generator) -> Net:
         """The learned part at its start."""
-        raise NotImplementedError
+
+    def groups(self) -> np.ndarray | None:
+        """Groups of training rows [n] that do not share a batch; None: any rows do."""
+        return None
 
     def batches(self) -> Callable[[np.random.Generator], Iterator[np.ndarray]]:
-        """How an epoch's rows are cut into batches."""
-        return shuffled(len(self.data.train.user), self.cfg.batch_size)
+        """How an epoch's rows are cut into batches: all of them, for BPR the liked ones."""
+        rows = np.arange(len(self.data.train.user)) if self._pairs is None else self._pairs.liked
+        return shuffled(rows, self.cfg.batch_size, self.groups())
 
     def loss(self, rows: Tensor) -> Tensor:
-        """Clicks by cross-entropy and, where there are some, ratings by squared error, plus the penalty."""
-        users, items, history, offset, clicks, ratings = (column[rows] for column in self._columns)
+        """The configured loss plus the penalty; for BPR, -log sigmoid of how far the liked item is ahead."""
+        if self._pairs is None:
+            users, items, history, offset, clicks, ratings = (column.index_select(0, rows) for column in self._columns)
+            interaction, squares = self.net(users, items[:, None], history)
+            return self.row_loss(offset + interaction[:, 0], clicks, ratings) + self.cfg.embedding_l2 * squares.mean()
+        users, items, history, offset = (column.index_select(0, rows) for column in self._columns[:4])
+        other, other_offset = self._pairs.draw(rows.cpu().numpy(), self.additive)
+        items = torch.stack([items, torch.from_numpy(other).to(self.device)], dim=1)
         interaction, squares = self.net(users, items, history)
-        score = offset + interaction
+        ahead = offset - torch.from_numpy(other_offset.astype(np.float32)).to(self.device)
+        ahead = ahead + interaction[:, 0] - interaction[:, 1]
+        return -F.logsigmoid(ahead).mean() + self.cfg.embedding_l2 * squares.sum(dim=1).mean()
+
+    def row_loss(self, score: Tensor, clicks: Tensor, ratings: Tensor) -> Tensor:
+        """Clicks by cross-entropy and, where there are some, ratings by squared error; from scores [n]."""
         loss = F.binary_cross_entropy_with_logits(score, clicks)
         if self.data.train.has_ratings:
             loss = loss + 0.5 * F.mse_loss(self.stars[0] + self.stars[1] * score, ratings)
-        return loss + self.cfg.embedding_l2 * squares.mean()
+        return loss
 
     def sizes(self) -> tuple[tuple[int, np.ndarray], tuple[int, np.ndarray]]:
         """Largest id and the ids met in train, of users and of items."""
@@ -126,7 +149,9 @@ class EmbeddingModel:
         """The score s of each pair. [n]"""
         batch = batch.within(self.data.n_users, self.data.n_items)
         counted = self.additive.mean + self.additive.user[batch.user] + self.additive.item[batch.item]
-        return counted + self._by_chunks(batch, lambda users, items, history: self.net(users, items, history)[0])
+        return counted + self._by_chunks(
+            batch, lambda users, items, history: self.net(users, items[:, None], history)[0][:, 0]
+        )
 
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
         """User table [n_users + 1, d + 1] (for an empty history) and item table [n_items + 1, d + 1]."""
@@ -147,10 +172,19 @@ class EmbeddingModel:
         side[:, -1] += self.additive.user[batch.user]
         return side.astype(np.float32)
 
+    def nulls(self, item_table: np.ndarray, l2: float) -> tuple[np.ndarray, np.ndarray]:
+        """One vector for all cold users and one for all cold items, learned on the training rows. [d + 1], [d + 1]"""
+        train, mean = self.data.train, self.additive.mean
+        of_user = learned_null(item_table[train.item], train.click, mean, l2)
+        return of_user, learned_null(self.user_vectors(train.batch), train.click, mean, l2)
+
     @property
     def epochs(self) -> list[dict[str, float]]:
         """What was measured after each epoch."""
         return self.fitted.history
+
+    def _pair_logits(self, users: Tensor, items: Tensor, history: Tensor) -> Tensor:
+        return self.net(users, items[:, None], history)[0][:, 0]
 
     @torch.no_grad()
     def _by_chunks(self, batch: CFBatch, what: Callable[[Tensor, Tensor, Tensor], Tensor]) -> np.ndarray:
@@ -185,7 +219,18 @@ class EmbeddingModel:
 
     def _calibrated(self) -> tuple[float, float]:
         """Offset and slope from score to click logit; the score is one already where clicks were the loss."""
-        return 0.0, 1.0
+        if self.clicks_are_the_loss:
+            return 0.0, 1.0
+        from sklearn.linear_model import LogisticRegression
+
+        val = self.data.val
+        line = LogisticRegression(C=1e3, max_iter=1000).fit(self.logit(val.batch)[:, None], val.click)
+        return float(line.intercept_[0]), float(line.coef_[0, 0])
+
+    @property
+    def clicks_are_the_loss(self) -> bool:
+        """Whether the score was trained to be the logit of a click."""
+        return self.cfg.loss == "bce"
 
 
 def _columns(batch: CFBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

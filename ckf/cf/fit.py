@@ -13,6 +13,7 @@ from ckf.artifacts import plain, write_json
 from ckf.cf.artifact import write_epochs, write_histories, write_tables, write_training_rows
 from ckf.cf.bias import BiasModel
 from ckf.cf.din import DINModel
+from ckf.cf.embedding import EmbeddingModel
 from ckf.cf.features import FeaturesModel
 from ckf.cf.itemknn import ItemKNNModel
 from ckf.cf.lightgcn import LightGCNModel
@@ -24,65 +25,58 @@ from ckf.cf.pretrained import PretrainedModel, write_given_rows
 from ckf.cf.sasrec import SASRecModel
 from ckf.cf.sequences import padded_histories
 from ckf.cf.table import CFBatch, CFData
-from ckf.config.schema import (
-    BiasConfig,
-    CFConfig,
-    DINConfig,
-    EmbeddingConfig,
-    FeaturesConfig,
-    ItemKNNConfig,
-    LightGCNConfig,
-    MFConfig,
-    PopularityConfig,
-    PretrainedConfig,
-    SASRecConfig,
-)
+from ckf.config import schema
 
 
-def build_cf(cfg: CFConfig, dataset: Path, examples: Path, seed: int, out: Path) -> None:
+def build_cf(cfg: schema.CFConfig, dataset: Path, examples: Path, seed: int, out: Path) -> None:
     """Fit the configured model on the training split and write its artifact to ``out``."""
     started = time.perf_counter()
     data = CFData.load(dataset, cfg.reads_history)
-    model = PretrainedModel(cfg, data, dataset) if isinstance(cfg, PretrainedConfig) else fit_model(cfg, data, seed)
+    model = (
+        PretrainedModel(cfg, data, dataset) if isinstance(cfg, schema.PretrainedConfig) else fit_model(cfg, data, seed)
+    )
     predict_examples(model, examples).to_parquet(out / "predictions.parquet", index=False)
     card = {"model": cfg.name, "settings": plain(cfg), "seed": seed, **model.card}
-    if isinstance(cfg, PretrainedConfig):
+    if isinstance(cfg, schema.PretrainedConfig):
         card["trained_on"] = write_given_rows(out, cfg, dataset)
     else:
         card["trained_on"] = write_training_rows(out, data.train, dataset)
     fitted = getattr(model, "fitted", None)  # models that are not trained by steps have none
     write_epochs(out, fitted.history if fitted else [])
     tables = model.vectors()
-    if tables is not None and isinstance(cfg, (EmbeddingConfig, PretrainedConfig)):
-        card |= write_tables(out, tables, data, cfg.cold, cfg.cold_l2)
+    if tables is not None and isinstance(cfg, (schema.EmbeddingConfig, schema.PretrainedConfig)):
+        nulls: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
+        if isinstance(model, EmbeddingModel) and cfg.cold == "learned":
+            nulls = model.nulls(tables[1], cfg.cold_l2)
+        card |= write_tables(out, tables, data, cfg.cold, cfg.cold_l2, nulls)
         card["histories"] = write_histories(out, data.train, data.n_users)
         if model.history_items:
             card["example_users"] = write_example_users(out, model, examples)
     write_json(out / "manifest.json", {**card, "seconds": round(time.perf_counter() - started, 2)})
 
 
-def fit_model(cfg: CFConfig, data: CFData, seed: int) -> CFModel:
+def fit_model(cfg: schema.CFConfig, data: CFData, seed: int) -> CFModel:
     """Fit the model of a config.
 
     Raises:
         DataError: data on which it cannot be fitted, or whose val split cannot choose an epoch.
     """
     match cfg:
-        case BiasConfig(pseudo_counts=pseudo_counts):
+        case schema.BiasConfig(pseudo_counts=pseudo_counts):
             return BiasModel(data, pseudo_counts)
-        case PopularityConfig(pseudo_counts=pseudo_counts):
+        case schema.PopularityConfig(pseudo_counts=pseudo_counts):
             return PopularityModel(data, pseudo_counts)
-        case ItemKNNConfig():
+        case schema.ItemKNNConfig():
             return ItemKNNModel(data, cfg, seed)
-        case FeaturesConfig():
+        case schema.FeaturesConfig():
             return FeaturesModel(data, cfg, seed)
-        case MFConfig():
+        case schema.MFConfig():
             return MFModel(data, cfg, seed)
-        case LightGCNConfig():
+        case schema.LightGCNConfig():
             return LightGCNModel(data, cfg, seed)
-        case SASRecConfig():
+        case schema.SASRecConfig():
             return SASRecModel(data, cfg, seed)
-        case DINConfig():
+        case schema.DINConfig():
             return DINModel(data, cfg, seed)
     raise TypeError(f"no CF model is built from {type(cfg).__name__}; add a case in ckf/cf/fit.py")
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ckf.cf.content import Content
-from ckf.cf.training import table
+from ckf.cf.rows import Table, rows_of
 
 _WORDS = 8  # of a title; more are cut
 
@@ -23,11 +23,18 @@ class ItemEncoder(nn.Module):
     share_of: Tensor
 
     def __init__(
-        self, content: Content | None, seen: np.ndarray, n_items: int, dim: int, draw: np.random.Generator
+        self,
+        content: Content | None,
+        seen: np.ndarray,
+        n_items: int,
+        dim: int,
+        draw: np.random.Generator,
+        *,
+        sparse: bool = True,
     ) -> None:
         super().__init__()
-        self.ids = started(n_items, dim, seen, draw)
-        self.words: nn.Embedding | None = None
+        self.ids = started(n_items, dim, seen, draw, sparse=sparse)
+        self.words: Table | None = None
         if content is None:
             return
         words_of, share_of = _padded_words(content)
@@ -43,12 +50,21 @@ class ItemEncoder(nn.Module):
             return self.ids(items)
         distinct, place = torch.unique(items, return_inverse=True)
         words = (self.words(self.words_of[distinct]) * self.share_of[distinct][..., None]).sum(dim=1)
-        return (self.ids(distinct) + words + self.spans(self.span_of[distinct]))[place]
+        return rows_of(self.ids(distinct) + words + self.spans(self.span_of[distinct]), place)
+
+    def every(self) -> Tensor:
+        """Vectors of all items, padding first. [n_items + 1, d]"""
+        if self.words is None:
+            return self.ids.weight
+        words = (self.words(self.words_of) * self.share_of[..., None]).sum(dim=1)
+        return self.ids.weight + words + self.spans(self.span_of)
 
 
-def started(n: int, dim: int, seen: np.ndarray, draw: np.random.Generator, scale: float = 0.1) -> nn.Embedding:
-    """An embedding [n + 1, dim] with small random rows for the ids ``seen`` and zeros elsewhere."""
-    embedding = table(n + 1, dim)
+def started(
+    n: int, dim: int, seen: np.ndarray, draw: np.random.Generator, scale: float = 0.1, *, sparse: bool = True
+) -> Table:
+    """A table [n + 1, dim] with small random rows for the ids ``seen`` and zeros elsewhere."""
+    embedding = Table(n + 1, dim, sparse=sparse)
     known = np.zeros(n + 1, dtype=bool)
     known[seen] = True
     known[0] = False

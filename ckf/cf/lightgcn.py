@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from ckf.cf.content import Content
 from ckf.cf.counts import fold_of
 from ckf.cf.embedding import EmbeddingModel, Net
 from ckf.cf.items import ItemEncoder, started
-from ckf.cf.table import CFData, Interactions
-from ckf.cf.training import shuffled_within
+from ckf.cf.rows import Sums, product, rows_of
+from ckf.cf.table import CFData
 from ckf.config.schema import LightGCNConfig
 
 
@@ -29,18 +29,14 @@ class LightGCNModel(EmbeddingModel):
     cfg: LightGCNConfig
 
     def build(self, content: Content | None, draw: np.random.Generator) -> Net:
-        """Layer-0 vectors and a graph for each fold."""
-        train = self.data.train
-        self.fold = fold_of(train, self.cfg.folds, self.seed)
-        graphs = [normalised_graph(train.rows(self.fold != number), self.data) for number in range(self.cfg.folds)]
-        return Propagated(
-            self.data, content, self.cfg.dim, self.cfg.layers, draw,
-            whole=normalised_graph(train, self.data), without=graphs, device=self.device,
-        )  # fmt: skip
+        """Layer-0 vectors and the graph, whose likes know their fold."""
+        self.fold = fold_of(self.data.train, self.cfg.folds, self.seed)
+        graph = LikeGraph(self.data, self.fold, self.cfg.folds, self.device)
+        return Propagated(self.data, content, self.cfg.dim, self.cfg.layers, draw, graph)
 
-    def batches(self) -> Callable[[np.random.Generator], Iterator[np.ndarray]]:
+    def groups(self) -> np.ndarray:
         """Rows of one fold in a batch."""
-        return shuffled_within(self.fold, self.cfg.batch_size)
+        return self.fold
 
     def loss(self, rows: Tensor) -> Tensor:
         """As every model's, over the graph without the batch's fold."""
@@ -48,6 +44,49 @@ class LightGCNModel(EmbeddingModel):
         assert isinstance(net, Propagated)
         with net.left_out(int(self.fold[int(rows[0])])):
             return super().loss(rows)
+
+
+class LikeGraph:
+    """The likes of train as edges, in the order of users and in that of items; any fold of them can be left out.
+
+    An edge weighs one over the root of the product of both degrees (He et al. 2020, eq. 3), nothing if left out.
+    """
+
+    def __init__(self, data: CFData, fold: np.ndarray, folds: int, device: torch.device) -> None:
+        liked = np.flatnonzero(data.train.click > 0)
+        liked = liked[np.argsort(data.train.user[liked], kind="stable")]
+        user, item = data.train.user[liked], data.train.item[liked]
+        by_item = np.argsort(item, kind="stable")
+        heights = data.n_users + 1, data.n_items + 1
+        self.to_users = Sums.of(user, item, heights[0], device)
+        self.to_items = Sums.of(item[by_item], user[by_item], heights[1], device)
+        self.by_item = torch.from_numpy(by_item).to(device)
+        self.fold = torch.from_numpy(fold[liked].astype(np.int16)).to(device)
+        self.user = torch.from_numpy(user.astype(np.int32)).to(device)
+        self.roots = [
+            tuple(
+                torch.from_numpy(root.astype(np.float32)).to(device)
+                for root in _roots(user, item, fold[liked] != number, heights)
+            )
+            for number in range(-1, folds)  # -1: all are kept
+        ]
+
+    def weights(self, without: int | None = None) -> tuple[Tensor, Tensor]:
+        """Weights of the edges in both orders, those of the fold ``without`` zero. [edges], [edges]"""
+        users, items = self.roots[0 if without is None else without + 1]
+        weights = users.index_select(0, self.user) * items.index_select(0, self.to_users.columns)
+        if without is not None:
+            weights *= self.fold != without
+        return weights, weights.index_select(0, self.by_item)
+
+
+def _roots(
+    user: np.ndarray, item: np.ndarray, kept: np.ndarray, heights: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Degrees to the power of -1/2 of users and items, counting the ``kept`` edges."""
+    degrees = (np.bincount(ids[kept], minlength=height) for ids, height in zip((user, item), heights, strict=True))
+    users, items = (np.maximum(1.0, degree) ** -0.5 for degree in degrees)
+    return users, items
 
 
 class Propagated(Net):
@@ -60,25 +99,26 @@ class Propagated(Net):
         dim: int,
         layers: int,
         draw: np.random.Generator,
-        *,
-        whole: sparse.csr_matrix,
-        without: list[sparse.csr_matrix],
-        device: torch.device,
+        graph: LikeGraph,
     ) -> None:
         super().__init__()
-        self.layers = layers
-        self.users = started(data.n_users, dim, data.train.user, draw)
-        self.items = ItemEncoder(content, data.train.item, data.n_items, dim, draw)
+        self.layers, self.graph = layers, graph
+        # a step moves every vector, through the graph: dense gradients
+        self.users = started(data.n_users, dim, data.train.user, draw, sparse=False)
+        self.items = ItemEncoder(content, data.train.item, data.n_items, dim, draw, sparse=False)
         self.user_bias = started(data.n_users, 1, data.train.user, draw, scale=0.0)
         self.item_bias = started(data.n_items, 1, data.train.item, draw, scale=0.0)
-        self.every_item = torch.arange(data.n_items + 1, device=device)
-        self.graphs = [_pair(graph, device) for graph in (whole, *without)]
-        self.chosen = 0
+        self.without: int | None = None
         self._kept: tuple[Tensor, Tensor] | None = None
 
-    def left_out(self, fold: int) -> _LeftOut:
+    @contextmanager
+    def left_out(self, fold: int) -> Iterator[None]:
         """Within it, the graph lacks a fold's likes."""
-        return _LeftOut(self, fold + 1)
+        self.without = fold
+        try:
+            yield
+        finally:
+            self.without = None
 
     def train(self, mode: bool = True) -> Propagated:
         """Switch the mode; what was propagated with other parameters is forgotten."""
@@ -90,11 +130,14 @@ class Propagated(Net):
         """Mean over layers 0 to L of user and item vectors. [n_users + 1, d], [n_items + 1, d]"""
         if self._kept is not None:
             return self._kept
-        forth, back = self.graphs[self.chosen]
-        users, items = self.users.weight, self.items(self.every_item)
+        graph, (by_user, by_item) = self.graph, self.graph.weights(self.without)
+        users, items = self.users.weight, self.items.every()
         sums = users, items
         for _ in range(self.layers):
-            users, items = forth @ items, back @ users
+            users, items = (
+                product(graph.to_users, graph.to_items, items, (by_user, by_item)),
+                product(graph.to_items, graph.to_users, users, (by_item, by_user)),
+            )
             sums = sums[0] + users, sums[1] + items
         means = sums[0] / (self.layers + 1), sums[1] / (self.layers + 1)
         if not self.training and not torch.is_grad_enabled():
@@ -102,12 +145,13 @@ class Propagated(Net):
         return means
 
     def forward(self, users: Tensor, items: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
-        """Interaction logit and squares of the layer-0 vectors of each pair. [n], [n]"""
+        """Interaction logits and squares of the layer-0 vectors of users [n] with items [n, k]. [n, k], [n, k]"""
         user_table, item_table = self.propagated()
-        moved = self.user_bias(users)[:, 0], self.item_bias(items)[:, 0]
-        squares = self.users(users).square().sum(1) + self.items(items).square().sum(1)
+        moved = self.user_bias(users), self.item_bias(items)[..., 0]
+        squares = self.users(users).square().sum(-1, keepdim=True) + self.items(items).square().sum(-1)
         squares = squares + moved[0].square() + moved[1].square()
-        return (user_table[users] * item_table[items]).sum(1) + moved[0] + moved[1], squares
+        scores = (rows_of(user_table, users)[:, None] * rows_of(item_table, items)).sum(-1)
+        return scores + moved[0] + moved[1], squares
 
     def user_side(self, users: Tensor, history: Tensor) -> Tensor:
         """[e_u, d_u]. [n, d + 1]"""
@@ -116,37 +160,3 @@ class Propagated(Net):
     def item_side(self, items: Tensor) -> Tensor:
         """[e_v, d_v]. [n, d + 1]"""
         return torch.cat([self.propagated()[1][items], self.item_bias(items)], dim=1)
-
-
-class _LeftOut:
-    """Swaps the graph for the time of a ``with`` block."""
-
-    def __init__(self, net: Propagated, graph: int) -> None:
-        self.net, self.graph = net, graph
-
-    def __enter__(self) -> None:
-        self.net.chosen = self.graph
-
-    def __exit__(self, *failure: object) -> None:
-        self.net.chosen = 0
-
-
-def normalised_graph(rows: Interactions, data: CFData) -> sparse.csr_matrix:
-    """Likes over the root of the product of both degrees (He et al. 2020, eq. 3). [n_users + 1, n_items + 1]"""
-    liked = rows.click > 0
-    place = rows.user[liked], rows.item[liked]
-    graph = sparse.csr_matrix((np.ones(len(place[0])), place), shape=(data.n_users + 1, data.n_items + 1))
-    users, items = (np.maximum(1.0, np.asarray(graph.sum(axis=axis)).ravel()) for axis in (1, 0))
-    return sparse.csr_matrix(sparse.diags(users**-0.5) @ graph @ sparse.diags(items**-0.5))
-
-
-def _pair(graph: sparse.csr_matrix, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The graph and its transpose as torch tensors."""
-    return _tensor(graph, device), _tensor(sparse.csr_matrix(graph.T), device)
-
-
-def _tensor(graph: sparse.csr_matrix, device: torch.device) -> Tensor:
-    coordinates = graph.tocoo()
-    places = torch.from_numpy(np.stack([coordinates.row, coordinates.col]).astype(np.int64))
-    values = torch.from_numpy(coordinates.data.astype(np.float32))
-    return torch.sparse_coo_tensor(places, values, graph.shape, device=device, check_invariants=True).coalesce()

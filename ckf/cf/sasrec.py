@@ -7,9 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ckf.cf.attention import attend
 from ckf.cf.content import Content
+from ckf.cf.dropout import Dropout
 from ckf.cf.embedding import EmbeddingModel, Net
 from ckf.cf.items import ItemEncoder, started
+from ckf.cf.pairs import dots_and_squares
 from ckf.config.schema import SASRecConfig
 
 
@@ -38,11 +41,10 @@ class SelfAttentive(Net):
         self.user_bias, self.item_bias = user_bias, item_bias
 
     def forward(self, users: Tensor, items: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
-        """Interaction logit and squares of the vectors of each pair. [n], [n]"""
-        h, q = self.states.last(self.items(history), history > 0), self.items(items)
-        moved = self.user_bias(users)[:, 0], self.item_bias(items)[:, 0]
-        squares = h.square().sum(1) + q.square().sum(1) + moved[0].square() + moved[1].square()
-        return (h * q).sum(1) + moved[0] + moved[1], squares
+        """Interaction logits and squares of the vectors of users [n] with items [n, k]. [n, k], [n, k]"""
+        dots, squares = dots_and_squares(self.states.last(self.items(history), history > 0), self.items(items))
+        moved = self.user_bias(users), self.item_bias(items)[..., 0]
+        return dots + moved[0] + moved[1], squares + moved[0].square() + moved[1].square()
 
     def user_side(self, users: Tensor, history: Tensor) -> Tensor:
         """[h, d_u]. [n, d + 1]"""
@@ -59,7 +61,8 @@ class CausalEncoder(nn.Module):
 
     A learned start stands before the history, so that an empty one has a state of its own. Positions
     count back from the newest item, which makes a short history a suffix of a long one. Pre-norm, and the
-    last norm scaled small at the start (the score then begins at counting).
+    last norm scaled small at the start (the score then begins at counting). Padding is seen by no state
+    but its own; the vectors there must be zero, for the state of an empty history to be one.
     """
 
     def __init__(self, dim: int, history_items: int, blocks: int, heads: int, dropout: float) -> None:
@@ -70,29 +73,29 @@ class CausalEncoder(nn.Module):
         self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(dim)
         nn.init.constant_(self.norm.weight, 0.1)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, items: Tensor, there: Tensor) -> Tensor:
         """States after the start and after each item [n, H, d] that is ``there`` [n, H]. [n, H + 1, d]"""
         x, mask = self._inputs(items, there)
         for block in self.blocks:
-            x = block(x, x, mask)
+            x = block(x, mask)
         return self.norm(x)
 
     def last(self, items: Tensor, there: Tensor) -> Tensor:
         """The state after the whole history: `forward` at the last place, without the work for the others. [n, d]"""
         x, mask = self._inputs(items, there)
         for block in self.blocks[:-1]:
-            x = block(x, x, mask)
-        return self.norm(self.blocks[-1](x[:, -1:], x, mask[:, :, -1:]))[:, 0]
+            x = block(x, mask)
+        return self.norm(self.blocks[-1](x, mask[:, -1:], last=True))[:, 0]
 
     def _inputs(self, items: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs [n, H + 1, d] and who sees whom [n, 1, H + 1, H + 1]."""
+        """Inputs [n, H + 1, d] and what is added to who sees whom: 0, or -inf where nothing is seen. [n, T, T]"""
         start = self.start.expand(len(items), 1, -1)
-        x = torch.cat([start, items * there[..., None]], dim=1) + self.positions[-items.shape[1] - 1 :]
+        x = torch.cat([start, items], dim=1) + self.positions[-items.shape[1] - 1 :]
         seen = F.pad(there, (1, 0), value=True)  # the start is always there
         causal = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
-        return self.dropout(x), (causal & seen[:, None, :])[:, None]
+        return self.dropout(x), torch.zeros((), device=x.device).where(causal & seen[:, None, :], float("-inf"))
 
 
 class _Block(nn.Module):
@@ -100,18 +103,19 @@ class _Block(nn.Module):
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.dropout = heads, Dropout(dropout)
         self.before, self.between = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.query, self.key_value, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
-        self.forward_net = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, dim))
+        self.forward_net = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), Dropout(dropout), nn.Linear(dim, dim))
 
-    def forward(self, queries: Tensor, inputs: Tensor, mask: Tensor) -> Tensor:
-        """States of the places ``queries`` [n, Q, d], which read ``inputs`` [n, T, d]. [n, Q, d]"""
-        n, length, dim = queries.shape
-        q = self.query(self.before(queries)).view(n, length, self.heads, -1).transpose(1, 2)
-        key_value = self.key_value(self.before(inputs)).view(n, inputs.shape[1], 2, self.heads, -1)
-        k, v = key_value.permute(2, 0, 3, 1, 4)
-        rate = self.dropout if self.training else 0.0
-        read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=rate)
-        x = queries + self.out(read.transpose(1, 2).reshape(n, length, dim))
+    def forward(self, inputs: Tensor, mask: Tensor, *, last: bool = False) -> Tensor:
+        """States of all places of ``inputs`` [n, T, d], or of the ``last`` one; ``mask`` [n, Q, T]. [n, Q, d]"""
+        normed = self.before(inputs)
+        queries, asked = (inputs[:, -1:], normed[:, -1:]) if last else (inputs, normed)
+        keys, values = F.linear(normed, *self._half(0)), F.linear(normed, *self._half(1))
+        x = queries + self.out(attend(self.query(asked), keys, values, mask, self.heads, self.dropout))
         return x + self.forward_net(self.between(x))
+
+    def _half(self, which: int) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the keys (0) or the values (1)."""
+        return self.key_value.weight.chunk(2)[which], self.key_value.bias.chunk(2)[which]

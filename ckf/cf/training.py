@@ -13,7 +13,6 @@ from tqdm import tqdm
 from ckf.data.seeds import named_generator
 
 CHECKPOINT_RULE = "highest ctr AUC on val"
-_DENSE_ROWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,6 @@ class Fitted:
     epochs_run: int = 0
     best: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
-
-
-def table(rows: int, dim: int) -> nn.Embedding:
-    """An embedding whose row 0 is padding. Large ones have sparse gradients, so that a step touches its rows alone."""
-    return nn.Embedding(rows, dim, padding_idx=0, sparse=rows > _DENSE_ROWS)
 
 
 def fit(
@@ -91,28 +85,19 @@ def fit(
     return fitted
 
 
-def shuffled(n_rows: int, batch_size: int) -> Callable[[np.random.Generator], Iterator[np.ndarray]]:
-    """Batches of all rows in a new order every epoch."""
-
-    def draw(generator: np.random.Generator) -> Iterator[np.ndarray]:
-        order = generator.permutation(n_rows)
-        for start in range(0, n_rows, batch_size):
-            yield order[start : start + batch_size]
-
-    return draw
-
-
-def shuffled_within(groups: np.ndarray, batch_size: int) -> Callable[[np.random.Generator], Iterator[np.ndarray]]:
-    """Batches that each hold rows of one group only, rows and batches in a new order every epoch."""
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+def shuffled(
+    rows: np.ndarray, batch_size: int, groups: np.ndarray | None = None
+) -> Callable[[np.random.Generator], Iterator[np.ndarray]]:
+    """Batches of ``rows`` in a new order every epoch; with ``groups`` (of all rows), each of one group alone."""
+    members = [rows] if groups is None else [rows[groups[rows] == group] for group in np.unique(groups[rows])]
 
     def draw(generator: np.random.Generator) -> Iterator[np.ndarray]:
         parts = [
             order[start : start + batch_size]
-            for order in (generator.permutation(rows) for rows in members)
+            for order in (generator.permutation(mine) for mine in members)
             for start in range(0, len(order), batch_size)
         ]
-        yield from (parts[number] for number in generator.permutation(len(parts)))
+        yield from parts if groups is None else (parts[number] for number in generator.permutation(len(parts)))
 
     return draw
 
@@ -124,7 +109,7 @@ def _optimizers(net: nn.Module, schedule: Schedule) -> list[torch.optim.Optimize
     rest = [p for p in net.parameters() if p.requires_grad and not any(p is weight for weight in tables)]
     groups = [{"params": dense, "weight_decay": 0.0}, {"params": rest, "weight_decay": schedule.weight_decay}]
     found: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW([group for group in groups if group["params"]], lr=schedule.learning_rate)
+        torch.optim.AdamW([group for group in groups if group["params"]], lr=schedule.learning_rate, fused=True)
     ]
     if sparse:
         found.append(torch.optim.SparseAdam(sparse, lr=schedule.learning_rate))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
-from ckf.config.schema import ExperimentConfig, HFBackboneConfig
+from ckf.config.schema import EAGER_ONLY, FAMILIES, ExperimentConfig, HFBackboneConfig
 
 SHARED = "shared"
 
@@ -26,10 +28,33 @@ def lora_problems(exp: ExperimentConfig) -> Iterator[str]:
 
 
 def backbone_problems(exp: ExperimentConfig) -> Iterator[str]:
-    """Quantised weights live on a GPU."""
+    """Quantised weights live on a GPU; and what the card of a local folder already tells."""
     backbone = exp.backbone
-    if isinstance(backbone, HFBackboneConfig) and backbone.quantization != "none" and exp.trainer.accelerator == "cpu":
+    if not isinstance(backbone, HFBackboneConfig):
+        return
+    if backbone.quantization != "none" and exp.trainer.accelerator == "cpu":
         yield (
             f"backbone.quantization: {backbone.quantization} needs a GPU, but trainer.accelerator is cpu; "
             "use trainer=gpu, or backbone.quantization=none"
         )
+    family = _family(Path(backbone.path))
+    if family is not None and family not in FAMILIES:
+        yield (
+            f"backbone.path: '{backbone.path}' is of family '{family}', which is not supported; "
+            f"supported: {', '.join(FAMILIES)}"
+        )
+    if family in EAGER_ONLY and backbone.attention == "sdpa":
+        yield (
+            f"backbone.attention: sdpa, but family '{family}' caps its attention scores, which sdpa cannot; "
+            "use backbone.attention=eager"
+        )
+
+
+def _family(folder: Path) -> str | None:
+    """``model_type`` of a local checkpoint; None for a hub name, or where loading will say what is wrong."""
+    try:
+        card = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    family = card.get("model_type") if isinstance(card, dict) else None
+    return family if isinstance(family, str) else None

@@ -40,6 +40,10 @@ _LATER: dict[str, dict[str, Any]] = {
     },
 }
 """Keys that came later, each with the value that says what was done before: at it, a run keeps its name."""
+_LATER_OF: dict[tuple[str, str], dict[str, Any]] = {
+    ("cf", name): {"loss": "bce"} for name in ("lightgcn", "sasrec", "din")
+}
+"""The same for one option of a group, by its name."""
 _UNNAMED = ("name", "seed", "method", "paths", "logger", "force")
 """What does not tell one run from another: labels, places, and the seed (it stands beside the hash)."""
 
@@ -127,10 +131,10 @@ def run_hash_payload(exp: ExperimentConfig) -> dict[str, Any]:
     (they count by content, through the dataset's hash).
     """
     payload = {key: value for key, value in plain(exp).items() if key not in _UNNAMED}
-    for group, later in _LATER.items():
-        payload[group] = {
-            key: value for key, value in payload[group].items() if key not in later or value != later[key]
-        }
+    for group, node in payload.items():
+        if isinstance(node, dict):
+            later = {**_LATER.get(group, {}), **_LATER_OF.get((group, str(node.get("name"))), {})}
+            payload[group] = {key: value for key, value in node.items() if key not in later or value != later[key]}
     for key in ("root", "download", "memory_mb", "licence"):
         payload["dataset"].pop(key, None)
     payload["train"].pop("workers", None)

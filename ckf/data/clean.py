@@ -110,7 +110,10 @@ def _early_line(value: int, oldest: int) -> str:
 
 
 def checked(source: Source, cfg: DatasetConfig) -> tuple[pl.LazyFrame, list[Check]]:
-    """Typed interactions with ``fault`` (UInt8 index into the checks, null where a row is good)."""
+    """Typed interactions with ``fault`` (UInt8 index into the checks, null where a row is good).
+
+    A blank review is none: it becomes null.
+    """
     rows = source.interactions
     present = rows.collect_schema().names()
     if "line" not in present:
@@ -125,7 +128,9 @@ def checked(source: Source, cfg: DatasetConfig) -> tuple[pl.LazyFrame, list[Chec
     for number, check in enumerate(checks):
         fault = fault.when(check.broken).then(pl.lit(number, dtype=pl.UInt8))
     liked = (pl.col("rating") >= cfg.like_threshold).cast(pl.Int8)
-    return rows.with_columns(fault=fault).with_columns(click=pl.coalesce("click", liked)), checks
+    review = pl.when(pl.col("review").str.contains(r"\S")).then("review")
+    rows = rows.with_columns(fault=fault)  # of the columns as they were read
+    return rows.with_columns(click=pl.coalesce("click", liked), review=review), checks
 
 
 @dataclass
@@ -162,21 +167,19 @@ class BadRows:
 
 
 def found_faults(
-    rows: pl.LazyFrame,
+    rows: pl.DataFrame,
     checks: list[Check],
     files: tuple[Path, ...],
     lines_of: Callable[[Path, Collection[int]], Mapping[int, int]],
 ) -> tuple[list[Fault], dict[str, int]]:
     """The first faults of each kind, in the order of lines, and the count of each kind."""
     bad = rows.filter(pl.col("fault").is_not_null())
-    counts = bad.group_by("fault").len().collect(engine="streaming")
-    if counts.is_empty():
+    if bad.is_empty():
         return [], {}
-    columns = [name for name in rows.collect_schema().names() if name not in ("history", "review")]
-    # sorted by column, not by position: a streamed group comes in any order
+    bad = bad.with_columns(pl.col("user", "item").cast(pl.String))
+    counts = bad["fault"].value_counts(name="n")
     first = pl.concat(
-        bad.filter(pl.col("fault") == number).select(columns).bottom_k(SHOWN, by=["file", "line"]).collect()
-        for number in counts["fault"]
+        bad.filter(pl.col("fault") == number).bottom_k(SHOWN, by=["file", "line"]) for number in counts["fault"]
     )
     faults = []
     for place in first["file"].unique():

@@ -6,8 +6,6 @@ of time or popularity.
 
 from __future__ import annotations
 
-from typing import Any
-
 import polars as pl
 
 from ckf.data.ingest import Ingested
@@ -19,50 +17,29 @@ def sorted_ids(values: pl.Series) -> pl.Series:
     return table.sort(pl.col("id").str.len_chars(), "id").to_series()
 
 
-def code_of(column: str, ids: pl.Series) -> pl.Expr:
-    """Place of a raw id in ``ids``. UInt32"""
-    return pl.col(column).cast(pl.Enum(ids)).to_physical().cast(pl.UInt32)
-
-
 def coded_rows(data: Ingested) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
-    """Rows without their text, some 30 bytes each, and the raw ids of the user and item codes.
+    """The good rows as numbers, some 30 bytes each, and the raw ids of the user and item codes.
 
-    Columns: row, user, item (codes), rating Float32, click, timestamp, review_bytes (0 = no review),
-    and where the source has them split and history_length.
+    Columns: row (place in ``data.table``), user, item (codes), rating Float32, click, timestamp,
+    review_bytes (0 = no review), and where the source has them split and history_length.
     """
-    present = data.rows.collect_schema().names()
-    users, items = (
-        sorted_ids(data.rows.select(pl.col(kind).unique()).collect(engine="streaming").to_series())
-        for kind in ("user", "item")
-    )
-    extra: dict[str, pl.Expr] = {}
-    if "split" in present:
-        extra["split"] = pl.col("split")
-    if "history" in present:
-        extra["history_length"] = pl.col("history").list.len()
-    rows = data.rows.select(
-        "row",
-        code_of("user", users).alias("user"),
-        code_of("item", items).alias("item"),
-        pl.col("rating").cast(pl.Float32),
-        "click",
-        "timestamp",
-        review_bytes=review_text().str.len_bytes().fill_null(0),
-        **extra,
-    ).collect(engine="streaming")
-    return rows, users, items
+    table = data.table.drop("line", "file").with_row_index("row")
+    if table["fault"].null_count() < table.height:
+        table = table.filter(pl.col("fault").is_null())
+    (users, user_names), (items, item_names) = (_coded(table[kind]) for kind in ("user", "item"))
+    rows = table.drop("fault").with_columns(users, items, pl.col("rating").cast(pl.Float32))
+    return rows, user_names, item_names
 
 
-def review_text() -> pl.Expr:
-    """The review, null where it is blank: an empty text is no review."""
-    blank = pl.col("review").str.strip_chars() == ""
-    return pl.when(~blank).then(pl.col("review"))
-
-
-def cells_of(data: Ingested, rows: pl.Series, columns: dict[str, pl.Expr]) -> pl.DataFrame:
-    """``columns`` of a few rows, by row number, read from wherever the rows lie."""
-    wanted = pl.col("row").is_in(rows.implode())
-    return data.rows.filter(wanted).select("row", **columns).collect(engine="streaming")
+def _coded(column: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Place of each raw id among the sorted ones (UInt32), and those; categories come in any order."""
+    seen = column.to_physical()
+    top = seen.max()
+    places = pl.int_range(0 if top is None else top + 1, dtype=pl.UInt32, eager=True).alias("seen")  # type: ignore[operator]
+    names = places.to_frame().select("seen", id=pl.col("seen").cat.to(column.dtype).cast(pl.String))
+    names = names.sort(pl.col("id").str.len_chars(), "id")
+    code_of = names.select(pl.col("seen").arg_sort()).to_series().cast(pl.UInt32)
+    return code_of.gather(seen).alias(column.name), names["id"]
 
 
 def final_ids(codes: pl.Series, raw_ids: pl.Series, more: pl.Series | None = None) -> pl.DataFrame:
@@ -82,8 +59,7 @@ def to_final(codes: pl.Series, raw_ids: pl.Series, final: pl.DataFrame) -> pl.Se
 
 def history_items(data: Ingested, rows: pl.Series) -> pl.Series | None:
     """Raw ids that stand in the histories of these rows; None where the source brings none."""
-    if "history" not in data.rows.collect_schema().names():
+    if not data.has_histories:
         return None
-    found: Any = data.rows.filter(pl.col("row").is_in(rows.implode()))
-    found = found.select(pl.col("history").explode(keep_nulls=False, empty_as_null=False).unique())
-    return found.collect(engine="streaming").to_series().drop_nulls()
+    found = data.texts(rows).select(pl.col("history").explode(keep_nulls=False, empty_as_null=False).unique())
+    return found.to_series().drop_nulls()

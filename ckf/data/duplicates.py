@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from ckf.data.codes import cells_of, review_text
 from ckf.data.ingest import Ingested
 from ckf.errors import DataError
 
@@ -21,35 +21,46 @@ def without_duplicates(rows: pl.DataFrame, data: Ingested, policy: str) -> tuple
     Raises:
         DataError: ``refuse``, and a pair stands twice; names the pair and its first two rows.
     """
-    pair = pl.col("user").cast(pl.UInt64) * 2**32 + pl.col("item")
-    twice = rows.select(pair.is_duplicated()).to_series()
     counts = {"policy": policy, "exact_copies_dropped": 0, "other_repeats_dropped": 0}
-    if not twice.any():
+    places = _repeated(rows)
+    if not len(places):
         return rows, counts
-    repeated = rows.filter(twice).select("row", "user", "item", "timestamp", "rating", "click")
-    text = cells_of(data, repeated["row"], {"review": review_text(), "line": pl.col("line"), "file": pl.col("file")})
-    repeated = repeated.join(text, on="row")
-    content = ["timestamp", "rating", "click", "review"]
+    repeated = rows[places].select("row", "user", "item", "timestamp", "rating", "click").with_columns(place=places)
     if policy == "refuse":
-        _refuse(repeated.sort("user", "item", "file", "line"), data)
-    exact = repeated.height - repeated.select("user", "item", *content).n_unique()
+        _refuse(repeated, data)
+    repeated = repeated.with_columns(data.texts(repeated["row"])["review"])
+    content = ["timestamp", "rating", "click", "review"]
     ordered = repeated.sort("user", "item", *content, "row")
-    kept = ordered.unique(["user", "item"], keep="first" if policy == "first" else "last", maintain_order=True)
-    counts["exact_copies_dropped"] = exact
-    counts["other_repeats_dropped"] = repeated.height - kept.height - exact
-    gone = ordered.join(kept, on="row", how="anti")["row"]
-    return rows.filter(~pl.col("row").is_in(gone.implode())), counts
+    same_pair = (pl.col("user").diff() == 0) & (pl.col("item").diff() == 0)
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift()) for name in content)
+    dropped = same_pair if policy == "first" else same_pair.shift(-1)
+    ordered = ordered.select("place", dropped=dropped.fill_null(False), copy=(same_pair & same).fill_null(False))
+    gone = ordered.filter("dropped")["place"].to_numpy()
+    counts["exact_copies_dropped"] = int(ordered["copy"].sum())
+    counts["other_repeats_dropped"] = len(gone) - counts["exact_copies_dropped"]
+    kept = np.ones(rows.height, dtype=bool)
+    kept[gone] = False
+    return rows.filter(pl.Series(kept)), counts
+
+
+def _repeated(rows: pl.DataFrame) -> np.ndarray:
+    """Places of the rows whose pair stands more than once. int64"""
+    pair = rows["user"].to_numpy().astype(np.int64) << 32 | rows["item"].to_numpy()
+    order = np.argsort(pair)
+    same = pair[order[1:]] == pair[order[:-1]]
+    return np.sort(order[np.append(same, False) | np.append(False, same)])
 
 
 def _refuse(repeated: pl.DataFrame, data: Ingested) -> None:
-    first = repeated.row(0, named=True)
-    raw = cells_of(data, repeated["row"][:1], {"user": pl.col("user"), "item": pl.col("item")}).row(0, named=True)
+    names = data.table[repeated["row"]].select("file", "line", pl.col("user", "item").cast(pl.String))
+    pair = repeated.select(u="user", i="item").hstack(names).sort("u", "i", "file", "line")
+    first = pair.row(0, named=True)
+    pair = pair.filter((pl.col("u") == first["u"]) & (pl.col("i") == first["i"]))
     files = data.source.files
     path = files[first["file"]] if first["file"] < len(files) else "interactions"
-    pair = repeated.filter((pl.col("user") == first["user"]) & (pl.col("item") == first["item"]))
     lines = data.scanner.lines_of(Path(path), pair["line"].to_list())
     places = " and ".join(str(lines.get(line, line)) for line in pair["line"].to_list()[:2])
     raise DataError(
-        f"{path}: lines {places}: user {raw['user']} and item {raw['item']} stand there {pair.height} times "
+        f"{path}: lines {places}: user {first['user']} and item {first['item']} stand there {pair.height} times "
         "(dataset.duplicates=refuse; first or last keeps one)"
     )

@@ -25,11 +25,16 @@ class Steps:
         Raises:
             DataError: names the step and how many rows there were before it.
         """
-        left = {"rows": rows.height, "users": rows["user"].n_unique(), "items": rows["item"].n_unique()}
+        left = {"rows": rows.height, "users": different(rows["user"]), "items": different(rows["item"])}
         if not rows.height:
             before = self.counts[-1]["rows"] if self.counts else 0
             raise DataError(f"{step}: no interaction is left of {before}")
         self.counts.append({"step": step, **left})
+
+
+def different(codes: pl.Series) -> int:
+    """Number of different codes or ids, which are small whole numbers."""
+    return int(np.count_nonzero(np.bincount(codes.to_numpy())))
 
 
 def seconds(date: str) -> int:
@@ -93,11 +98,14 @@ def k_core(rows: pl.DataFrame, k: int, *, iterate: bool) -> pl.DataFrame:
     """Rows whose user and item have at least ``k`` interactions each; iterated until that holds of the result."""
     user, item = rows["user"].to_numpy(), rows["item"].to_numpy()
     kept = np.arange(rows.height)
-    while True:
-        good = (np.bincount(user)[user] >= k) & (np.bincount(item)[item] >= k) if len(kept) else np.empty(0, bool)
+    while len(kept):
+        good = (np.bincount(user) >= k)[user] & (np.bincount(item) >= k)[item]
+        if good.all():
+            break
         user, item, kept = user[good], item[good], kept[good]
-        if not iterate or good.all():
-            return rows[kept]
+        if not iterate:
+            break
+    return rows if len(kept) == rows.height else rows[kept]
 
 
 def _min_history(rows: pl.DataFrame, least: int) -> pl.DataFrame:

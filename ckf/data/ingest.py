@@ -1,4 +1,4 @@
-"""From a reader's lazy tables to rows at hand: checked, in memory or in a scratch file by their size."""
+"""From a reader's lazy tables to rows at hand: checked, numbers in memory, texts there or in a scratch file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -20,28 +21,46 @@ Reader = Callable[[Scanner], Source]
 
 _GZIP_FACTOR = 4  # how far text in a gzip grows, roughly
 _COPIES = 2  # of the text: as read, and in the order written
+_TEXTS = ("review", "history")
+"""What a row holds besides numbers: as wide as its author liked, so kept apart."""
 
 
 @dataclass
 class Ingested:
-    """Every row as read, with ``fault`` where it is bad; the source's other tables; what was left out."""
+    """Every row as read, and what goes with them.
 
-    table: pl.LazyFrame
+    ``table``: the numbers of all rows, in memory: line, file, user and item (Categorical), rating, click,
+    timestamp, review_bytes, ``fault`` where the row is bad, and where the source has them split and
+    history_length. ``text``: review (null where blank) and history of the same rows in the same order,
+    in memory or in a scratch file.
+    """
+
+    table: pl.DataFrame
+    text: pl.DataFrame | Path
     source: Source
     scanner: Scanner
     bad: BadRows
     read: int
-    in_memory: bool
+    reread: Reader = field(kw_only=True)
 
     @property
-    def rows(self) -> pl.LazyFrame:
-        """The good rows, numbered by their place in the table (``row``, from 0)."""
-        return self.portion(0, None)
+    def has_clicks(self) -> bool:
+        """Whether the source brings clicks of its own beside ratings or without them."""
+        return "click" in self.source.interactions.collect_schema().names()
 
-    def portion(self, start: int, count: int | None) -> pl.LazyFrame:
-        """The good rows of a stretch of the table."""
-        part = self.table.slice(start, count).with_row_index("row", offset=start)
-        return part.filter(pl.col("fault").is_null()).drop("fault")
+    @property
+    def has_histories(self) -> bool:
+        """Whether the source brings its own histories."""
+        return "history_length" in self.table.columns
+
+    def texts(self, rows: pl.Series) -> pl.DataFrame:
+        """Texts of these rows (places in ``table``), in this order; a few when they lie on disk."""
+        if isinstance(self.text, pl.DataFrame):
+            return self.text[rows]
+        wanted = rows.alias("row").cast(pl.UInt32).to_frame()
+        numbered = pl.scan_ipc(self.text).with_row_index("row")
+        found = numbered.filter(pl.col("row").is_in(rows.implode())).collect(engine="streaming")
+        return wanted.join(found, on="row", how="left", maintain_order="left").drop("row")
 
     def items(self, wanted: pl.Series) -> pl.DataFrame:
         """The source's rows of the wanted raw item ids, in the source's order.
@@ -61,8 +80,6 @@ class Ingested:
                 return _items(self.source, wanted)
             except (pl.exceptions.PolarsError, OSError) as again:
                 raise DataError(_unreadable(again, [table.path for table in self.scanner.tables])) from None
-
-    reread: Reader = field(kw_only=True)
 
 
 def _items(source: Source, wanted: pl.Series) -> pl.DataFrame:
@@ -85,7 +102,7 @@ def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> Ingested:
     scanner = Scanner(scratch)
     faults: list[Fault] = []
     try:
-        source, table, checks, small = _materialised(read, cfg, scanner)
+        source, table, text, checks = _at_hand(read, cfg, scanner)
     except (pl.exceptions.PolarsError, OSError) as error:
         if disk_is_full(error):
             raise
@@ -93,7 +110,7 @@ def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> Ingested:
             raise DataError(_unreadable(error, [])) from None
         faults = scanner.salvage(cfg.max_bad_rows)
         try:
-            source, table, checks, small = _materialised(read, cfg, scanner)
+            source, table, text, checks = _at_hand(read, cfg, scanner)
         except (pl.exceptions.PolarsError, OSError) as again:
             if disk_is_full(again):
                 raise
@@ -103,19 +120,28 @@ def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> Ingested:
     found, counts = found_faults(table, checks, source.files, scanner.lines_of)
     bad.add(found, counts)
     bad.refuse_too_many(next(iter(found or faults), None))
-    total = table.select(pl.len()).collect().item() + len([f for f in faults if f.path in source.files])
-    return Ingested(table, source, scanner, bad, total, small, reread=read)
+    total = table.height + len([f for f in faults if f.path in source.files])
+    return Ingested(table, text, source, scanner, bad, total, reread=read)
 
 
-def _materialised(read: Reader, cfg: DatasetConfig, scanner: Scanner) -> tuple[Source, pl.LazyFrame, list[Check], bool]:
+def _at_hand(
+    read: Reader, cfg: DatasetConfig, scanner: Scanner
+) -> tuple[Source, pl.DataFrame, pl.DataFrame | Path, list[Check]]:
+    """One pass over the files gives both tables."""
     source = read(scanner)
     rows, checks = checked(source, cfg)
-    small = _text_bytes(source.files) * _COPIES < cfg.memory_mb * 2**20
-    if small:
-        return source, rows.collect(engine="streaming").lazy(), checks, True
-    path = scanner.scratch / "rows.parquet"
-    rows.sink_parquet(path, compression="lz4", statistics=False, row_group_size=100_000, engine="streaming")
-    return source, pl.scan_parquet(path), checks, False
+    texts = [name for name in _TEXTS if name in rows.collect_schema().names()]
+    codes: Any = {kind: pl.col(kind).cast(pl.Categorical(pl.Categories.random())) for kind in ("user", "item")}
+    rows = rows.with_columns(**codes, review_bytes=pl.col("review").str.len_bytes().fill_null(0))
+    if "history" in texts:
+        rows = rows.with_columns(history_length=pl.col("history").list.len())
+    if _text_bytes(source.files) * _COPIES < cfg.memory_mb * 2**20:
+        whole = rows.collect(engine="streaming").rechunk()  # it comes in a thousand pieces, which makes rows far apart
+        return source, whole.drop(texts), whole.select(texts), checks
+    path = scanner.scratch / f"texts{len(scanner.salvaged)}.arrow"
+    sink = rows.select(texts).sink_ipc(path, lazy=True)
+    _, table = pl.collect_all([sink, rows.drop(texts)], engine="streaming")
+    return source, table.rechunk(), path, checks
 
 
 def _text_bytes(files: Iterable[Path]) -> int:

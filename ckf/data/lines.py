@@ -18,7 +18,9 @@ from ckf.data.cells import converter, noun
 from ckf.errors import DataError
 
 MAX_LINE_BYTES = 16 * 2**20
-"""A longer line is a fault: no review, title or metadata row of any source comes near it."""
+"""No review, title or metadata row of any source comes near it: a longer text is a fault."""
+_LONGEST_LINE = 256 * 2**20
+"""Read at most to look whether a longer line is a record after all: columns that nobody reads may be as long."""
 
 
 @dataclass(frozen=True)
@@ -81,23 +83,26 @@ def first_line(path: Path, encoding: str = "utf8") -> str:
     return ""
 
 
-def raw_lines(path: Path) -> Iterator[tuple[int, bytes | Fault]]:
+def raw_lines(path: Path, longest: int = MAX_LINE_BYTES) -> Iterator[tuple[int, bytes | Fault]]:
     """Numbered lines of a plain or gzipped file; one above the limit comes as a fault, and a broken gzip stops."""
     number = 0
     try:
         with open_bytes(path) as file:
-            while data := file.readline(MAX_LINE_BYTES + 1):
+            while data := file.readline(longest + 1):
                 number += 1
-                if len(data) <= MAX_LINE_BYTES:
+                if len(data) <= longest:
                     yield number, data
                     continue
                 size = len(data)
-                while not data.endswith(b"\n") and (data := file.readline(MAX_LINE_BYTES)):
+                while not data.endswith(b"\n") and (data := file.readline(longest)):
                     size += len(data)
-                limit = MAX_LINE_BYTES // 2**20
-                yield number, Fault(path, number, "line_too_long", f"{size / 2**20:.1f} MiB; at most {limit} MiB")
+                yield number, _too_long(path, number, size)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: truncated or broken gzip after line {number} ({error})") from None
+
+
+def _too_long(path: Path, line: int, size: int) -> Fault:
+    return Fault(path, line, "line_too_long", f"{size / 2**20:.1f} MiB; at most {MAX_LINE_BYTES // 2**20} MiB")
 
 
 def salvage_table(table: Table, copy: Path, limit: int) -> list[Fault]:
@@ -141,7 +146,7 @@ def line_numbers(table: Table, wanted: Collection[int]) -> dict[int, int]:
 
 
 def _json_records(table: Table) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
-    for line, data in raw_lines(table.path):
+    for line, data in raw_lines(table.path, _LONGEST_LINE):
         if isinstance(data, Fault):
             yield line, data
             continue
@@ -152,7 +157,8 @@ def _json_records(table: Table) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
         try:
             row = json.loads(data)
         except (ValueError, RecursionError) as error:
-            yield line, Fault(table.path, line, "broken_json", f"not a JSON object ({_short(error)})")
+            broken = Fault(table.path, line, "broken_json", f"not a JSON object ({_short(error)})")
+            yield line, _too_long(table.path, line, len(data)) if len(data) > MAX_LINE_BYTES else broken
             continue
         if isinstance(row, dict):
             yield line, row
@@ -186,7 +192,7 @@ class _TextLines:
         self.fault: Fault | None = None
 
     def __iter__(self) -> Iterator[str]:
-        for line, data in raw_lines(self.table.path):
+        for line, data in raw_lines(self.table.path, _LONGEST_LINE):
             self.line = line
             if isinstance(data, Fault):
                 self.fault = data
@@ -202,7 +208,7 @@ class _TextLines:
 
 
 def _csv_rows(table: Table, text: _TextLines) -> Iterator[tuple[int, list[str] | Fault]]:
-    csv.field_size_limit(MAX_LINE_BYTES)
+    csv.field_size_limit(_LONGEST_LINE)
     rows = csv.reader(text, **csv_form(table.separator or ",", table.quote))
     while True:
         start = text.line + 1

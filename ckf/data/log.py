@@ -133,5 +133,5 @@ def normalised_titles(items: list[int], titles: list[str]) -> dict[int, str]:
     found = {}
     for item, title in zip(items, titles, strict=True):
         folded = unicodedata.normalize("NFKC", title or "").casefold()
-        found[int(item)] = "".join(c for c in folded if c.isalnum()) or folded
+        found[int(item)] = "".join(filter(str.isalnum, folded)) or folded
     return found

@@ -40,7 +40,9 @@ def clean(text: str | None) -> str | None:
             text = html.unescape(text)
     if "<" in text:
         text = _TAG.sub(" ", text)
-    text = " ".join("".join(ch if ch.isprintable() else " " for ch in text).split())
+    if not text.isprintable():
+        text = "".join(ch if ch.isprintable() else " " for ch in text)
+    text = " ".join(text.split())
     return text if any(ch.isalnum() for ch in text) else None
 
 

@@ -47,7 +47,8 @@ def predictions(
     """Turn answer log-probabilities into rows of the predictions file.
 
     ctr: the probability of Yes against No. rating and explain: the mean of the distribution over
-    the scale's labels (``answer`` is its mode). topk: one row a candidate, the title's log-probability.
+    the scale's labels (``answer`` is its mode). topk: one row a candidate, the title's log-probability, or
+    that of Yes where the wording asks the candidates one by one.
     """
     rows: list[dict[str, object]] = []
     for i in range(len(table)):

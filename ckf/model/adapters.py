@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ckf.artifacts import read_json
+from ckf.artifacts import file_hash, fingerprint, read_json
+from ckf.config.schema import LoraConfig
 from ckf.errors import ArtifactError
 from ckf.model.lora import AdapterSpec, MultiLoraLinear
 
@@ -70,7 +72,7 @@ def write_adapter(
     backbone: str | None,
 ) -> None:
     """Write one adapter as PEFT does; ``weights`` maps module names to ``A`` [r, in] and ``B`` [out, r]."""
-    from peft import LoraConfig
+    from peft import LoraConfig as PeftLoraConfig
 
     folder.mkdir(parents=True, exist_ok=True)
     state = {
@@ -79,7 +81,7 @@ def write_adapter(
         for kind, value in zip("AB", pair, strict=True)
     }
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
-    LoraConfig(
+    PeftLoraConfig(
         r=rank,
         lora_alpha=alpha,
         lora_dropout=dropout,
@@ -124,6 +126,24 @@ def read_adapter(folder: Path) -> AdapterFile:
         targets=tuple(sorted(targets if isinstance(targets, list) else weights)),  # a string is a pattern of PEFT's
         weights=weights,
     )
+
+
+def by_content(cfg: LoraConfig) -> LoraConfig:
+    """The adapters of a config with the hash of its files in place of each path of ``lora.init``.
+
+    Raises:
+        ArtifactError: one of them is not there.
+    """
+    entries = []
+    for index, entry in enumerate(cfg.init):
+        files = [Path(entry.path) / name for name in (CARD, WEIGHTS)]
+        if missing := [path for path in files if not path.is_file()]:
+            raise ArtifactError(
+                f"lora.init[{index}]: {missing[0]}: no such file; an adapter is a folder with {CARD} and {WEIGHTS}"
+            )
+        digest = fingerprint(*(file_hash(path) for path in files))
+        entries.append(dataclasses.replace(entry, path=f"sha256:{digest}"))
+    return dataclasses.replace(cfg, init=entries)
 
 
 def _check_plain(folder: Path, card: dict[str, Any]) -> None:

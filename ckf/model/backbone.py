@@ -10,12 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ckf.config.schema import EAGER_ONLY, FAMILIES
 from ckf.errors import ArtifactError
 from ckf.model.lora import Routing
-
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text")
-EAGER_ONLY = ("gemma2",)
-"""Families that cap their attention scores, which torch's fused attention cannot."""
 
 
 def load_tokenizer(path: str | Path, revision: str | None = None, trust_remote_code: bool = False) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from ckf.data.records import Example
 from ckf.errors import DataError
 from ckf.prompts.codes import HashedCodes
 from ckf.prompts.encode import SLOT_TOKEN, Prompt, PromptEncoder
+from ckf.prompts.rows import TrainingRow
 
 
 @dataclass
@@ -78,28 +78,6 @@ def _moved(batch, device):  # type: ignore[no-untyped-def]  # the same dataclass
     return type(batch)(**values)
 
 
-@dataclass(frozen=True)
-class TrainingRow:
-    """One encoded example of a training batch; ``weight`` is that of each of its answer's tokens in the loss."""
-
-    example: Example
-    weight: float
-    prompts: dict[bool, Prompt]  # by "has slots"
-    answer: list[int]
-
-    @cached_property
-    def shared(self) -> int:
-        """Tokens that the text and the slot prompt begin with; at least one of the slot prompt comes after them."""
-        text, fused = self.prompts[False].token_ids, self.prompts[True].token_ids
-        most = min(len(text), len(fused) - 1)
-        pairs = zip(text[:most], fused[:most], strict=True)
-        return next((place for place, (a, b) in enumerate(pairs) if a != b), most)
-
-    def length(self, slots: bool) -> int:
-        """Tokens that a pass over one kind of prompt takes, the answer's with it."""
-        return len(self.prompts[slots].token_ids) + len(self.answer) - 1
-
-
 class Collator:
     """Builds `PromptBatch`es from examples.
 
@@ -134,7 +112,11 @@ class Collator:
         ]
 
     def training(self, examples: list[Example], weights: Sequence[float], *, slots: bool) -> PromptBatch:
-        """Prompts followed by their right answers; ``weights[b]`` is the loss weight of each answer token of row b."""
+        """Prompts followed by their right answers; ``weights[b]`` is the loss weight of each answer token of row b.
+
+        A list whose candidates are asked one by one has its answers inside: Yes after the target, No after
+        the others. They share the weight that the answer's tokens would have had.
+        """
         return self.whole(self.rows(examples, weights, (slots,)), slots=slots)
 
     def sharing(self, examples: list[Example], weights: Sequence[float]) -> tuple[PromptBatch, PromptBatch]:
@@ -160,29 +142,38 @@ class Collator:
         return [self.encoder.encode(example, slots=slots, codes=self.codes) for example in examples]
 
     def _training(self, rows: list[TrainingRow], prompts: list[Prompt]) -> PromptBatch:
-        examples, answers = [row.example for row in rows], [row.answer for row in rows]
-        counts = torch.tensor([len(answer) for answer in answers])
-        of_row = torch.arange(len(rows)).repeat_interleave(counts)
-        firsts = [len(prompt.token_ids) - 1 for prompt in prompts]
-        cols = [col for first, answer in zip(firsts, answers, strict=True) for col in range(first, first + len(answer))]
+        examples = [row.example for row in rows]
+        read = [self._read(row, prompt) for row, prompt in zip(rows, prompts, strict=True)]
+        counts = [len(places) for places, _ in read]
+        of_row = torch.arange(len(rows)).repeat_interleave(torch.tensor(counts))
+        weights = [row.weight * len(row.answer) / count for row, count in zip(rows, counts, strict=True)]
         return PromptBatch(
-            input_ids=_padded([[*p.token_ids, *answer[:-1]] for p, answer in zip(prompts, answers, strict=True)], 0),
+            input_ids=_padded([row.sequence(prompt) for row, prompt in zip(rows, prompts, strict=True)], 0),
             task_index=self._task_index(examples),
             answer_rows=of_row,
-            answer_cols=torch.tensor(cols),
-            answer_targets=torch.tensor([token for answer in answers for token in answer]),
-            answer_weights=torch.tensor([row.weight for row in rows], dtype=torch.float32)[of_row],
+            answer_cols=torch.tensor([place for places, _ in read for place in places]),
+            answer_targets=torch.tensor([token for _, tokens in read for token in tokens]),
+            answer_weights=torch.tensor(weights, dtype=torch.float32)[of_row],
             answer_branch=of_row,
             slots=self._slots(examples, prompts),
             history_cut=sum(p.history_cut > 0 for p in prompts),
             example_ids=[example.example_id for example in examples],
         )
 
+    def _read(self, row: TrainingRow, prompt: Prompt) -> tuple[Sequence[int], list[int]]:
+        """Places whose next token is scored, and those tokens: the answer's, or a verdict on each candidate."""
+        if prompt.asked:
+            verdicts = [number == row.example.position for number in range(len(prompt.asked))]
+            return prompt.asked, [self.encoder.verdicts[verdict] for verdict in verdicts]
+        first = len(prompt.token_ids) - 1
+        return range(first, first + len(row.answer)), row.answer
+
     def scoring(self, examples: list[Example], *, slots: bool) -> tuple[PromptBatch, list[int]]:
         """Prompts followed by every possible answer as a branch; also the number of answers of each example.
 
         A branch sees the prompt and itself, never its neighbours, and starts at the position after
-        the prompt: one forward pass scores all answers of a row exactly as if each stood alone.
+        the prompt: one forward pass scores all answers of a row exactly as if each stood alone. Candidates
+        that are asked one by one need no branch: the score of each is that of Yes at its own question mark.
         """
         prompts = self._prompts(examples, slots=slots)
         sequences, positions, branches = [], [], []
@@ -195,7 +186,12 @@ class Collator:
             length = len(prompt.token_ids)
             ids, position, branch = list(prompt.token_ids), list(range(length)), [0] * length
             labels = self.encoder.labels(example)
-            for number, label in enumerate(labels, start=1):
+            if prompt.asked:
+                rows.extend([row] * len(labels))
+                cols.extend(prompt.asked)
+                targets.extend([self.encoder.verdicts[1]] * len(labels))
+                owner.extend(range(sum(counts), sum(counts) + len(labels)))
+            for number, label in enumerate(() if prompt.asked else labels, start=1):
                 answer = self.encoder.answer_ids(example.task, label)
                 start = len(ids)
                 rows.extend([row] * len(answer))

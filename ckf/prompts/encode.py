@@ -10,7 +10,7 @@ from ckf.config.schema import CODES, PromptConfig, PromptsConfig
 from ckf.data.records import Example
 from ckf.errors import DataError
 from ckf.prompts.codes import HashedCodes
-from ckf.prompts.frame import chat_frame, plain_frame
+from ckf.prompts.frame import chat_frame, control_tokens, plain_frame
 from ckf.prompts.template import Literal, Part, Placeholder, Slot, parse_template
 
 SLOT_TOKEN = -1  # stands for a slot position in `Prompt.token_ids` until the collator replaces it
@@ -20,17 +20,20 @@ SLOT_TOKEN = -1  # stands for a slot position in `Prompt.token_ids` until the co
 class Prompt:
     """Token ids of one prompt without its answer; slot positions hold ``SLOT_TOKEN``.
 
-    ``slots`` lists, in order of position, ``(first position, kind, item id or 0)``.
+    ``slots`` lists, in order of position, ``(first position, kind, item id or 0)``. ``asked`` are the
+    positions at which the candidates of a list are answered one by one, Yes or No, each after its own
+    question mark; where it is empty, the answer follows the prompt.
     """
 
     token_ids: list[int]
     slots: list[tuple[int, str, int]]
     history_cut: int
+    asked: tuple[int, ...] = ()
 
-    def after(self, skip: int) -> Prompt:
-        """The prompt without its first ``skip`` tokens, which hold no slot."""
-        slots = [(start - skip, kind, item) for start, kind, item in self.slots]
-        return Prompt(self.token_ids[skip:], slots, self.history_cut)
+    def after(self, length: int) -> Prompt:
+        """What comes after the first ``length`` tokens, none of them a slot or asked."""
+        slots = [(start - length, kind, item) for start, kind, item in self.slots]
+        return Prompt(self.token_ids[length:], slots, self.history_cut, tuple(p - length for p in self.asked))
 
 
 class PromptEncoder:
@@ -66,27 +69,50 @@ class PromptEncoder:
             for slots in (False, True)
         }
         self._answers = {task: _wording(prompts, task).answer for task in ("ctr", "rating", "topk", "explain")}
-        self._cache: dict[str, list[int]] = {}
+        self._cache: dict[tuple[str, bool], list[int]] = {}
         self._answer_ids: dict[tuple[str, str], list[int]] = {}
         self._sentinel = tokenizer("\n", add_special_tokens=False)["input_ids"]
+        self._control = control_tokens(tokenizer)
         frame = chat_frame(tokenizer) if chat else plain_frame(tokenizer)
-        self.eos, self.prefix, self.suffix = frame.terminator, frame.before, self.piece(frame.after)
+        self.eos, self.prefix, self.suffix = frame.terminator, frame.before, self.piece(frame.after, control=True)
         self._turn = frame.turn
         self._check_labels("ctr", ["No", "Yes"])
         self._check_labels("rating", self.rating_labels)
+        self.verdicts = self._verdicts()
 
     # --- text to ids
 
-    def piece(self, text: str) -> list[int]:
-        """Tokenise a piece of text as it reads in the middle of a line (no special tokens, no added space)."""
-        ids = self._cache.get(text)
+    def piece(self, text: str, *, control: bool = False) -> list[int]:
+        """Tokenise a piece of text as it reads in the middle of a line (no special tokens, no added space).
+
+        What comes from the data (a title, a review) is never a control token, whatever it says: "</s>" in a
+        title is four characters. ``control`` lets the tokenizer see its control tokens, for wording alone.
+        """
+        ids = self._cache.get((text, control))
         if ids is None:
-            ids = self.tokenizer("\n" + text, add_special_tokens=False)["input_ids"]
-            # sentencepiece vocabularies put a space before the first word; the newline keeps it off the piece
-            n = len(self._sentinel)
-            ids = ids[n:] if ids[:n] == self._sentinel else self.tokenizer(text, add_special_tokens=False)["input_ids"]
-            self._cache[text] = ids
+            ids = self._cache[text, control] = self._tokens(text) if control else self._plain_tokens(text)
         return ids
+
+    def _tokens(self, text: str, *, split: bool = False) -> list[int]:
+        options = {"add_special_tokens": False, "split_special_tokens": split}
+        ids: list[int] = self.tokenizer("\n" + text, **options)["input_ids"]
+        # sentencepiece vocabularies put a space before the first word; the newline keeps it off the piece
+        n = len(self._sentinel)
+        if ids[:n] == self._sentinel:
+            return ids[n:]
+        alone: list[int] = self.tokenizer(text, **options)["input_ids"]
+        return alone
+
+    def _plain_tokens(self, text: str) -> list[int]:
+        ids = self._tokens(text, split=True)
+        if set(self._control.values()).isdisjoint(ids):
+            return ids
+        # a unigram vocabulary holds its control tokens as words too: tokenise the two halves of one apart
+        places = [(text.find(token), token) for token in self._control if token in text and len(token) > 1]
+        if not places:
+            return ids
+        start, _ = min(places)
+        return [*self._plain_tokens(text[: start + 1]), *self._plain_tokens(text[start + 1 :])]
 
     # --- answers
 
@@ -109,6 +135,21 @@ class PromptEncoder:
             if other != label:
                 name = self.tokenizer.name_or_path
                 raise DataError(f"tokenizer {name}: the {task} answers '{other}' and '{label}' are the same tokens")
+
+    def _verdicts(self) -> tuple[int, int]:
+        """First tokens of No and Yes, by which a candidate that is asked by itself is answered.
+
+        Raises:
+            DataError: some wording asks one by one, and both answers begin alike.
+        """
+        no, yes = (self.answer_ids("ctr", label)[0] for label in ("No", "Yes"))
+        asks = any(isinstance(part, Placeholder) and part.asked for parts in self._templates.values() for part in parts)
+        if asks and no == yes:
+            raise DataError(
+                f"tokenizer {self.tokenizer.name_or_path}: Yes and No begin with the same token, so candidates "
+                "cannot be asked one by one; use a wording without {candidates?}, e.g. prompts=late"
+            )
+        return no, yes
 
     def labels(self, example: Example) -> list[str]:
         """All possible answers of an example, in the order in which they are scored."""
@@ -147,19 +188,19 @@ class PromptEncoder:
         budget = self.max_length_tokens - max(len(self.answer_ids(example.task, x)) for x in self.labels(example))
         history = self._history_pieces(example)
         cut = 0
-        ids, found = self._assemble(example, slots, history, codes)
-        if len(ids) > budget:
-            excess = len(ids) - budget
+        prompt = self._assemble(example, slots, history, codes, 0)
+        if len(prompt.token_ids) > budget:
+            excess = len(prompt.token_ids) - budget
             while excess > 0 and cut < len(history):
-                excess -= len(history[cut]) + len(self.piece(self.separator))
+                excess -= len(history[cut]) + len(self.piece(self.separator, control=True))
                 cut += 1
-            ids, found = self._assemble(example, slots, history[cut:], codes)
-        if len(ids) > budget:
+            prompt = self._assemble(example, slots, history[cut:], codes, cut)
+        if (length := len(prompt.token_ids)) > budget:
             raise DataError(
-                f"{example.example_id}: the prompt has {len(ids)} tokens without its history, {budget} fit; "
+                f"{example.example_id}: the prompt has {length} tokens without its history, {budget} fit; "
                 "raise train.max_length_tokens"
             )
-        return Prompt(ids, found, cut)
+        return prompt
 
     def _history_pieces(self, example: Example) -> list[list[int]]:
         if example.task == "rating":
@@ -168,25 +209,28 @@ class PromptEncoder:
         return [self.piece(f" {self.titles[item]}") for item in example.history]
 
     def _assemble(
-        self, example: Example, slots: bool, history: list[list[int]], codes: HashedCodes | None
-    ) -> tuple[list[int], list[tuple[int, str, int]]]:
+        self, example: Example, slots: bool, history: list[list[int]], codes: HashedCodes | None, cut: int
+    ) -> Prompt:
         ids = list(self.prefix)
         found: list[tuple[int, str, int]] = []
+        asked: list[int] = []
         for part in self._templates[example.task, slots]:
             if isinstance(part, Placeholder) and part.name in CODES:
                 if codes is None:
                     raise ValueError(f"the wording of {example.task} has {{{part.name}}}, but there are no codes")
                 self._append_code(part, example, codes, ids)
+            elif isinstance(part, Placeholder) and part.name == "candidates":
+                self._append_candidates(part, example, ids, found, asked)
             else:
                 self._append(part, example, history, ids, found)
-        return [*ids, *self.suffix], found
+        return Prompt([*ids, *self.suffix], found, cut, tuple(asked))
 
     def _append(
         self, part: Part, example: Example, history: list[list[int]], ids: list[int], found: list[tuple[int, str, int]]
     ) -> None:
         match part:
             case Literal(text):
-                ids.extend(self.piece(text))
+                ids.extend(self.piece(text, control=True))
             case Slot("user" | "soft" as kind):
                 self._add_slot(kind, 0, ids, found)
             case Slot(kind):
@@ -196,17 +240,25 @@ class PromptEncoder:
                 if history:
                     self._join(history, ids)
                 else:
-                    ids.extend(self.piece(lead + self.empty_history))
-            case Placeholder("candidates", lead, slots):
-                for number, item in enumerate(_targets(example)):
-                    ids.extend(self.piece(self.separator) if number else [])
-                    for kind in slots:
-                        self._add_slot(kind, item, ids, found)
-                    ids.extend(self.piece(lead + self.titles[item]))
+                    ids.extend(self.piece(lead + self.empty_history, control=True))
             case Placeholder("review", lead):
                 ids.extend(self.piece_uncached(lead + (example.review or "")))
             case Placeholder(_, lead):
                 ids.extend(self.piece(lead + self.titles[example.item]))
+
+    def _append_candidates(
+        self, part: Placeholder, example: Example, ids: list[int], found: list[tuple[int, str, int]], asked: list[int]
+    ) -> None:
+        for number, item in enumerate(_targets(example)):
+            ids.extend(self.piece(self.separator, control=True) if number else [])
+            for kind in part.before:
+                self._add_slot(kind, item, ids, found)
+            ids.extend(self.piece(part.lead + self.titles[item]))
+            for kind in part.after:
+                self._add_slot(kind, item, ids, found)
+            if part.asked:
+                ids.extend(self.piece("?"))
+                asked.append(len(ids) - 1)
 
     def _append_code(self, part: Placeholder, example: Example, codes: HashedCodes, ids: list[int]) -> None:
         if part.name == "user_code":
@@ -216,19 +268,17 @@ class PromptEncoder:
 
     def piece_uncached(self, text: str) -> list[int]:
         """Tokenise text that will not come again (a review), leaving the cache alone."""
-        ids = self.piece(text)
-        del self._cache[text]
-        return ids
+        return self._plain_tokens(text)
 
     def _join(self, pieces: list[list[int]], ids: list[int]) -> None:
-        separator = self.piece(self.separator)
+        separator = self.piece(self.separator, control=True)
         for number, piece in enumerate(pieces):
             if number:
                 ids.extend(separator)
             ids.extend(piece)
 
     def _add_slot(self, kind: str, item: int, ids: list[int], found: list[tuple[int, str, int]]) -> None:
-        found.append((len(ids), kind, item))
+        found.append((len(ids), kind, item if kind in ("item", "pair") else 0))
         ids.extend([SLOT_TOKEN] * self.tokens_per_slot)
 
 

@@ -67,9 +67,15 @@ def chat_frame(tokenizer: Any) -> Frame:
     return Frame(ids, after, _terminator(tokenizer, end), turn=True)
 
 
+def control_tokens(tokenizer: Any) -> dict[str, int]:
+    """Token ids by text of what is markup to the model, not words: ends, turns, padding. Not the unknown token."""
+    tokens = {token.content: int(number) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return {text: number for text, number in tokens.items() if number != tokenizer.unk_token_id}
+
+
 def _terminator(tokenizer: Any, end: str) -> int:
     """The first control token of the text after an answer, else EOS."""
-    control = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    control = set(control_tokens(tokenizer).values())
     for token in tokenizer(end, add_special_tokens=False)["input_ids"] if end else []:
         if token in control:
             return int(token)

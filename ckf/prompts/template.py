@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ckf.config.schema import SLOTS
 
 _KIND = "|".join(SLOTS)
-_MARK = re.compile(rf"\{{((?:<(?:{_KIND})>)*)(\w+)\}}|<({_KIND})>")
+_SLOTS = rf"((?:<(?:{_KIND})>)*)"
+_MARK = re.compile(rf"\{{{_SLOTS}(\w+){_SLOTS}(\??)\}}|<({_KIND})>")
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,15 @@ class Literal:
 class Placeholder:
     """Text filled in from the example. ``lead`` is the space before it, tokenised with each filling.
 
-    ``slots`` are the kinds of slots that stand before each of several fillings: ``{<pair>candidates}``.
+    ``before`` and ``after`` are the kinds of slots around each of several fillings: ``{<item>candidates<pair>}``.
+    ``asked``: each filling ends with a question mark, at which its own answer is read: ``{candidates?}``.
     """
 
     name: str
     lead: str
-    slots: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    asked: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,20 @@ def parse_template(wording: str) -> list[Part]:
     start = 0
     for match in _MARK.finditer(wording):
         text = wording[start : match.start()]
-        inner, name, kind = match.groups()
+        before, name, after, asked, kind = match.groups()
         lead = " " if name and text.endswith(" ") else ""
         text = text.removesuffix(lead) if lead else text
         if text:
             parts.append(Literal(text))
-        parts.append(Placeholder(name, lead, tuple(re.findall(r"\w+", inner))) if name else Slot(kind))
+        if name:
+            parts.append(Placeholder(name, lead, _kinds(before), _kinds(after), bool(asked)))
+        else:
+            parts.append(Slot(kind))
         start = match.end()
     if wording[start:]:
         parts.append(Literal(wording[start:]))
     return parts
+
+
+def _kinds(slots: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\w+", slots))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,7 +123,6 @@ def _verdicts(run: Run, split: str) -> list[str]:
 
 
 _CHANGES = {"zeroed": "slots zeroed", "shuffled": "vectors shuffled", "swapped": "another user's"}
-_IGNORED = 0.01  # mean change of the answers below which a model counts as not reading its slots
 
 
 def _health_table(run: Run) -> Table:
@@ -141,18 +141,28 @@ def _health_table(run: Run) -> Table:
 
 
 def _health_verdicts(run: Run) -> list[str]:
-    """Call out a fused model that ignores its slots, and a fusion that was never trained."""
+    """Call out a fused model whose answers are no worse with spoiled slots, and a fusion that was never trained."""
     metrics, fusion = run.metrics, run.config.fusion
     lines = []
-    spoiled = ("shuffled", "swapped") if fusion.reads_vectors else ("zeroed",)
-    changes = {name: metrics[f"health/change_{name}"] for name in spoiled if f"health/change_{name}" in metrics}
-    if changes and max(changes.values()) < _IGNORED:
-        said = ", ".join(f"{_CHANGES[name]} {value:.4f}" for name, value in changes.items())
-        what = "slots" if fusion.learns else "codes"
-        lines.append(f"This model ignores its {what}: its answers hardly change when they are spoiled ({said}).")
+    spoiled = "shuffled" if fusion.reads_vectors else "zeroed"
+    tasks = [t.name for t in run.config.task_mix if f"health/{t.name}/loss_rise_{spoiled}" in metrics]
+    read = [task for task in tasks if metrics[f"health/{task}/loss_rise_{spoiled}_low"] > 0]
+    if tasks and not read:
+        rises = [_rise(metrics, f"health/{task}/loss_rise_{spoiled}") for task in tasks]
+        said = ", ".join(f"{task} {rise}" for task, rise in zip(tasks, rises, strict=True))
+        what, how = "slots" if fusion.learns else "codes", _CHANGES[spoiled]
+        lines.append(f"This model ignores its {what}: with {how} its loss is no higher in any task ({said}).")
+    elif len(read) < len(tasks):
+        unread = ", ".join(task for task in tasks if task not in read)
+        lines.append(f"What the slots say is used in {', '.join(read)}; no use of it can be measured in {unread}.")
     if fusion.learns and metrics.get("health/grad_share_fusion", 1.0) < 1e-6:
         lines.append("The fusion got no gradient: it was not trained.")
     return lines
+
+
+def _rise(metrics: Mapping[str, float], key: str) -> str:
+    low, high = (number(metrics[f"{key}_{end}"], "+.4f") for end in ("low", "high"))
+    return f"{number(metrics[key], '+.4f')} [{low}, {high}]"
 
 
 def _judged(diff: float, low: float, high: float, p: float) -> str:

@@ -1,8 +1,10 @@
 """Fusion health: whether a trained model uses what its slots (or codes) are given.
 
-The same prompts are scored as they are and with the CF knowledge spoiled, and the answers compared:
-``change`` is the mean total-variation distance between the two distributions over the possible
-answers, 0 where nothing changed and 1 where every answer did.
+The same prompts are scored as they are and with the CF knowledge spoiled. Two questions are asked:
+``change``, how far the answers move (mean total-variation distance between the two distributions over
+the possible answers: 0 where nothing changed, 1 where every answer did), and ``loss_rise``, whether the
+answers become *worse*: the mean fall of the right answer's log-probability, in nats. Answers of a model
+that was trained on noise move as well; only one that reads what its slots say gets worse by it.
 """
 
 from __future__ import annotations
@@ -20,13 +22,17 @@ from ckf.cf.vectors import VectorTables
 from ckf.data.records import Example, ExampleTable
 from ckf.data.seeds import named_keys, named_uniform
 from ckf.metrics import auc
+from ckf.metrics.resampling import Ratio, resample
 from ckf.model.fusion import Fusion
 from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collator, PromptBatch, SlotBatch
 from ckf.train.loggers import STEPS
 
-EXAMPLES, BATCH = 200, 50
+EXAMPLES, BATCH = 400, 50
 """Examples of each task that are looked at, and how many at a time: users are swapped within a batch."""
+RESAMPLES = 2000
+LEVEL = 0.95
+"""Of the intervals of ``loss_rise``, for all tasks together (Bonferroni)."""
 
 
 class ZeroedFusion(Fusion):
@@ -46,7 +52,8 @@ def slot_health(model: Recommender, collator: Collator, table: ExampleTable, dev
 
     ``zeroed``: slots hold zeros (codes: the code of an unknown id). ``shuffled``: every user has another
     user's vector and every item another item's. ``swapped``: the user's vector, history and code are
-    another user's, the item's stay. For ctr also the AUC of the sample, as it is and spoiled.
+    another user's, the item's stay. The rise of the loss comes by task, with a bootstrap interval over
+    users (`LEVEL`). For ctr also the AUC of the sample, as it is and spoiled.
     """
     sample = _sample(table)
     if not sample:
@@ -69,7 +76,7 @@ def slot_health(model: Recommender, collator: Collator, table: ExampleTable, dev
     if tables is not None:
         found["shuffled"] = score(collator.with_tables(tables.shuffled(0)))
         found["swapped"] = score(collator, _swap_users)
-    return _summary(sample, found)
+    return _summary(sample, found) | _loss_rises(sample, [_right(collator, x) for x in sample], found)
 
 
 def gradient_shares(run: Path) -> dict[str, float]:
@@ -126,6 +133,34 @@ def _swap_users(batch: PromptBatch) -> None:
     if slots is not None:
         slots.users, slots.history = slots.users.roll(-1, dims=0), slots.history.roll(-1, dims=0)
         slots.history_mask = slots.history_mask.roll(-1, dims=0)
+
+
+def _right(collator: Collator, example: Example) -> int:
+    """Place of the right answer among the possible ones."""
+    if example.task == "topk":
+        return example.position
+    return collator.encoder.labels(example).index(collator.encoder.true_label(example))
+
+
+def _loss_rises(sample: list[Example], right: list[int], found: dict[str, list[np.ndarray]]) -> dict[str, float]:
+    """Rise of the loss of each task with an interval over users: ``health/<task>/loss_rise_<change>[_low|_high]``."""
+    tasks = np.asarray([example.task for example in sample])
+    users = np.asarray([example.user for example in sample])
+    tail = 100 * (1 - LEVEL) / 2 / len(set(tasks.tolist()))
+    loss = {
+        name: -np.log([max(p[place], 1e-12) for p, place in zip(distributions, right, strict=True)])
+        for name, distributions in found.items()
+    }
+    out: dict[str, float] = {}
+    for name in [name for name in found if name]:
+        for task in dict.fromkeys(tasks.tolist()):
+            names, codes = np.unique(users[tasks == task], return_inverse=True)
+            mean = Ratio.of_rows((loss[name] - loss[""])[tasks == task], codes, len(names))
+            drawn = resample({"rise": mean}, len(names), RESAMPLES, seed=0)["rise"]
+            key = f"health/{task}/loss_rise_{name}"
+            low, high = np.percentile(drawn, [tail, 100 - tail])
+            out |= {key: mean.value(), f"{key}_low": float(low), f"{key}_high": float(high)}
+    return out
 
 
 def _summary(sample: list[Example], found: dict[str, list[np.ndarray]]) -> dict[str, float]:

@@ -7,6 +7,8 @@ a refused config must answer in well under three seconds.
 """
 
 from ckf.config.schema.backbone import (
+    EAGER_ONLY,
+    FAMILIES,
     BackboneConfig,
     HFBackboneConfig,
     NoBackboneConfig,
@@ -79,6 +81,8 @@ from ckf.config.schema.tasks import CODES, SLOTS, TASKS, PromptConfig, PromptsCo
 
 __all__ = [
     "CODES",
+    "EAGER_ONLY",
+    "FAMILIES",
     "MAPS",
     "SLOTS",
     "TASKS",

@@ -9,6 +9,10 @@ from omegaconf import MISSING
 
 from ckf.config.schema.checks import at_least, one_of
 
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text")
+"""What ``model_type`` of a checkpoint's ``config.json`` may be."""
+EAGER_ONLY = ("gemma2",)
+"""Families that cap their attention scores, which torch's fused attention cannot."""
 ATTENTIONS = ("sdpa", "eager")
 MASKLESS = ("flash_attention_2", "flash_attention_3", "flash_attention_4", "paged_attention")
 

@@ -119,8 +119,10 @@ class EmbeddingConfig(CFConfig):
     Scores start at the additive counts (``folds`` of the training rows, so that no row meets its own
     label); the vectors learn what is left. ``embedding_l2`` weighs the squares of the vectors that a row
     touches. ``content``: items also have a vector made of their title's words and year. ``cold``: the vector
-    of an id that train never met and the model says nothing of: ``zero``, ``mean`` (of the trained rows) or
-    ``content`` (ridge regression on title words, its strength ``cold_l2``; users get the mean).
+    of an id that train never met and the model says nothing of: ``zero``, ``mean`` (of the trained rows),
+    ``content`` (ridge regression on title words, users get the mean) or ``learned`` (the one that predicts the
+    training rows best when their id is hidden), the last two with the strength ``cold_l2``.
+    ``loss``: ``bce`` or ``bpr`` (Rendle et al. 2009).
     """
 
     dim: int = 16
@@ -134,6 +136,7 @@ class EmbeddingConfig(CFConfig):
     content: bool = True
     cold: str = "zero"
     cold_l2: float = 10.0
+    loss: str = "bce"
 
     @property
     def has_vectors(self) -> bool:
@@ -148,20 +151,24 @@ class EmbeddingConfig(CFConfig):
         yield from at_least("embedding_l2", self.embedding_l2, 0)
         yield from at_least("pseudo_counts", self.pseudo_counts, 0)
         yield from at_least("folds", self.folds, 2)
-        yield from one_of("cold", self.cold, COLD)
+        yield from one_of("cold", self.cold, (*COLD, "learned"))
         yield from at_least("cold_l2", self.cold_l2, 0)
+        yield from one_of("loss", self.loss, self.losses)
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """What can be minimised."""
+        return ("bce", "bpr")
 
 
 @dataclass
 class MFConfig(EmbeddingConfig):
-    """Matrix factorisation with biases (Koren 2009); ``loss``: ``bce``, ``bpr`` (Rendle et al. 2009), ``mse``."""
+    """Matrix factorisation with biases (Koren 2009); ``loss`` may also be ``mse``."""
 
-    loss: str = "bce"
-
-    def problems(self) -> Iterator[str]:
-        """Ranges, and the loss."""
-        yield from super().problems()
-        yield from one_of("loss", self.loss, ("bce", "bpr", "mse"))
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Squared error too, of ratings, or of clicks where there are none."""
+        return (*super().losses, "mse")
 
 
 @dataclass

@@ -78,8 +78,10 @@ class PromptConfig:
 class PromptsConfig:
     """Wording. Placeholders: {history} {candidate} {candidates} {review}; slots: <user> <item> <pair> <soft>.
 
-    The prompt called ``slots`` may hold the codes {user_code} {item_code} as well; {<pair>candidates}
-    puts a slot before each title of the list. Which slots it holds decides what the fusion computes.
+    The prompt called ``slots`` may hold the codes {user_code} {item_code} as well; {<item>candidates<pair>}
+    puts slots before and after each title of the list. Which slots it holds decides what the fusion computes.
+    {candidates?} asks the candidates one by one: each title is followed by a question mark and answered
+    there, Yes or No, and the list is ordered by the probability of Yes instead of that of the titles.
     """
 
     separator: str = "; "
@@ -102,7 +104,7 @@ class PromptsConfig:
             prompt: PromptConfig = getattr(self, task)
             for kind in ("text", "slots"):
                 wording = getattr(prompt, kind)
-                found = set(re.findall(r"\{(?:<\w+>)*(\w*)\}", wording))
+                found = set(re.findall(r"\{(?:<\w+>)*(\w*)(?:<\w+>)*\??\}", wording))
                 mine = allowed[task] | (set(CODES) if kind == "slots" else set())
                 for name in sorted(found - mine):
                     known = ", ".join(sorted(mine))
@@ -112,9 +114,10 @@ class PromptsConfig:
                 slots = set(re.findall(r"<(\w+)>", wording))
                 for name in sorted(slots - set(SLOTS)):
                     yield f"{task}.{kind}: unknown slot <{name}>; allowed: {', '.join(f'<{slot}>' for slot in SLOTS)}"
-                for name in re.findall(r"\{(?:<\w+>)+(\w*)\}", wording):
-                    if name != "candidates":
-                        yield f"{task}.{kind}: {{{name}}} takes no slots inside; only {{candidates}} does"
+                for before, name, after, mark in re.findall(r"\{((?:<\w+>)*)(\w*)((?:<\w+>)*)(\??)\}", wording):
+                    if name != "candidates" and (before or after or mark):
+                        inside = "question mark" if mark else "slots"
+                        yield f"{task}.{kind}: {{{name}}} takes no {inside} inside; only {{candidates}} does"
                 if kind == "text" and slots & set(SLOTS):
                     yield f"{task}.text: the text-only prompt may hold no slot"
                 if kind == "slots" and not slots & set(SLOTS) and not found & set(CODES):

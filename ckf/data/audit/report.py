@@ -85,16 +85,17 @@ class AuditReport:
 
 
 class LeakError(DataError):
-    """The audit stops the run; ``report`` holds every line."""
+    """The audit stops the run; ``report`` holds every line, and ``kept`` is the folder where it was written."""
 
-    def __init__(self, report: AuditReport) -> None:
+    def __init__(self, report: AuditReport, kept: Path | None = None) -> None:
         self.report = report
         bad = [
             f"{line.name} {line.count:g}{f' of {line.of}' if line.of else ''}"
             f"{f' (first: {line.first})' if line.first else ''}"
             for line in report.of_level(STOP)
         ]
-        super().__init__(f"the audit found leaks: {'; '.join(bad)}; `ckf audit` with the same arguments explains")
+        more = f"{kept / 'audit.md'} has every line" if kept else "`ckf audit` with the same arguments explains"
+        super().__init__(f"the audit found leaks: {'; '.join(bad)}; {more}")
 
 
 def refuse_violations(report: AuditReport) -> None:
@@ -108,6 +109,7 @@ def refuse_violations(report: AuditReport) -> None:
 
 
 def write_audit(report: AuditReport, out: Path) -> None:
-    """Write ``audit.json`` and ``audit.md`` to ``out``."""
+    """Write ``audit.json`` and ``audit.md`` to ``out``, which is made where it is missing."""
+    out.mkdir(parents=True, exist_ok=True)
     write_json(out / "audit.json", report.to_json())
     (out / "audit.md").write_text(report.to_markdown(), encoding="utf-8")

@@ -36,6 +36,7 @@ def main(folder: str, name: str, epochs: int, batch: int, dim: int) -> list[floa
     dataset = create_dataset(config)
     train, _, _ = data_preparation(config, dataset)
     model = get_model(config["model"])(config, train.dataset)
+    torch.autograd.set_detect_anomaly(False)  # one of RecBole's modules turns it on for all of them when imported
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     found = []
     for epoch in range(epochs):

@@ -13,7 +13,7 @@ import pytest
 from ckf.artifacts import read_json
 from ckf.cf.artifact import write_tables
 from ckf.cf.cold import fill_cold
-from ckf.cf.fit import build_cf
+from ckf.cf.fit import build_cf, fit_model
 from ckf.cf.table import CFData
 from ckf.cf.vectors import Histories, VectorTables
 from ckf.config.schema import MFConfig
@@ -117,3 +117,40 @@ def test_nan_wrong_height_and_unequal_widths_are_refused(data, tmp_path):
         write_tables(tmp_path, (users[:-1], items), data, "zero", 1.0)
     with pytest.raises(ArtifactError, match="3 and 2 wide"):
         write_tables(tmp_path, (users, items[:, :2]), data, "zero", 1.0)
+
+
+def test_a_learned_null_predicts_best_when_the_user_is_hidden(data):
+    """Against the zero vector and the mean of users, on the rows it is learned from; its gradient is zero there."""
+    model = fit_model(MFConfig(name="mf", dim=4, epochs=20, batch_size=256, content=False), data, 0)
+    users, items = model.vectors()
+    null, null_item = model.nulls(items, 0.1)
+    partners, click = items[data.train.item].astype(np.float64), data.train.click
+
+    def loss(vector: np.ndarray) -> float:
+        score = model.additive.mean + partners[:, :-1] @ vector[:-1] + vector[-1] + partners[:, -1]
+        return float(np.logaddexp(0, -(2 * click - 1) * score).sum() + 0.05 * vector @ vector)
+
+    best = loss(null.astype(np.float64))
+    seen = users[np.unique(data.train.user)]
+    assert best < min(loss(np.zeros_like(null)), loss(seen.mean(axis=0)))
+    for place in range(len(null)):
+        for step in (-1e-2, 1e-2):
+            assert loss(null + step * np.eye(len(null))[place]) > best - 1e-4
+    assert np.isfinite(null_item).all()
+    assert (null_item != 0).any()
+
+
+def test_cold_learned_reaches_the_tables_and_only_cold_rows(world, data, tmp_path):
+    for rule in ("zero", "learned"):
+        (tmp_path / rule).mkdir()
+        build_cf(dataclasses.replace(MF, cold=rule), *world, seed=0, out=tmp_path / rule)
+    zero, learned = (VectorTables.load(tmp_path / rule) for rule in ("zero", "learned"))
+    for kind, ids in (("users", data.train.user), ("items", data.train.item)):
+        before, after = getattr(zero, kind).numpy(), getattr(learned, kind).numpy()
+        empty = ~before[1:].any(axis=1)
+        assert (before[1:][~empty] == after[1:][~empty]).all(), "what was trained stays"
+        assert not after[0].any(), "padding stays empty"
+        assert len(np.unique(after[1:][empty], axis=0)) <= 1, "one vector for all"
+        assert after[1:][empty].any() or not empty.any()
+        assert read_json(tmp_path / "learned" / "manifest.json")[kind]["cold"] == "learned"
+        assert set(np.flatnonzero(empty) + 1).isdisjoint(ids)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ckf.cf.din import DINModel
-from ckf.cf.lightgcn import LightGCNModel, Propagated, normalised_graph
+from ckf.cf.lightgcn import LightGCNModel, LikeGraph, Propagated
 from ckf.cf.mf import MFModel
 from ckf.cf.sasrec import CausalEncoder, SASRecModel
 from ckf.cf.table import CFBatch, CFData, Interactions
@@ -67,17 +67,40 @@ def test_a_training_row_does_not_meet_its_own_edge():
         mine = model.fold == fold
         assert mine.any()
         with net.left_out(fold):
-            edges = net.graphs[net.chosen][0].to_dense().numpy() > 0
+            assert net.without == fold
+        edges, _ = dense(net.graph, fold)
         assert not edges[train.user[mine], train.item[mine]].any()
-        assert (edges[train.user[~mine], train.item[~mine]] == (train.click[~mine] > 0)).all()
-    assert net.chosen == 0, "outside, the whole graph"
+        assert ((edges[train.user[~mine], train.item[~mine]] > 0) == (train.click[~mine] > 0)).all()
+        rest = train.rows(np.flatnonzero(~mine))
+        alone, _ = dense(LikeGraph(dataclasses.replace(DATA, train=rest), model.fold[~mine], 3, net_device()), None)
+        np.testing.assert_allclose(edges, alone, rtol=1e-6)  # degrees are those of what is left
+    assert net.without is None, "outside, the whole graph"
     for rows in model.batches()(np.random.default_rng(0)):
         assert len(np.unique(model.fold[rows])) == 1
 
 
 def test_an_id_without_likes_is_no_division_by_zero():
-    graph = normalised_graph(DATA.train.rows(np.flatnonzero(DATA.train.click <= 0)), DATA)
-    assert graph.nnz == 0
+    none = dataclasses.replace(DATA, train=DATA.train.rows(np.flatnonzero(DATA.train.click <= 0)))
+    forth, back = dense(LikeGraph(none, np.zeros(len(none.train.user)), 1, net_device()), None)
+    assert (forth == 0).all()
+    assert (back == 0).all()
+
+
+def test_both_directions_of_the_graph_are_one_matrix():
+    model = LightGCNModel(DATA, LightGCNConfig("lightgcn", **SHORT), 0)
+    for fold in (None, 0, 1, 2):
+        forth, back = dense(model.net.graph, fold)
+        assert (forth == back.T).all()
+
+
+def dense(graph: LikeGraph, without: int | None) -> tuple[np.ndarray, np.ndarray]:
+    by_user, by_item = graph.weights(without)
+    eyes = torch.eye(ITEMS + 1), torch.eye(USERS + 1)
+    return graph.to_users.times(eyes[0], by_user).numpy(), graph.to_items.times(eyes[1], by_item).numpy()
+
+
+def net_device() -> torch.device:
+    return torch.device("cpu")
 
 
 # --- SASRec
@@ -111,7 +134,7 @@ def test_padding_changes_no_state(encoder):
     ):
         assert torch.equal(a, b)
     empty = torch.zeros(2, WIDTH, dtype=torch.bool)
-    state = encoder.last(items, empty)
+    state = encoder.last(torch.zeros_like(items), empty)  # as the table's padding is
     assert torch.isfinite(state).all()
     assert torch.equal(state[0], state[1]), "an empty history has one state, the learned start"
 
@@ -156,7 +179,7 @@ def din() -> DINModel:
 
 
 def test_din_attention_masks_padding(din):
-    candidate = din.net.items(torch.tensor([4]))
+    candidate = din.net.items(torch.tensor([[4]]))
     short = din.net.pooled(candidate, torch.tensor([[7, 2]]))
     padded = din.net.pooled(candidate, torch.tensor([[0, 0, 0, 7, 2]]))
     torch.testing.assert_close(short, padded)
@@ -173,7 +196,7 @@ def test_din_pools_as_a_loop_would_do_it(din):
     units = [din.net.activation(torch.cat([h, q[0], h - q[0], h * q[0]])) for h in vectors]
     weights = torch.softmax(torch.cat(units), 0)
     expected = sum(w * h for w, h in zip(weights, vectors, strict=True))
-    torch.testing.assert_close(din.net.pooled(q, torch.tensor([history]))[0], expected)
+    torch.testing.assert_close(din.net.pooled(q[None], torch.tensor([history]))[0, 0], expected)
 
 
 # --- MF
@@ -200,13 +223,14 @@ def test_bpr_compares_a_liked_row_with_one_not_liked_of_the_same_user():
     model = MFModel(DATA, MFConfig("mf", loss="bpr", **SHORT), 0)
     pairs, train = model._pairs, DATA.train
     disliked = {(u, v) for u, v, c in zip(train.user, train.item, train.click, strict=True) if not c}
+    liked = {(u, v) for u, v, c in zip(train.user, train.item, train.click, strict=True) if c}
     everyone = {u for u, _ in disliked}
     rows = pairs.liked
     assert (train.click[rows] > 0).all()
     items, offset = pairs.draw(rows, model.additive)
-    for user, item in zip(train.user[rows], items.tolist(), strict=True):
-        assert (user, item) in disliked or user not in everyone
-    assert torch.isfinite(offset).all()
+    for user, item in zip(train.user[rows], items, strict=True):
+        assert (user, item) in disliked or (user not in everyone and (user, item) not in liked)
+    assert np.isfinite(offset).all()
 
 
 def test_content_gives_a_cold_item_a_vector_and_nothing_without_it():

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -101,6 +98,22 @@ def test_a_line_of_fifty_megabytes(tmp_path):
     broken = jsonl(tmp_path, '{"u": "' + "y" * 50_000_000)
     with pytest.raises(DataError, match=r"data.jsonl: line 4: 47.7 MiB; at most 16 MiB"):
         build(broken, tmp_path / "again")
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_fifty_megabytes_in_a_column_that_is_not_read_are_passed_over(tmp_path, form):
+    """By the quick reader, and by the slow one that looks for another line's fault."""
+    long = "y" * 50_000_000
+    for name, fault, allowed in (("quick", [], 0), ("slow", ["broken"], 1)):
+        if form == "json":
+            path = jsonl(tmp_path, json.dumps({**GOOD[0], "i": "long", "unread": long}), *fault)
+            manifest = build(path, tmp_path / name, max_bad_rows=allowed)
+        else:
+            text = csv_text(f"u0,long,3,{10**9},{long}", *fault).replace("at\n", "at,unread\n")
+            text = "".join(line + ("," if line.count(",") == 3 else "") + "\n" for line in text.splitlines())
+            manifest = prepared(own(tmp_path, text, max_bad_rows=allowed), tmp_path / name)
+        assert manifest["bad_rows"]["total"] == allowed
+        assert manifest["interactions"] == len(GOOD) + 1
 
 
 def test_line_numbers_count_blank_lines(tmp_path):
@@ -222,25 +235,3 @@ def test_own_parquet_with_titles_and_a_split(tmp_path):
     cfg.columns.rating, cfg.columns.review = "x", None
     with pytest.raises(DataError, match=r"ratings.parquet: column x is String, expected Float64"):
         prepared(cfg, tmp_path / "again", "provided")
-
-
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
-    """A limit on the size of files stands for a disk without room."""
-    text = "who,what,stars,at,x\n" + "".join(f"u{n},i{n % 999},3,{10**9 + n},{n * 7919}\n" for n in range(200_000))
-    (tmp_path / "ratings.csv").write_text(text)
-    command = [sys.executable, "-m", "ckf", "prepare", "dataset=csv", f"dataset.root={tmp_path}"]
-    command += ["dataset.interactions=ratings.csv", "dataset.columns.user=who", "dataset.columns.item=what"]
-    command += ["dataset.columns.rating=stars", "dataset.columns.timestamp=at", f"paths.cache={tmp_path / 'cache'}"]
-
-    def limit() -> None:
-        import signal
-
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
-
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, check=False)
-    assert done.returncode == 1
-    assert "the disk is full" in done.stderr
-    assert "Traceback" not in done.stderr
-    left = [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".lock"]
-    assert not left

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from ckf.model.backbone import EAGER_ONLY, load_backbone
+from ckf.config.schema import EAGER_ONLY
+from ckf.model.backbone import load_backbone
 from ckf.model.build import adapter_specs
 from ckf.model.lora import Routing, inject_lora
 from ckf.model.recommender import Recommender
@@ -66,7 +67,15 @@ def load(kind: str, folder: Path, **options: Any) -> Any:
     return load_backbone(folder, attention=attention_of(kind), **options)
 
 
-def recommender(kind: str, folder: Path, tables: Any, lora: Any = LORA, fusion: str = "meta", **options: Any) -> Any:
+def recommender(
+    kind: str,
+    folder: Path,
+    tables: Any,
+    lora: Any = LORA,
+    fusion: str = "meta",
+    fusion_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> Any:
     """A recommender on a checkpoint, with random adapters (``B`` too)."""
     backbone = load(kind, folder, **options)
     routing = Routing()
@@ -75,7 +84,7 @@ def recommender(kind: str, folder: Path, tables: Any, lora: Any = LORA, fusion: 
     layers = inject_lora(backbone, adapters, TASKS, routing)
     for layer in layers.values():
         torch.nn.init.normal_(layer.lora_b, std=0.05)
-    built = make_fusion(fusion, backbone.config.hidden_size)
+    built = make_fusion(fusion, backbone.config.hidden_size, **(fusion_options or {}))
     if built is not None:
         built.fit_scale(tables)
     return Recommender(backbone, layers, adapters, routing, built)

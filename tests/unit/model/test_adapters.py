@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,24 @@ def test_nan_is_refused(model, backbone_folder, tmp_path):
     with pytest.raises(ArtifactError, match="hold NaN or infinity"):
         load_adapter(folder, model.layers, shared(model))
     assert all(torch.equal(a, layer.lora_a) for a, layer in zip(before, model.layers.values(), strict=True))
+
+
+def test_adapters_to_start_from_count_by_content(backbone_folder, tmp_path):
+    """A run is named by what its adapters hold, not by where they lie: moved they are the same, changed another."""
+    from ckf.config.compose import compose
+    from ckf.runs import run_folder
+    from ckf.stages import named_by_content
+
+    def named(folder: Path) -> str:
+        exp, _ = compose([f"lora.init=[{{role: shared, path: {folder}}}]"])
+        return run_folder(named_by_content(exp), "data").name
+
+    folder = stock_adapter(tmp_path / "x", backbone_folder)
+    moved = shutil.copytree(folder, tmp_path / "elsewhere")
+    assert named(moved) == named(folder)
+    weights = moved / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert named(moved) != named(folder)
+    weights.unlink()
+    with pytest.raises(ArtifactError, match=r"lora\.init\[0\]: .*adapter_model\.safetensors: no such file; an adapter"):
+        named(moved)

@@ -11,8 +11,9 @@ from ckf.model import recommender as recommender_module
 from ckf.model.attention import after_prefix_allowed
 from ckf.model.backbone import checkpoint_activations
 from ckf.model.prefix import PrefixStates
-from ckf.prompts.collate import Collator, TrainingRow
+from ckf.prompts.collate import Collator
 from ckf.prompts.encode import Prompt, PromptEncoder
+from ckf.prompts.rows import TrainingRow
 from tests.conftest import LORA, TASKS, TITLES, make_example, make_model
 from tests.unit.model.families import KINDS, WINDOWED, recommender
 

@@ -15,6 +15,12 @@ HEALTHY = {
     "health/ctr/change_swapped": 0.25,
     "health/ctr/auc": 0.75,
     "health/ctr/auc_swapped": 0.55,
+    "health/ctr/loss_rise_shuffled": 0.06,
+    "health/ctr/loss_rise_shuffled_low": 0.02,
+    "health/ctr/loss_rise_shuffled_high": 0.1,
+    "health/topk/loss_rise_shuffled": 0.001,
+    "health/topk/loss_rise_shuffled_low": -0.02,
+    "health/topk/loss_rise_shuffled_high": 0.03,
     "health/grad_share_fusion": 0.4,
     "health/grad_share_adapters": 0.6,
 }
@@ -39,20 +45,25 @@ def test_the_table_and_the_gradient_shares(tmp_path):
 
 
 @pytest.mark.parametrize(("overrides", "what"), [((), "slots"), (CODES, "codes")])
-def test_a_model_that_ignores_its_slots_is_called_out(tmp_path, overrides, what):
-    text = said(tmp_path, *overrides, **{"health/change_shuffled": 0.004, "health/change_swapped": 0.002})
+def test_a_model_whose_answers_are_no_worse_without_its_slots_is_called_out(tmp_path, overrides, what):
+    """However far the answers move: a model trained on shuffled vectors moves them as well."""
+    text = said(tmp_path, *overrides, **{"health/ctr/loss_rise_shuffled_low": -0.002})
     verdict = text.split("## Verdict")[1].split("##")[0]
-    assert f"This model ignores its {what}: its answers hardly change when they are spoiled" in verdict
-    assert "vectors shuffled 0.0040, another user's 0.0020" in verdict
+    assert f"This model ignores its {what}: with vectors shuffled its loss is no higher in any task" in verdict
+    assert "(ctr +0.0600 [-0.0020, +0.1000], topk +0.0010 [-0.0200, +0.0300])" in verdict
 
 
-def test_one_that_reads_the_items_alone_is_not(tmp_path):
-    assert "ignores" not in said(tmp_path, **{"health/change_swapped": 0.0})
+def test_one_that_reads_them_in_some_tasks_says_in_which(tmp_path):
+    text = said(tmp_path)
+    assert "What the slots say is used in ctr; no use of it can be measured in topk." in text
+    assert "ignores its slots" not in text
 
 
 def test_a_soft_prompt_is_judged_by_zeros(tmp_path):
-    none = {"health/change_shuffled": None, "health/change_swapped": None}
-    assert "ignores its slots" in said(tmp_path / "a", "fusion=soft_prompt", **none, **{"health/change_zeroed": 0.001})
+    key = "health/ctr/loss_rise_"
+    none = {f"health/{task}/loss_rise_shuffled{end}": None for task in ("ctr", "topk") for end in ("", "_low", "_high")}
+    zeros = {f"{key}zeroed": 0.001, f"{key}zeroed_low": -0.001, f"{key}zeroed_high": 0.003}
+    assert "ignores its slots" in said(tmp_path / "a", "fusion=soft_prompt", **none, **zeros)
     assert "ignores" not in said(tmp_path / "b", "fusion=soft_prompt", **none)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from ckf.cf.vectors import VectorTables
 from ckf.data.records import Example
 from ckf.model.fusion import Fusion
 from ckf.prompts.codes import HashedCodes
@@ -16,7 +17,7 @@ from ckf.prompts.collate import Collator
 from ckf.prompts.encode import PromptEncoder
 from ckf.train import health
 from ckf.train.health import gradient_shares, slot_health
-from tests.conftest import TASKS, TITLES, make_example, make_model
+from tests.conftest import CF_DIM, TASKS, TITLES, make_example, make_model
 
 CPU = torch.device("cpu")
 
@@ -82,6 +83,58 @@ def test_a_model_that_ignores_its_slots_is_seen(backbone_folder, tables, collato
     values = found(model, collator, table)
     assert values["health/change_shuffled"] == values["health/change_swapped"] == 0.0
     assert values["health/change_zeroed"] > 1e-4, "they are not read, but they are there"
+
+
+# --- whether what is read is of use
+
+
+def planted(seed: int) -> tuple[VectorTables, list[Example]]:
+    """ctr examples whose answer is Yes where the signs of user and item agree (as in test_fusion_interaction)."""
+    draw = torch.Generator().manual_seed(seed)
+    tables = [0.3 * torch.randn(n, CF_DIM, generator=draw) for n in (121, len(TITLES))]
+    for table in tables:
+        table[:, 0] = torch.tensor([1.0 if row % 2 else -1.0 for row in range(len(table))])
+        table[0] = 0.0
+    pairs = [(user, item) for user in range(1, 121) for item in range(1, len(TITLES))]
+    made = [
+        dataclasses.replace(
+            make_example("ctr", user), example_id=f"ctr/val/{user}-{item}", user=user, item=item,
+            label=float(user % 2 == item % 2),
+        )
+        for user, item in pairs
+    ]  # fmt: skip
+    return VectorTables(*tables), made
+
+
+@pytest.fixture(scope="module")
+def pairs_worded(encoder, prompts) -> PromptEncoder:
+    ctr = dataclasses.replace(prompts.ctr, slots="Next: it<user><item><pair>. Answer:")
+    return PromptEncoder(
+        encoder.tokenizer, dataclasses.replace(prompts, ctr=ctr), TITLES, encoder.rating_labels
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("shuffled", [False, True], ids=["as they are", "shuffled (fusion=random)"])
+def test_the_loss_rises_for_a_model_that_learned_from_its_slots_and_not_for_the_control(
+    backbone_folder, pairs_worded, shuffled
+):
+    """Both are trained and both change their answers; only one gets worse by it."""
+    tables, examples = planted(0)
+    tables = tables.shuffled(1) if shuffled else tables
+    collator = Collator(pairs_worded, TASKS, tables)
+    model = make_model(backbone_folder, tables, "linear", fusion_options={"slots": ("user", "item", "pair")})
+    optimizer = torch.optim.Adam(model.fusion_parameters(), lr=0.01)
+    draw, train = np.random.default_rng(0), [x for x in examples if x.user <= 60]
+    for _ in range(100):
+        batch = collator.training([train[i] for i in draw.integers(0, len(train), 64)], [1 / 64] * 64, slots=True)
+        optimizer.zero_grad()
+        (-(model(batch, learn_adapters=False) * batch.answer_weights).sum()).backward()
+        optimizer.step()
+    values = found(model, collator, Table([x for x in examples if x.user > 60]))
+    assert values["health/change_shuffled"] > 0.01
+    low, high = (values[f"health/ctr/loss_rise_shuffled_{end}"] for end in ("low", "high"))
+    assert low < values["health/ctr/loss_rise_shuffled"] < high
+    assert low <= 0 if shuffled else low > 0.1
 
 
 def test_rows_that_are_not_fused_are_seen(backbone_folder, tables, collator, table):

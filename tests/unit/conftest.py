@@ -1,4 +1,4 @@
-"""Random checkpoints of every family, each made once a session."""
+"""What unit tests share: random checkpoints of every family, each made once a session."""
 
 from __future__ import annotations
 
