@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,6 @@ from pytorch_lightning.loggers import Logger
 
 from ckf.config.schema import ExperimentConfig
 from ckf.train.loggers import JsonlLogger
-
-DEAD_AFTER = timedelta(seconds=90)
-"""How long a process waits for the others in one exchange before it takes them for dead."""
 
 
 def build_trainer(
@@ -54,10 +50,10 @@ def build_trainer(
 
 
 def _strategy(name: str, accelerator: str) -> Any:
-    if name == "ddp":
+    if name == "ddp" and accelerator == "cpu":
         from pytorch_lightning.strategies import DDPStrategy
 
-        return DDPStrategy(process_group_backend="gloo" if accelerator == "cpu" else None, timeout=DEAD_AFTER)
+        return DDPStrategy(process_group_backend="gloo")
     return name
 
 

@@ -17,6 +17,7 @@ from ckf.config.store import SCHEMAS
 from ckf.errors import DataError
 from ckf.model.build import build_fusion, slot_kinds
 from ckf.model.fusion import Fusion
+from ckf.model.fusion.base import _some_rows
 from ckf.prompts.collate import Collator, PromptBatch
 from ckf.prompts.encode import PromptEncoder
 from tests.conftest import CF_DIM, FUSIONS, TASKS, TITLES, make_example, make_fusion, make_model
@@ -313,3 +314,14 @@ def test_shuffled_tables_are_a_permutation_that_leaves_padding(tables):
     assert not torch.equal(other.users, tables.users)
     assert sorted(map(tuple, other.items.tolist())) == sorted(map(tuple, tables.items.tolist()))
     assert torch.equal(other.users, tables.shuffled(7).users)
+
+
+def test_the_scale_of_a_large_table_is_measured_on_blocks_of_it():
+    """Memory must not grow with the catalogue; the blocks tell the same scale."""
+    draw = torch.Generator().manual_seed(0)
+    large = VectorTables(*(3.0 + 2.0 * torch.randn(600_000, CF_DIM, generator=draw) for _ in range(2)))
+    assert len(_some_rows(large.items)) == 512 * 512 < len(large.items)
+    fusion = make_fusion("linear", 8)
+    fusion.fit_scale(large)
+    torch.testing.assert_close(fusion.item_mean, torch.full((CF_DIM,), 3.0), atol=0.03, rtol=0)
+    torch.testing.assert_close(fusion.item_std, torch.full((CF_DIM,), 2.0), atol=0.03, rtol=0)
