@@ -1,3 +1,39 @@
-"""ckf: fine-tune large language models into recommenders that also know collaborative filtering."""
+"""ckf: fine-tune large language models into recommenders that also know collaborative filtering.
+
+A finished run is used from Python so (``run`` is its folder; `ckf.use.trained.Trained` says more):
+
+>>> import ckf
+>>> model = ckf.load(run)
+>>> best = model.recommend(user=7, top=3)
+>>> list(best.columns)
+['place', 'item', 'title', 'score', 'rating']
+>>> list(best["place"])
+[1, 2, 3]
+>>> model.recommend(user="nobody", top=3).attrs["known"]
+False
+>>> rows = [{"task": "ctr", "user": "u7", "item": "i3"}, {"task": "rating", "user": "u7", "item": "i3"}]
+>>> scores = model.predict(rows)
+>>> [(row, task) for row, task in zip(scores["row"], scores["task"])]
+[(0, 'ctr'), (1, 'rating')]
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ckf.use.trained import Trained
 
 __version__ = "0.1.0"
+
+
+def load(run: str | Path) -> Trained:
+    """Load a finished run from its folder.
+
+    Raises:
+        ArtifactError: it is none, or a file of it, its data or its backbone is missing or altered.
+    """
+    from ckf.use.trained import Trained  # torch and transformers take seconds
+
+    return Trained.load(Path(run))

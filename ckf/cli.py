@@ -143,6 +143,12 @@ def _dispatch(command: Command) -> Path | None:
             return finished.diff(command.words, command.overrides)
         case "export":
             return finished.export(command.overrides)
+        case "predict":
+            return finished.predict(command.overrides)
+        case "recommend":
+            return finished.recommend(command.overrides)
+        case "probe":
+            return finished.probe(command.words, command.overrides)
         case "sweep":
             return _sweep_file(command)
         case "check" if "all" in command.flags:
@@ -174,8 +180,9 @@ def _one_run(command: Command, composed: Composed, own: verbs.OwnArguments) -> P
         if command.verb == "audit":
             return look.audit(composed.exp)
         if command.verb == "plan":
-            return look.plan(composed.exp)
-        look.inspect(composed.exp, own.request())
+            look.plan(composed.exp)
+        else:
+            look.inspect(composed.exp, own.request())
         return None
     from ckf import pipeline
 

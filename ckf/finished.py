@@ -1,4 +1,4 @@
-"""Verbs on finished runs, whose config lies in their folder: evaluate, report, diff and export."""
+"""Verbs on finished runs, whose config lies in their folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,96 @@ EXPORTS = ("peft", "merged")
 
 
 def evaluate(arguments: Sequence[str]) -> Path:
-    """``ckf evaluate run=PATH [evaluate.KEY=VALUE ...]``."""
-    own, overrides = _sorted("evaluate", arguments, ["run"])
+    """``ckf evaluate run=PATH [out=DIR] [dataset=OPTION …] [evaluate.KEY=VALUE …]``.
+
+    Another dataset or own candidate lists go to ``out``: the run's own figures stay what they are.
+    """
+    own, overrides = _sorted("evaluate", arguments, ["run", "out", "dataset", "split"])
     run = _run_folder(_needed(own, run="outputs/NAME")["run"])
+    elsewhere = [f"{key}={own[key]}" for key in ("dataset", "split") if key in own]
+    elsewhere += [line for line in overrides if line.startswith(("dataset.", "split."))]
+    overrides = [line for line in overrides if line not in elsewhere]
+    problems = []
+    if elsewhere and "dataset" not in own:
+        problems.append("dataset: required to evaluate on other data (e.g. dataset=ml_latest dataset.root=DIR)")
+    lists = any(line.startswith("evaluate.candidates=") and line.endswith(".parquet") for line in overrides)
+    if (elsewhere or lists) and "out" not in own:
+        problems.append("out: required with other data or lists (e.g. out=DIR); the run keeps its own figures")
+    if problems:
+        raise ConfigError(problems)
     with_overrides(load_yaml(run / "config.yaml"), overrides, allowed=("evaluate.", "trainer."))
     from ckf import pipeline
 
-    return pipeline.evaluate(run, overrides)
+    out = Path(own["out"]) if "out" in own else None
+    return pipeline.evaluate(run, overrides, out=out, elsewhere=elsewhere)
+
+
+def predict(arguments: Sequence[str]) -> Path:
+    """``ckf predict run=PATH input=ROWS.parquet out=FILE.parquet [bad_rows=stop|skip]``."""
+    own, overrides = _sorted("predict", arguments, ["run", "input", "out", "bad_rows"])
+    _needed(own, run="outputs/NAME", input="rows.parquet", out="scores.parquet")
+    problems = [f"{line}: ckf predict takes no config" for line in overrides]
+    rule = own.get("bad_rows", "stop")
+    if rule not in ("stop", "skip"):
+        problems.append(f"bad_rows: '{rule}' is not allowed (one of stop, skip)")
+    if problems:
+        raise ConfigError(problems)
+    run, out = _run_folder(own["run"]), Path(own["out"])
+    from ckf.use.predict import predict_file
+    from ckf.use.trained import Trained
+
+    counts = predict_file(Trained.load(run), Path(own["input"]), out, skip_bad=rule == "skip")
+    said = [f"{counts['rows']} rows"]
+    said += [f"{counts['bad']} left out"] if counts["bad"] else []
+    said += [f"{counts['cold']} of users that the data does not know, scored as cold ones"] if counts["cold"] else []
+    said += [f"{counts['resumed']} scored before"] if counts["resumed"] else []
+    print(f"predict: {', '.join(said)}")
+    return out
+
+
+def recommend(arguments: Sequence[str]) -> Path:
+    """``ckf recommend run=PATH user=ID [top=10] [rerank=100] [seen=true|false]``."""
+    own, overrides = _sorted("recommend", arguments, ["run", "user", "top", "rerank", "seen"])
+    _needed(own, run="outputs/NAME", user="42")
+    problems = [f"{line}: ckf recommend takes no config" for line in overrides]
+    for key in ("top", "rerank"):
+        if key in own and not (own[key].isdecimal() and int(own[key]) > 0):
+            problems.append(f"{key}: '{own[key]}' is not a number of items (1 or more)")
+    if own.get("seen", "false") not in ("true", "false"):
+        problems.append(f"seen: '{own['seen']}' is not allowed (one of true, false)")
+    if problems:
+        raise ConfigError(problems)
+    run = _run_folder(own["run"])
+    from ckf.use.recommend import recommendation
+    from ckf.use.trained import Trained
+
+    numbers = {key: int(own[key]) for key in ("top", "rerank") if key in own}
+    print(recommendation(Trained.load(run), own["user"], seen=own.get("seen") == "true", **numbers), end="")
+    return run
+
+
+def probe(folders: Sequence[str], arguments: Sequence[str]) -> Path | None:
+    """``ckf probe RUN [out=DIR]``: prints what the probes found; returns the folder it is written to, if any."""
+    own, overrides = _sorted("probe", arguments, ["out"])
+    problems = [f"{line}: ckf probe takes no config" for line in overrides]
+    if len(folders) != 1:
+        problems.append(f"ckf probe takes one run folder, got {len(folders)}; e.g. ckf probe outputs/NAME")
+    if problems:
+        raise ConfigError(problems)
+    run = _run_folder(folders[0])
+    from ckf.artifacts import write_json
+    from ckf.use.probe import probe as look
+    from ckf.use.trained import Trained
+
+    text, figures = look(Trained.load(run))
+    print(text, end="")
+    if "out" not in own:
+        return None
+    out = Path(own["out"])
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "probe.md").write_text(text, encoding="utf-8")
+    write_json(out / "probe.json", figures)
+    return out
 
 
 def report(arguments: Sequence[str]) -> Path:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from ckf.config.schema import (
     TextOnlyCurriculumConfig,
 )
 from ckf.errors import CkfError
-from ckf.runs import LAST, PREVIOUS, artifact_path, is_finished, open_run, read_run, record, run_folder
+from ckf.runs import CARD, CONFIG, LAST, PREVIOUS, artifact_path, is_finished, open_run, read_run, record, run_folder
 from ckf.stages import (
     get_backbone,
     named_by_content,
@@ -54,11 +55,15 @@ def prepare(exp: ExperimentConfig, export: str = "", out: Path | None = None) ->
 
 
 def cf(exp: ExperimentConfig) -> Path:
-    """``ckf cf``: the CF model and the floor; returns the CF model's folder."""
+    """``ckf cf``: the CF model and the floor, its figures logged; returns the CF model's folder."""
+    from ckf.train.loggers import log_cf
+
     dataset = prepare_dataset(exp)
     examples = prepare_examples(exp, dataset)
     train_floor(exp, dataset, examples)
-    return train_cf(exp, dataset, examples).path
+    found = train_cf(exp, dataset, examples).path
+    say(f"cf: logged in {log_cf(exp, found)}")
+    return found
 
 
 def train(exp: ExperimentConfig) -> Path:
@@ -71,17 +76,54 @@ def run(exp: ExperimentConfig) -> Path:
     return _run(exp, until_trained=False)
 
 
-def evaluate(run_path: Path, overrides: list[str]) -> Path:
-    """``ckf evaluate run=…``: score a trained run again with its own config; ``evaluate.*`` may be overridden."""
+def evaluate(run_path: Path, overrides: list[str], *, out: Path | None = None, elsewhere: Sequence[str] = ()) -> Path:
+    """``ckf evaluate run=…``: score a trained run again with its own config; ``evaluate.*`` may be overridden.
+
+    With ``out`` the figures go there and the run keeps its own; ``elsewhere`` names another dataset and split.
+    """
     from ckf.config.compose import with_overrides
     from ckf.report.build import report
 
-    exp, _ = read_run(run_path)
+    exp, card = read_run(run_path)
     if overrides:
         exp = with_overrides(exp, overrides, allowed=("evaluate.", "trainer."))
-    _evaluate(exp, run_path, None)
-    report([run_path], run_path)
-    return run_path
+    artifacts = card["artifacts"]
+    if elsewhere:
+        exp, artifacts = _on_other_data(exp, artifacts, elsewhere)
+    if out is None:
+        _evaluate(exp, run_path, None)
+        report([run_path], run_path)
+        return run_path
+    if (out / CONFIG).is_file() and "evaluates" not in read_json(out / CARD):
+        raise CkfError(f"{out}: is a run of its own; name another folder")
+    made = not out.exists()
+    try:
+        open_run(out, exp, artifacts)
+        record(out, evaluates=str(run_path), git_of_run=card.get("git"))
+        _evaluate(exp, run_path, None, out=out)
+        report([out], out)
+    except BaseException:
+        if made:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+    return out
+
+
+def _on_other_data(
+    exp: ExperimentConfig, artifacts: dict[str, dict[str, str]], elsewhere: Sequence[str]
+) -> tuple[ExperimentConfig, dict[str, dict[str, str]]]:
+    """The run's config and artifacts with another dataset, on which its CF model is trained anew."""
+    from ckf.config.compose import compose
+
+    other = compose(list(elsewhere))[0]
+    tasks = dataclasses.replace(exp.tasks, mix=exp.task_mix)
+    exp = dataclasses.replace(exp, dataset=other.dataset, split=other.split, tasks=tasks)
+    dataset = prepare_dataset(exp)
+    examples = prepare_examples(exp, dataset)
+    made = {"dataset": dataset, "examples": examples}
+    made |= {"cf": train_cf(exp, dataset, examples), "floor": train_floor(exp, dataset, examples)}
+    kept = {name: artifacts[name] for name in ("backbone",) if name in artifacts}
+    return exp, {**kept, **{name: {"path": str(a.path), "hash": a.hash} for name, a in made.items()}}
 
 
 def text_companion(exp: ExperimentConfig) -> ExperimentConfig:
@@ -177,21 +219,16 @@ def _train(exp: ExperimentConfig, folder: Path, logger: Logger | None) -> None:
     record(folder, stages={"train": round(time.perf_counter() - started, 2)})
 
 
-def _evaluate(exp: ExperimentConfig, folder: Path, logger: Logger | None) -> None:
-    from ckf.eval.evaluate import evaluate_run
+def _evaluate(exp: ExperimentConfig, folder: Path, logger: Logger | None, out: Path | None = None) -> None:
+    from ckf.eval.evaluate import Baselines, evaluate_run
     from ckf.train.worker import run_inputs
 
-    _, card = read_run(folder)
+    _, card = read_run(out or folder)
     started = time.perf_counter()
-    metrics = evaluate_run(
-        exp,
-        run_inputs(exp, card, folder),
-        folder,
-        floor=artifact_path(card, "floor", folder),
-        cf=artifact_path(card, "cf", folder),
-        text_run=artifact_path(card, "text", folder) if "text" in card["artifacts"] else None,
-    )
-    record(folder, stages={"evaluate": round(time.perf_counter() - started, 2)})
+    text = artifact_path(card, "text", folder) if "text" in card["artifacts"] else None
+    baselines = Baselines(artifact_path(card, "floor", folder), artifact_path(card, "cf", folder), text)
+    metrics = evaluate_run(exp, run_inputs(exp, card, folder), folder, baselines, out=out)
+    record(out or folder, stages={"evaluate": round(time.perf_counter() - started, 2)})
     if logger is not None:
         logger.log_metrics({f"final/{key}": value for key, value in metrics.items()})
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ckf.artifacts import Artifact, Store, fingerprint, plain
 from ckf.config.schema import (
     TASKS,
+    WRITTEN,
     BiasConfig,
     ExperimentConfig,
     HFBackboneConfig,
@@ -54,7 +55,7 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
     from ckf.data.audit import LeakError, write_audit
     from ckf.data.examples import build_examples
 
-    tasks = list(exp.dataset.provides)
+    tasks = [*exp.dataset.provides, *(task.name for task in exp.task_mix if task.name in WRITTEN)]
     settings = {key: value for key, value in plain(exp.tasks).items() if key != "mix"} | {"tasks": tasks}
 
     def build(out: Path) -> None:

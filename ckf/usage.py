@@ -14,6 +14,9 @@ VERBS = {
     "cf": "the collaborative-filtering model and the floor; prints its folder",
     "train": "everything up to the trained model, without scoring it",
     "evaluate": "score a trained run again: run=PATH [evaluate.batch_size=... trainer.devices=...]",
+    "predict": "score rows of your own: run=PATH input=ROWS.parquet out=FILE.parquet",
+    "recommend": "the best items for a user: run=PATH user=ID [top=10]",
+    "probe": "what a model reads, and its favourite places in a list: RUN [out=DIR]",
     "report": "a report from run folders: runs=GLOB out=DIR, or a table: table=experiments/NAME [outputs=DIR]",
     "diff": "two runs compared, paired by example: RUN_A RUN_B [out=DIR]",
     "export": "a run's adapters for one task, united or merged into weights: run=PATH task=TASK out=DIR",
@@ -26,16 +29,19 @@ COMPOSED = ("", "prepare", "audit", "inspect", "plan", "cf", "train", "check")
 SWEPT = ("", "prepare", "cf", "train")
 """Verbs that -m sweeps over."""
 
-ON_RUNS = ("evaluate", "report", "diff", "export")
+ON_RUNS = ("evaluate", "predict", "recommend", "probe", "report", "diff", "export")
 """Verbs that read the config from run folders."""
 
-WITH_WORDS = ("sweep", "diff")
+WITH_WORDS = ("sweep", "diff", "probe")
 """Verbs with arguments that are files or folders."""
 
 _ARGUMENTS = {
     "prepare": "[export=processed_json|jsonl [out=DIR]] [options] [key=value ...]",
     "inspect": "[task=TASK] [n=3] [split=train|val|test] [slots=true|false] [example=ID] [key=value ...]",
-    "evaluate": "run=PATH [evaluate.KEY=VALUE ...]",
+    "evaluate": "run=PATH [out=DIR [dataset=OPTION ...]] [evaluate.KEY=VALUE ...]",
+    "predict": "run=PATH input=ROWS.parquet out=FILE.parquet [bad_rows=stop|skip]",
+    "recommend": "run=PATH user=ID [top=10] [rerank=100] [seen=true|false]",
+    "probe": "RUN [out=DIR]",
     "report": "runs=GLOB out=DIR | table=DIR [outputs=DIR]",
     "diff": "RUN_A RUN_B [out=DIR]",
     "export": "run=PATH task=TASK [format=peft|merged] [tolerance=X] out=DIR",

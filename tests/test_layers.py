@@ -22,6 +22,7 @@ ORDER = [
     "check",
     "report",
     "diff",
+    "use",
     "inspect",
     "stages",
     "pipeline",

@@ -29,7 +29,7 @@ def write_world(folder: Path, source: Source, split: str = "temporal", tasks: li
     dataset, examples = folder / "dataset", folder / "examples"
     dataset.mkdir(parents=True)
     examples.mkdir()
-    write_dataset(source, DatasetConfig(name="world"), SplitConfig(name=split), dataset, {})
+    write_dataset(source, DatasetConfig(name="world"), SplitConfig(name=split), dataset)
     build_examples(dataset, tasks, history_items=5, candidates=5, review_words=100, seed=0, out=examples)
     return dataset, examples
 

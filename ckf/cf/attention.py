@@ -16,23 +16,24 @@ from torch.autograd import Function
 from ckf.cf.dropout import Dropout
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor, unseen: Tensor, heads: int, dropout: Dropout) -> Tensor:
+def attend(queries: Tensor, keys_values: Tensor, unseen: Tensor, heads: int, dropout: Dropout) -> Tensor:
     """Softmax-weighed values of each query, in ``heads`` parts of the width. [n, Q, d]
 
-    ``queries`` [n, Q, d], ``keys`` and ``values`` [n, T, d]; ``unseen`` [n, Q, T] is added to the scores: 0, or
-    -inf where a query may not look (each must see one key). ``dropout`` is of the weights.
+    ``queries`` [n, Q, d], ``keys_values`` [n, T, 2 d], the keys first; ``unseen`` [n, Q, T] is added to the scores:
+    0, or -inf where a query may not look (each must see one key). ``dropout`` is of the weights.
     """
     shape = heads, *unseen.shape
     factors = dropout.factors(unseen.new_empty(shape))
-    read: Tensor = _Attention.apply(queries, keys, values, unseen, heads, factors)
+    read: Tensor = _Attention.apply(queries, keys_values, unseen, heads, factors)
     return read
 
 
 class _Attention(Function):
     @staticmethod
     def forward(
-        ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, unseen: Tensor, heads: int, factors: Tensor | None
+        ctx: Any, queries: Tensor, keys_values: Tensor, unseen: Tensor, heads: int, factors: Tensor | None
     ) -> Tensor:
+        keys, values = keys_values.chunk(2, dim=-1)
         scale = (queries.shape[-1] / heads) ** -0.5
         weights = unseen.new_empty(heads, *unseen.shape)
         for head, (q, k) in enumerate(_parts(heads, queries, keys)):
@@ -43,16 +44,17 @@ class _Attention(Function):
         read = torch.empty_like(queries)
         for head, (part, v) in enumerate(_parts(heads, read, values)):
             part.copy_(torch.bmm(dropped[head], v))
-        ctx.save_for_backward(queries, keys, values, weights, factors)
+        ctx.save_for_backward(queries, keys_values, weights, factors)
         ctx.heads, ctx.scale = heads, scale
         return read
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
-        queries, keys, values, weights, factors = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        queries, keys_values, weights, factors = ctx.saved_tensors
+        to_queries, to_keys_values = torch.empty_like(queries), torch.empty_like(keys_values)
+        (keys, values), (to_keys, to_values) = (x.chunk(2, dim=-1) for x in (keys_values, to_keys_values))
         dropped = weights if factors is None else weights * factors
         by_weight = torch.empty_like(weights)
-        to_queries, to_keys, to_values = (torch.empty_like(x) for x in (queries, keys, values))
         for head, (g, v, to_v) in enumerate(_parts(ctx.heads, grad, values, to_values)):
             torch.bmm(g, v.transpose(1, 2), out=by_weight[head])
             to_v.copy_(torch.bmm(dropped[head].transpose(1, 2), g))
@@ -62,7 +64,7 @@ class _Attention(Function):
         for head, (q, k, to_q, to_k) in enumerate(_parts(ctx.heads, queries, keys, to_queries, to_keys)):
             to_q.copy_(torch.bmm(by_score[head], k))
             to_k.copy_(torch.bmm(by_score[head].transpose(1, 2), q))
-        return to_queries, to_keys, to_values, None, None, None
+        return to_queries, to_keys_values, None, None, None
 
 
 def _parts(heads: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:

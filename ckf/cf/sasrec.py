@@ -42,18 +42,21 @@ class SelfAttentive(Net):
 
     def forward(self, users: Tensor, items: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
         """Interaction logits and squares of the vectors of users [n] with items [n, k]. [n, k], [n, k]"""
-        dots, squares = dots_and_squares(self.states.last(self.items(history), history > 0), self.items(items))
+        dots, squares = dots_and_squares(self._state(history), self.items(items))
         moved = self.user_bias(users), self.item_bias(items)[..., 0]
         return dots + moved[0] + moved[1], squares + moved[0].square() + moved[1].square()
 
     def user_side(self, users: Tensor, history: Tensor) -> Tensor:
         """[h, d_u]. [n, d + 1]"""
-        h = self.states.last(self.items(history), history > 0)
-        return torch.cat([h, self.user_bias(users)], dim=1)
+        return torch.cat([self._state(history), self.user_bias(users)], dim=1)
 
     def item_side(self, items: Tensor) -> Tensor:
         """[q_v, d_v]. [n, d + 1]"""
         return torch.cat([self.items(items), self.item_bias(items)], dim=1)
+
+    def _state(self, history: Tensor) -> Tensor:
+        """The state after each history [n, H]. [n, d]"""
+        return self.states.last(self.items(F.pad(history, (1, 0))), history > 0)
 
 
 class CausalEncoder(nn.Module):
@@ -63,6 +66,8 @@ class CausalEncoder(nn.Module):
     count back from the newest item, which makes a short history a suffix of a long one. Pre-norm, and the
     last norm scaled small at the start (the score then begins at counting). Padding is seen by no state
     but its own; the vectors there must be zero, for the state of an empty history to be one.
+
+    Shapes: items [n, H + 1, d], zeros at the place of the start, and ``there`` [n, H].
     """
 
     def __init__(self, dim: int, history_items: int, blocks: int, heads: int, dropout: float) -> None:
@@ -76,7 +81,7 @@ class CausalEncoder(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, items: Tensor, there: Tensor) -> Tensor:
-        """States after the start and after each item [n, H, d] that is ``there`` [n, H]. [n, H + 1, d]"""
+        """States after the start and after each item that is ``there``. [n, H + 1, d]"""
         x, mask = self._inputs(items, there)
         for block in self.blocks:
             x = block(x, mask)
@@ -91,8 +96,8 @@ class CausalEncoder(nn.Module):
 
     def _inputs(self, items: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs [n, H + 1, d] and what is added to who sees whom: 0, or -inf where nothing is seen. [n, T, T]"""
-        start = self.start.expand(len(items), 1, -1)
-        x = torch.cat([start, items], dim=1) + self.positions[-items.shape[1] - 1 :]
+        length = items.shape[1]
+        x = items + (self.positions[-length:] + F.pad(self.start[None], (0, 0, 0, length - 1)))
         seen = F.pad(there, (1, 0), value=True)  # the start is always there
         causal = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
         return self.dropout(x), torch.zeros((), device=x.device).where(causal & seen[:, None, :], float("-inf"))
@@ -106,16 +111,14 @@ class _Block(nn.Module):
         self.heads, self.dropout = heads, Dropout(dropout)
         self.before, self.between = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.query, self.key_value, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
-        self.forward_net = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), Dropout(dropout), nn.Linear(dim, dim))
+        self.forward_net = nn.Sequential(
+            nn.Linear(dim, dim), nn.ReLU(inplace=True), Dropout(dropout), nn.Linear(dim, dim)
+        )
 
     def forward(self, inputs: Tensor, mask: Tensor, *, last: bool = False) -> Tensor:
         """States of all places of ``inputs`` [n, T, d], or of the ``last`` one; ``mask`` [n, Q, T]. [n, Q, d]"""
         normed = self.before(inputs)
-        queries, asked = (inputs[:, -1:], normed[:, -1:]) if last else (inputs, normed)
-        keys, values = F.linear(normed, *self._half(0)), F.linear(normed, *self._half(1))
-        x = queries + self.out(attend(self.query(asked), keys, values, mask, self.heads, self.dropout))
-        return x + self.forward_net(self.between(x))
-
-    def _half(self, which: int) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the keys (0) or the values (1)."""
-        return self.key_value.weight.chunk(2)[which], self.key_value.bias.chunk(2)[which]
+        queries = inputs[:, -1:] if last else inputs
+        asked = self.query(self.before(queries) if last else normed)
+        x = self.out(attend(asked, self.key_value(normed), mask, self.heads, self.dropout)).add_(queries)
+        return self.forward_net(self.between(x)).add_(x)

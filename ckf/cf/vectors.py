@@ -14,6 +14,27 @@ from ckf.cf.moments import ExampleUsers
 from ckf.data.seeds import named_generator
 from ckf.errors import ArtifactError
 
+_SAMPLE = 100_000  # rows whose statistics stand for those of a larger table
+
+
+@dataclass(frozen=True)
+class Reordered:
+    """A table [n + 1, d] with its rows in another order; they are gathered from where they lie, nothing is copied."""
+
+    table: Tensor
+    order: Tensor
+
+    def __getitem__(self, ids: int | slice | Tensor) -> Tensor:
+        return self.table[self.order[ids]]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def shape(self) -> torch.Size:
+        """As of the table."""
+        return self.table.shape
+
 
 @dataclass
 class VectorTables:
@@ -23,8 +44,8 @@ class VectorTables:
     those of an empty history. The shuffled control has none: its users are not the examples' own.
     """
 
-    users: Tensor
-    items: Tensor
+    users: Tensor | Reordered
+    items: Tensor | Reordered
     moments: ExampleUsers | None = None
 
     @property
@@ -77,6 +98,19 @@ def _open(path: Path) -> Tensor:
     return tensor
 
 
-def _shuffle(table: Tensor, seed: int, kind: str) -> Tensor:
+def trained_rows(table: Tensor | Reordered) -> Tensor:
+    """The rows that are not empty, in float32; of a large table those of a sample, so that it is not read whole."""
+    ids: slice | Tensor = slice(None)
+    if len(table) > _SAMPLE:
+        draw = named_generator(0, "rows whose statistics stand for a table's")
+        ids = torch.from_numpy(np.sort(draw.choice(len(table), _SAMPLE, replace=False)))
+    rows = table[ids]
+    return rows[(rows != 0).any(dim=1)].float()
+
+
+def _shuffle(table: Tensor | Reordered, seed: int, kind: str) -> Reordered:
     order = named_generator(seed, f"shuffle {kind}").permutation(np.arange(1, len(table)))
-    return table[torch.from_numpy(np.concatenate([[0], order]))]
+    places = torch.from_numpy(np.concatenate([[0], order]))
+    if isinstance(table, Reordered):
+        return Reordered(table.table, table.order[places])
+    return Reordered(table, places)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from ckf.config import schema
 from ckf.config.model_rules import backbone_problems, lora_problems
-from ckf.config.schema import TASKS, ExperimentConfig
+from ckf.config.schema import TASKS, WRITTEN, ExperimentConfig
 from ckf.config.store import SCHEMAS
 
 MAY_CARRY_SPLIT = (schema.CollmConfig, schema.TabularConfig, schema.RecboleConfig)
@@ -110,7 +110,7 @@ def _slot_problems(exp: ExperimentConfig) -> Iterator[str]:
         case _:
             fits, usable = (mapped,), "late, early, pair"
     faults: dict[str, list[str]] = {}
-    for task in (task.name for task in exp.task_mix if task.name in TASKS):
+    for task in (task.name for task in exp.task_mix if task.name in (*TASKS, *WRITTEN)):
         fault = _slot_fault(getattr(exp.prompts, task).slots, fits)
         if fault:
             faults.setdefault(fault, []).append(task)
@@ -192,13 +192,16 @@ def _task_problems(exp: ExperimentConfig) -> Iterator[str]:
         if task not in TASKS:
             yield f"dataset.provides[{index}]: '{task}' is not a task; one of {', '.join(TASKS)}"
     for index, entry in enumerate(exp.tasks.mix):
-        if entry.name in TASKS and entry.name not in provides:
+        known = (*provides, *WRITTEN) if "explain" in provides else tuple(provides)  # who has reviews can write them
+        if entry.name in (*TASKS, *WRITTEN) and entry.name not in known:
             yield (
                 f"tasks.mix[{index}].name: {entry.name}, but dataset={exp.dataset.name} provides "
                 f"{', '.join(provides) or 'no task'}"
             )
     if not exp.task_mix:
         yield f"tasks.mix: is empty, and dataset={exp.dataset.name} provides no task"
+    if exp.tasks.mix and not exp.scored_mix:
+        yield "tasks.mix: review is written, not scored; list a scored task beside it, e.g. {name: explain}"
     ranks = any(entry.name == "topk" for entry in exp.task_mix)
     if ranks and isinstance(exp.dataset, schema.SyntheticConfig) and exp.tasks.candidates > exp.dataset.items:
         yield f"tasks.candidates: {exp.tasks.candidates}, but dataset.items is {exp.dataset.items}"

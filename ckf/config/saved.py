@@ -14,7 +14,7 @@ from yaml import YAMLError
 from ckf.artifacts import plain
 from ckf.config.groups import load_groups
 from ckf.config.overrides import assign_all, read_overrides
-from ckf.config.schema import TASKS, ExperimentConfig
+from ckf.config.schema import TASKS, WRITTEN, ExperimentConfig
 from ckf.config.store import SCHEMAS
 from ckf.config.validate import to_experiment
 from ckf.errors import ConfigError
@@ -37,6 +37,17 @@ _LATER: dict[str, dict[str, Any]] = {
         "test_months": None,
         "split_seed": 0,
         "cold_users_up_to": 0,
+    },
+    "evaluate": {
+        "candidates": "listed",
+        "retrieval": "cf",
+        "rerank_items": 100,
+        "protocols": [],
+        "length_normalisation": "none",
+        "text_decoding": "greedy",
+        "text_tokens": 64,
+        "text_seed": 0,
+        "temperature": 1.0,
     },
 }
 """Keys that came later, each with the value that says what was done before: at it, a run keeps its name."""
@@ -138,8 +149,11 @@ def run_hash_payload(exp: ExperimentConfig) -> dict[str, Any]:
     for key in ("root", "download", "memory_mb", "licence"):
         payload["dataset"].pop(key, None)
     payload["train"].pop("workers", None)
+    unwritten = [task for task in WRITTEN if task not in {entry.name for entry in exp.tasks.mix}]
+    for task in unwritten:  # came later, and only a mix that lists it says it to anybody
+        payload["prompts"].pop(task)
     if not exp.fusion.fuses:  # so that runs with different slots share one text-only twin
         payload["train"].pop("fusion_learning_rate", None)
-        for task in TASKS:
-            payload["prompts"][task].pop("slots", None)
+        for task in (*TASKS, *WRITTEN):
+            payload["prompts"].get(task, {}).pop("slots", None)
     return payload

@@ -54,7 +54,7 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {
         "soft_prompt": schema.SoftPromptFusionConfig,
         "binary": schema.BinaryFusionConfig,
     },
-    "tasks": dict.fromkeys(("auto", "all", *schema.TASKS), schema.TasksConfig),
+    "tasks": dict.fromkeys(("auto", "all", *schema.TASKS, *schema.WRITTEN), schema.TasksConfig),
     "prompts": dict.fromkeys(("late", "early", "pair", "soft", "codes"), schema.PromptsConfig),
     "curriculum": {
         "sigmoid": schema.SigmoidCurriculumConfig,

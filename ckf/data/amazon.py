@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -242,4 +243,7 @@ def _last_category(value: Any) -> str | None:
     """The most special category: the last usable one of a list, of lists, or the text itself."""
     if isinstance(value, list):
         return next(filter(None, map(_last_category, reversed(value))), None)
-    return clean_title(value) if isinstance(value, str) and len(value) <= 100 else None
+    return _category(value) if isinstance(value, str) and len(value) <= 100 else None
+
+
+_category = lru_cache(maxsize=10_000)(clean_title)  # the same few thousand names on every line

@@ -32,11 +32,12 @@ COLUMNS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Check:
-    """A kind of fault: where it holds, and what to say of a row that has it."""
+    """A kind of fault: where it holds, and what to say of a row that has it; ``of`` ids alone, or of rows."""
 
     kind: str
     broken: pl.Expr
     says: Callable[[Mapping[str, Any]], str]
+    of: str | None = None
 
 
 def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int) -> list[Check]:
@@ -59,12 +60,9 @@ def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int) -> lis
         Check("timestamp_in_another_unit", time > YEAR_2100, lambda row: _unit_line(row["timestamp"])),
         Check("timestamp_too_early", time < oldest, lambda row: _early_line(row["timestamp"], oldest)),
     ]
-    if "review" in columns:
-        size = pl.col("review").str.len_bytes()
-        most = MAX_LINE_BYTES // 2**20
-        found.append(
-            Check("review_too_long", size > MAX_LINE_BYTES, lambda row: f"the review is longer than {most} MiB")
-        )
+    most = MAX_LINE_BYTES // 2**20
+    too_long = pl.col("review_bytes") > MAX_LINE_BYTES
+    found.append(Check("review_too_long", too_long, lambda row: f"the review is longer than {most} MiB"))
     if "split" in columns:
         allowed = ", ".join(SPLITS)
         known = pl.col("split").is_in(SPLITS)
@@ -75,22 +73,19 @@ def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int) -> lis
 
 
 def _id_checks(kind: str) -> list[Check]:
-    value = pl.col(kind)
     return [
-        Check(
-            f"{kind}_missing",
-            value.is_null() | (value.str.strip_chars() == ""),
-            lambda row: f"the {kind} id is missing",
-        ),
+        Check(f"{kind}_missing", pl.col(kind).is_null(), lambda row: f"the {kind} id is missing"),
         Check(
             f"{kind}_with_control_character",
-            value.str.contains("[\x00-\x1f\x7f]"),
+            pl.col(kind).str.contains("[\x00-\x1f\x7f]"),
             lambda row: f"the {kind} id {row[kind]!r} holds a control character",
+            of=kind,
         ),
         Check(
             f"{kind}_too_long",
-            value.str.len_bytes() > MAX_ID_BYTES,
+            pl.col(kind).str.len_bytes() > MAX_ID_BYTES,
             lambda row: f"the {kind} id has more than {MAX_ID_BYTES} bytes",
+            of=kind,
         ),
     ]
 
@@ -109,8 +104,8 @@ def _early_line(value: int, oldest: int) -> str:
     return f"the timestamp is {value} seconds after 1970, too early for this source: its unit may be seconds already"
 
 
-def checked(source: Source, cfg: DatasetConfig) -> tuple[pl.LazyFrame, list[Check]]:
-    """Typed interactions with ``fault`` (UInt8 index into the checks, null where a row is good).
+def typed(source: Source) -> pl.LazyFrame:
+    """Interactions with every column of `COLUMNS` in its type, ``line`` and ``file``, and what else the source has.
 
     A blank review is none: it becomes null.
     """
@@ -123,14 +118,22 @@ def checked(source: Source, cfg: DatasetConfig) -> tuple[pl.LazyFrame, list[Chec
     kept = [name for name in ("split", "history") if name in present]
     place = pl.col("file").cast(pl.UInt8) if "file" in present else pl.lit(0, dtype=pl.UInt8)
     rows = rows.select(*kept, pl.col("line").cast(pl.Int64), file=place, **given, **absent)
-    checks = row_checks(present, cfg, source.oldest_timestamp)
+    return rows.with_columns(review=pl.when(pl.col("review").str.contains(r"\S")).then("review"))
+
+
+def with_faults(table: pl.DataFrame, ids: Mapping[str, pl.Series], checks: list[Check]) -> pl.DataFrame:
+    """Add ``fault``: UInt8 index into the checks, null where a row is good.
+
+    ``table`` has codes for user and item; ``ids`` the raw ids that they stand for, each looked at once.
+    """
     fault: Any = pl
     for number, check in enumerate(checks):
-        fault = fault.when(check.broken).then(pl.lit(number, dtype=pl.UInt8))
-    liked = (pl.col("rating") >= cfg.like_threshold).cast(pl.Int8)
-    review = pl.when(pl.col("review").str.contains(r"\S")).then("review")
-    rows = rows.with_columns(fault=fault)  # of the columns as they were read
-    return rows.with_columns(click=pl.coalesce("click", liked), review=review), checks
+        broken = check.broken
+        if check.of is not None:
+            names = ids[check.of].rename(check.of).to_frame().select(check.broken).to_series()
+            broken = pl.lit(names).gather(pl.col(check.of)) if names.any() else pl.lit(False)
+        fault = fault.when(broken).then(pl.lit(number, dtype=pl.UInt8))
+    return table.with_columns(fault=fault)
 
 
 @dataclass
@@ -168,6 +171,7 @@ class BadRows:
 
 def found_faults(
     rows: pl.DataFrame,
+    ids: Mapping[str, pl.Series],
     checks: list[Check],
     files: tuple[Path, ...],
     lines_of: Callable[[Path, Collection[int]], Mapping[int, int]],
@@ -176,7 +180,7 @@ def found_faults(
     bad = rows.filter(pl.col("fault").is_not_null())
     if bad.is_empty():
         return [], {}
-    bad = bad.with_columns(pl.col("user", "item").cast(pl.String))
+    bad = bad.with_columns(names.gather(bad[kind]).alias(kind) for kind, names in ids.items())
     counts = bad["fault"].value_counts(name="n")
     first = pl.concat(
         bad.filter(pl.col("fault") == number).bottom_k(SHOWN, by=["file", "line"]) for number in counts["fault"]

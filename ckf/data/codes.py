@@ -6,9 +6,10 @@ of time or popularity.
 
 from __future__ import annotations
 
-import polars as pl
+from typing import Any
 
-from ckf.data.ingest import Ingested
+import numpy as np
+import polars as pl
 
 
 def sorted_ids(values: pl.Series) -> pl.Series:
@@ -17,29 +18,22 @@ def sorted_ids(values: pl.Series) -> pl.Series:
     return table.sort(pl.col("id").str.len_chars(), "id").to_series()
 
 
-def coded_rows(data: Ingested) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
-    """The good rows as numbers, some 30 bytes each, and the raw ids of the user and item codes.
+def coded(column: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Codes of a Categorical column of raw ids (UInt32, null where the id is missing or blank), and those ids.
 
-    Columns: row (place in ``data.table``), user, item (codes), rating Float32, click, timestamp,
-    review_bytes (0 = no review), and where the source has them split and history_length.
+    A code is the id's place among all in the order of `sorted_ids`, whatever order they came in.
     """
-    table = data.table.drop("line", "file").with_row_index("row")
-    if table["fault"].null_count() < table.height:
-        table = table.filter(pl.col("fault").is_null())
-    (users, user_names), (items, item_names) = (_coded(table[kind]) for kind in ("user", "item"))
-    rows = table.drop("fault").with_columns(users, items, pl.col("rating").cast(pl.Float32))
-    return rows, user_names, item_names
-
-
-def _coded(column: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Place of each raw id among the sorted ones (UInt32), and those; categories come in any order."""
     seen = column.to_physical()
-    top = seen.max()
-    places = pl.int_range(0 if top is None else top + 1, dtype=pl.UInt32, eager=True).alias("seen")  # type: ignore[operator]
-    names = places.to_frame().select("seen", id=pl.col("seen").cat.to(column.dtype).cast(pl.String))
+    top: Any = seen.max()
+    places = pl.DataFrame({"seen": np.arange(0 if top is None else top + 1, dtype=np.uint32)})
+    names = places.select("seen", id=pl.col("seen").cat.to(column.dtype).cast(pl.String))
     names = names.sort(pl.col("id").str.len_chars(), "id")
     code_of = names.select(pl.col("seen").arg_sort()).to_series().cast(pl.UInt32)
-    return code_of.gather(seen).alias(column.name), names["id"]
+    codes = code_of.gather(seen)
+    blank = names["id"].str.strip_chars() == ""
+    if blank.any():
+        codes = pl.select(pl.when(~blank.gather(codes)).then(codes)).to_series()
+    return codes.alias(column.name), names["id"]
 
 
 def final_ids(codes: pl.Series, raw_ids: pl.Series, more: pl.Series | None = None) -> pl.DataFrame:
@@ -55,11 +49,3 @@ def to_final(codes: pl.Series, raw_ids: pl.Series, final: pl.DataFrame) -> pl.Se
     """Final id of each code. Int32"""
     table = raw_ids.alias("raw_id").to_frame().join(final, on="raw_id", how="left", maintain_order="left")
     return table["id"].gather(codes)
-
-
-def history_items(data: Ingested, rows: pl.Series) -> pl.Series | None:
-    """Raw ids that stand in the histories of these rows; None where the source brings none."""
-    if not data.has_histories:
-        return None
-    found = data.texts(rows).select(pl.col("history").explode(keep_nulls=False, empty_as_null=False).unique())
-    return found.to_series().drop_nulls()

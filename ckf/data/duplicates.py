@@ -15,21 +15,23 @@ from ckf.errors import DataError
 def without_duplicates(rows: pl.DataFrame, data: Ingested, policy: str) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Keep one row of each (user, item) and say how many went.
 
-    The order among them is by timestamp, rating, click and review, so that the order of lines in a
-    file settles nothing. Policy ``first`` or ``last`` keeps that one; ``refuse`` stops.
+    The order among them is by timestamp, rating, click and the review's digest, so that the order of
+    lines in a file settles nothing. Policy ``first`` or ``last`` keeps that one; ``refuse`` stops.
 
     Raises:
         DataError: ``refuse``, and a pair stands twice; names the pair and its first two rows.
     """
-    counts = {"policy": policy, "exact_copies_dropped": 0, "other_repeats_dropped": 0}
+    counts: dict[str, Any] = {"policy": policy, "exact_copies_dropped": 0, "other_repeats_dropped": 0}
     places = _repeated(rows)
     if not len(places):
         return rows, counts
     repeated = rows[places].select("row", "user", "item", "timestamp", "rating", "click").with_columns(place=places)
     if policy == "refuse":
         _refuse(repeated, data)
-    repeated = repeated.with_columns(data.texts(repeated["row"])["review"])
     content = ["timestamp", "rating", "click", "review"]
+    tied = repeated.select("user", "item", *content[:-1]).is_duplicated()
+    reviews = data.digests(repeated.filter(tied)["row"])
+    repeated = repeated.join(repeated.filter(tied).select("row", review=reviews), on="row", how="left")
     ordered = repeated.sort("user", "item", *content, "row")
     same_pair = (pl.col("user").diff() == 0) & (pl.col("item").diff() == 0)
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift()) for name in content)
@@ -52,15 +54,15 @@ def _repeated(rows: pl.DataFrame) -> np.ndarray:
 
 
 def _refuse(repeated: pl.DataFrame, data: Ingested) -> None:
-    names = data.table[repeated["row"]].select("file", "line", pl.col("user", "item").cast(pl.String))
-    pair = repeated.select(u="user", i="item").hstack(names).sort("u", "i", "file", "line")
+    pair = data.table[repeated["row"]].select("user", "item", "file", "line").sort("user", "item", "file", "line")
     first = pair.row(0, named=True)
-    pair = pair.filter((pl.col("u") == first["u"]) & (pl.col("i") == first["i"]))
+    pair = pair.filter((pl.col("user") == first["user"]) & (pl.col("item") == first["item"]))
+    user, item = (data.ids[kind][first[kind]] for kind in ("user", "item"))
     files = data.source.files
     path = files[first["file"]] if first["file"] < len(files) else "interactions"
     lines = data.scanner.lines_of(Path(path), pair["line"].to_list())
     places = " and ".join(str(lines.get(line, line)) for line in pair["line"].to_list()[:2])
     raise DataError(
-        f"{path}: lines {places}: user {first['user']} and item {first['item']} stand there {pair.height} times "
+        f"{path}: lines {places}: user {user} and item {item} stand there {pair.height} times "
         "(dataset.duplicates=refuse; first or last keeps one)"
     )

@@ -25,6 +25,7 @@ from ckf.data.settings import ExampleSettings
 _RELEASED_IMPORTED = (1, 20)
 """Lengths of a source's own history that the released code takes a row with."""
 _BLOCK = 65_536
+_WITH_TEXT = ("explain", "review")
 _SCHEMA = pa.schema(
     {
         "example_id": pa.string(),
@@ -61,7 +62,9 @@ def build_examples(dataset: Path, tasks: list[str], *, out: Path, **settings: An
     counts: dict[str, int] = {}
     frozen = CandidateHash()
     with (
-        _reviews(dataset, chosen.review_words, out / ".reviews.arrow", needed="explain" in tasks) as reviews,
+        _reviews(
+            dataset, chosen.review_words, out / ".reviews.arrow", needed=bool({"explain", "review"} & set(tasks))
+        ) as reviews,
         pq.ParquetWriter(out / "examples.parquet", _SCHEMA) as writer,
     ):
         for task in sorted(tasks):
@@ -128,9 +131,9 @@ class _Maker:
         log, wanted = self.log, np.ones(len(self.log), dtype=bool)
         if self.task == "topk":
             wanted = log.click == 1
-        elif self.task in ("rating", "explain"):
+        elif self.task in ("rating", *_WITH_TEXT):
             wanted = ~np.isnan(log.rating)
-        if self.task == "explain":
+        if self.task in _WITH_TEXT:
             length = pc.fill_null(pc.binary_length(self.reviews), 0)
             wanted &= length.to_numpy() > 0
         if self.settings.released and log.history is not None:
@@ -172,7 +175,7 @@ class _Maker:
             "history": _list_column(history, pa.int32()),
             "history_ratings": _list_column(ratings, pa.float32()),
             "review": self.reviews.take(pa.array(rows))
-            if self.reviews is not None and self.task == "explain"
+            if self.reviews is not None and self.task in _WITH_TEXT
             else pa.nulls(len(rows), pa.string()),
             "timestamp": pa.array(log.timestamp[rows]),
             "warm_seen": pa.array(fewest >= 1),
@@ -181,7 +184,7 @@ class _Maker:
         return pa.table(columns, schema=_SCHEMA)
 
     def _label(self, rows: np.ndarray) -> np.ndarray:
-        label = self.log.rating if self.task in ("rating", "explain") else self.log.click
+        label = self.log.rating if self.task in ("rating", *_WITH_TEXT) else self.log.click
         return label[rows].astype(np.float32)
 
     def _history(self, rows: np.ndarray, split: str) -> tuple[Lists, Lists]:

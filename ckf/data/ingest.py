@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from ckf.config.schema import DatasetConfig
-from ckf.data.clean import BadRows, Check, checked, found_faults
+from ckf.data.clean import BadRows, Check, found_faults, row_checks, typed, with_faults
+from ckf.data.codes import coded
 from ckf.data.lines import Fault
-from ckf.data.scan import Scanner
+from ckf.data.scan import Scanner, text_bytes
 from ckf.data.source import Source
 from ckf.errors import DataError
 
 Reader = Callable[[Scanner], Source]
 
-_GZIP_FACTOR = 4  # how far text in a gzip grows, roughly
 _COPIES = 2  # of the text: as read, and in the order written
+STRETCH_ROWS = 100_000
+"""Rows whose texts are read from the disk at a time."""
 _TEXTS = ("review", "history")
 """What a row holds besides numbers: as wide as its author liked, so kept apart."""
 
@@ -29,19 +33,21 @@ _TEXTS = ("review", "history")
 class Ingested:
     """Every row as read, and what goes with them.
 
-    ``table``: the numbers of all rows, in memory: line, file, user and item (Categorical), rating, click,
-    timestamp, review_bytes, ``fault`` where the row is bad, and where the source has them split and
-    history_length. ``text``: review (null where blank) and history of the same rows in the same order,
+    ``table``: the numbers of all rows, in memory: line, file, user and item (codes: places in ``ids``), rating,
+    click, timestamp, review_bytes (0 = no review), ``fault`` where the row is bad, and where the source has them
+    split and history_length. ``text``: review (null where blank) and history of the same rows in the same order,
     in memory or in a scratch file.
     """
 
     table: pl.DataFrame
     text: pl.DataFrame | Path
+    ids: dict[str, pl.Series]
+    checks: list[Check]
     source: Source
     scanner: Scanner
+    reread: Reader
     bad: BadRows
-    read: int
-    reread: Reader = field(kw_only=True)
+    read: int = 0
 
     @property
     def has_clicks(self) -> bool:
@@ -53,14 +59,53 @@ class Ingested:
         """Whether the source brings its own histories."""
         return "history_length" in self.table.columns
 
-    def texts(self, rows: pl.Series) -> pl.DataFrame:
-        """Texts of these rows (places in ``table``), in this order; a few when they lie on disk."""
+    def good_rows(self, like_threshold: float) -> pl.DataFrame:
+        """The rows that can be used, some 30 bytes each.
+
+        Columns: row (place in ``table``), user, item, rating Float32, click Int8 (where the source has none: whether
+        the rating is ``like_threshold`` or more), timestamp, review_bytes, and where the source has them split and
+        history_length.
+        """
+        table = self.table.drop("line", "file").with_row_index("row")
+        if table["fault"].null_count() < table.height:
+            table = table.filter(pl.col("fault").is_null())
+        liked = (pl.col("rating") >= like_threshold).cast(pl.Int8)
+        return table.drop("fault").with_columns(pl.coalesce("click", liked), pl.col("rating").cast(pl.Float32))
+
+    def stretches(self, rows: pl.Series) -> Iterator[tuple[pl.Series, pl.DataFrame]]:
+        """Texts of these rows (places in ``table``), a stretch of the table at a time: places in ``rows``, texts.
+
+        From the disk each stretch is read once, and only one is in memory.
+        """
         if isinstance(self.text, pl.DataFrame):
-            return self.text[rows]
-        wanted = rows.alias("row").cast(pl.UInt32).to_frame()
-        numbered = pl.scan_ipc(self.text).with_row_index("row")
-        found = numbered.filter(pl.col("row").is_in(rows.implode())).collect(engine="streaming")
-        return wanted.join(found, on="row", how="left", maintain_order="left").drop("row")
+            yield pl.int_range(len(rows), eager=True), self.text[rows]
+            return
+        order = rows.arg_sort()
+        ordered = rows.gather(order)
+        starts = range(0, self.table.height, STRETCH_ROWS)
+        cuts = [*(int(ordered.search_sorted(start)) for start in starts), len(rows)]
+        for start, (first, stop) in zip(starts, pairwise(cuts), strict=True):
+            if first < stop:
+                part = pl.scan_ipc(self.text).slice(start, STRETCH_ROWS).collect(engine="streaming")
+                yield order[first:stop], part[ordered[first:stop] - start]
+
+    def digests(self, rows: pl.Series) -> pl.Series:
+        """Digests of these rows' reviews, null where there is none: equal ones, equal texts. Binary, 16 bytes"""
+        found: list[bytes | None] = [None] * len(rows)
+        for places, texts in self.stretches(rows):
+            for place, text in zip(places, texts["review"], strict=True):
+                found[place] = None if text is None else blake2b(text.encode(), digest_size=16).digest()
+        return pl.Series("review", found, dtype=pl.Binary)
+
+    def history_items(self, rows: pl.Series) -> pl.Series | None:
+        """Raw ids that stand in the histories of these rows; None where the source brings none."""
+        if not self.has_histories:
+            return None
+        parts = [
+            texts.select(pl.col("history").explode(keep_nulls=False, empty_as_null=False).unique()).to_series()
+            for _, texts in self.stretches(rows)
+        ]
+        return pl.concat(parts).drop_nulls()
 
     def items(self, wanted: pl.Series) -> pl.DataFrame:
         """The source's rows of the wanted raw item ids, in the source's order.
@@ -99,10 +144,10 @@ def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> Ingested:
         DataError: the first bad line when there are more than ``dataset.max_bad_rows``, or a file
             that cannot be read at all.
     """
-    scanner = Scanner(scratch)
+    scanner = Scanner(scratch, room=cfg.memory_mb * 2**20 / _COPIES)
     faults: list[Fault] = []
     try:
-        source, table, text, checks = _at_hand(read, cfg, scanner)
+        data = _at_hand(read, cfg, scanner)
     except (pl.exceptions.PolarsError, OSError) as error:
         if disk_is_full(error):
             raise
@@ -110,47 +155,43 @@ def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> Ingested:
             raise DataError(_unreadable(error, [])) from None
         faults = scanner.salvage(cfg.max_bad_rows)
         try:
-            source, table, text, checks = _at_hand(read, cfg, scanner)
+            data = _at_hand(read, cfg, scanner)
         except (pl.exceptions.PolarsError, OSError) as again:
             if disk_is_full(again):
                 raise
             raise DataError(_unreadable(again, [table.path for table in scanner.tables])) from None
-    bad = BadRows(cfg.max_bad_rows)
-    bad.add(faults, {})
-    found, counts = found_faults(table, checks, source.files, scanner.lines_of)
-    bad.add(found, counts)
-    bad.refuse_too_many(next(iter(found or faults), None))
-    total = table.height + len([f for f in faults if f.path in source.files])
-    return Ingested(table, text, source, scanner, bad, total, reread=read)
+    files = data.source.files
+    data.bad.add(faults, {})
+    found, counts = found_faults(data.table, data.ids, data.checks, files, scanner.lines_of)
+    data.bad.add(found, counts)
+    data.bad.refuse_too_many(next(iter(found or faults), None))
+    data.read = data.table.height + len([f for f in faults if f.path in files])
+    return data
 
 
-def _at_hand(
-    read: Reader, cfg: DatasetConfig, scanner: Scanner
-) -> tuple[Source, pl.DataFrame, pl.DataFrame | Path, list[Check]]:
+def _at_hand(read: Reader, cfg: DatasetConfig, scanner: Scanner) -> Ingested:
     """One pass over the files gives both tables."""
     source = read(scanner)
-    rows, checks = checked(source, cfg)
-    texts = [name for name in _TEXTS if name in rows.collect_schema().names()]
+    rows = typed(source)
+    names = rows.collect_schema().names()
+    texts = [name for name in _TEXTS if name in names]
     codes: Any = {kind: pl.col(kind).cast(pl.Categorical(pl.Categories.random())) for kind in ("user", "item")}
     rows = rows.with_columns(**codes, review_bytes=pl.col("review").str.len_bytes().fill_null(0))
     if "history" in texts:
         rows = rows.with_columns(history_length=pl.col("history").list.len())
-    if _text_bytes(source.files) * _COPIES < cfg.memory_mb * 2**20:
-        whole = rows.collect(engine="streaming").rechunk()  # it comes in a thousand pieces, which makes rows far apart
-        return source, whole.drop(texts), whole.select(texts), checks
-    path = scanner.scratch / f"texts{len(scanner.salvaged)}.arrow"
-    sink = rows.select(texts).sink_ipc(path, lazy=True)
-    _, table = pl.collect_all([sink, rows.drop(texts)], engine="streaming")
-    return source, table.rechunk(), path, checks
-
-
-def _text_bytes(files: Iterable[Path]) -> int:
-    total = 0
-    for path in files:
-        with path.open("rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-        total += path.stat().st_size * (_GZIP_FACTOR if zipped else 1)
-    return total
+    text: pl.DataFrame | Path
+    if sum(map(text_bytes, source.files)) < scanner.room:
+        table = rows.collect(engine="streaming").rechunk()  # it comes in a thousand pieces, each with its own overhead
+        table, text = table.drop(texts), table.select(texts)
+    else:
+        text = scanner.scratch / f"texts{len(scanner.salvaged)}.arrow"
+        sink = rows.select(texts).sink_ipc(text, lazy=True)
+        table = pl.collect_all([sink, rows.drop(texts)], engine="streaming")[1].rechunk()
+    coded_ids = {kind: coded(table[kind]) for kind in ("user", "item")}
+    ids = {kind: names for kind, (_, names) in coded_ids.items()}
+    checks = row_checks(table.columns, cfg, source.oldest_timestamp)
+    table = with_faults(table.with_columns(codes for codes, _ in coded_ids.values()), ids, checks)
+    return Ingested(table, text, ids, checks, source, scanner, read, BadRows(cfg.max_bad_rows))
 
 
 def _unreadable(error: Exception, paths: list[Path]) -> str:

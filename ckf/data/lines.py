@@ -19,7 +19,7 @@ from ckf.errors import DataError
 
 MAX_LINE_BYTES = 16 * 2**20
 """No review, title or metadata row of any source comes near it: a longer text is a fault."""
-_LONGEST_LINE = 256 * 2**20
+LONGEST_LINE = 256 * 2**20
 """Read at most to look whether a longer line is a record after all: columns that nobody reads may be as long."""
 
 
@@ -146,7 +146,7 @@ def line_numbers(table: Table, wanted: Collection[int]) -> dict[int, int]:
 
 
 def _json_records(table: Table) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
-    for line, data in raw_lines(table.path, _LONGEST_LINE):
+    for line, data in raw_lines(table.path, LONGEST_LINE):
         if isinstance(data, Fault):
             yield line, data
             continue
@@ -192,7 +192,7 @@ class _TextLines:
         self.fault: Fault | None = None
 
     def __iter__(self) -> Iterator[str]:
-        for line, data in raw_lines(self.table.path, _LONGEST_LINE):
+        for line, data in raw_lines(self.table.path, LONGEST_LINE):
             self.line = line
             if isinstance(data, Fault):
                 self.fault = data
@@ -208,7 +208,7 @@ class _TextLines:
 
 
 def _csv_rows(table: Table, text: _TextLines) -> Iterator[tuple[int, list[str] | Fault]]:
-    csv.field_size_limit(_LONGEST_LINE)
+    csv.field_size_limit(LONGEST_LINE)
     rows = csv.reader(text, **csv_form(table.separator or ",", table.quote))
     while True:
         start = text.line + 1

@@ -43,6 +43,8 @@ def parse_literal(line: str) -> dict[str, Any]:
 
 
 def _as_json(line: str) -> str:
+    if '"' not in line and "\\" not in line:
+        return line.replace("'", '"')
     out, end = [], 0
     for match in _TOKEN.finditer(line):
         if match.start() != end:

@@ -1,14 +1,14 @@
 """Source to dataset: one pipeline behind every reader, with a count at every step.
 
-Reader (names, types, decodes) → row checks → codes → duplicates → filters → split → final ids → tables,
-manifest and card. Ids and times of all rows are in memory, some 30 bytes a row; review texts are only
+Reader (names, types, decodes) → codes → row checks → duplicates → filters → split → final ids → tables,
+manifest and card. The numbers of all rows are in memory, some 40 bytes a row; review texts are only
 when ``dataset.memory_mb`` has room for them, else they stream through the disk.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from ckf.data.amazon import amazon_files, read_amazon
 from ckf.data.card import describe
 from ckf.data.card_text import card_text
 from ckf.data.catalogue import item_table, user_table, with_train_counts
-from ckf.data.codes import coded_rows, final_ids, history_items, to_final
+from ckf.data.codes import final_ids, to_final
 from ckf.data.collm import collm_files, read_collm
 from ckf.data.duplicates import without_duplicates
 from ckf.data.filters import Steps, apply_filters
@@ -105,18 +105,24 @@ def source_hashes(cfg: DatasetConfig) -> dict[str, str]:
 def build_dataset(cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Mapping[str, str] | None = None) -> None:
     """Write interactions, items, users, manifest, card (and the known scores of built-in data) to ``out``.
 
-    ``hashes``: `source_hashes`, where they are known already.
+    ``hashes``: `source_hashes` where they are known; else the files are hashed while they are read.
 
     Raises:
         DataError: input that cannot be used, a step or split without rows, or a full disk.
     """
-    write_dataset(reader_of(cfg), cfg, split, out, source_hashes(cfg) if hashes is None else hashes)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(lambda: source_hashes(cfg) if hashes is None else hashes)
+        write_dataset(reader_of(cfg), cfg, split, out, found.result)
 
 
 def write_dataset(
-    read: Reader | Source, cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Mapping[str, str]
+    read: Reader | Source,
+    cfg: DatasetConfig,
+    split: SplitConfig,
+    out: Path,
+    hashes: Callable[[], Mapping[str, str]] = dict,
 ) -> None:
-    """Like `build_dataset`, from a reader or a source at hand."""
+    """Like `build_dataset`, from a reader or a source at hand; ``hashes`` is asked at the end."""
     scratch = out / ".scratch"
     scratch.mkdir()
     reader: Reader = (lambda scanner: read) if isinstance(read, Source) else read
@@ -130,30 +136,26 @@ def write_dataset(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write(data: Ingested, cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Mapping[str, str]) -> None:
+def _write(
+    data: Ingested, cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Callable[[], Mapping[str, str]]
+) -> None:
     steps = Steps()
-    rows, raw_users, raw_items = coded_rows(data)
-    steps.record("read", rows)
-    rows, duplicates = without_duplicates(rows, data, cfg.duplicates)
-    steps.record("duplicates", rows)
-    rows = apply_filters(rows, cfg.filters, steps)
-    rows = rows.with_columns(split=assign_split(rows, split, raw_users, raw_items))
-    if rows["split"].null_count():
-        rows = rows.filter(pl.col("split").is_not_null())
-        steps.record(f"split {split.name}", rows)
-    user_ids = final_ids(rows["user"], raw_users)
-    item_ids = final_ids(rows["item"], raw_items, history_items(data, rows["row"]))
-    rows = rows.with_columns(
-        user=to_final(rows["user"], raw_users, user_ids), item=to_final(rows["item"], raw_items, item_ids)
-    ).sort("timestamp", "user", "item")
+    rows, duplicates = _kept_rows(data, cfg, split, steps)
+    user_ids = final_ids(rows["user"], data.ids["user"])
+    item_ids = final_ids(rows["item"], data.ids["item"], data.history_items(rows["row"]))
+    ids = {"user": user_ids, "item": item_ids}
+    rows = rows.with_columns(to_final(rows[kind], data.ids[kind], ids[kind]).alias(kind) for kind in ids)
+    rows = rows.sort("timestamp", "user", "item")
     with ThreadPoolExecutor(1) as pool:  # the long write beside titles and counts
-        writing = pool.submit(write_interactions, rows, data, item_ids, cfg.memory_mb, out / "interactions.parquet")
+        written = data.scanner.scratch / "interactions.parquet"
+        writing = pool.submit(write_interactions, rows, data, item_ids, cfg.memory_mb, written)
         train = rows.filter(pl.col("split") == "train")
         items, titles = item_table(data, item_ids)
         items = with_train_counts(items, "item", train["item"])
         users = user_table(data, user_ids, train["user"])
         described = describe(rows, items, users, split)
         writing.result()
+    written.rename(out / "interactions.parquet")
     users.write_parquet(out / "users.parquet")
     items.select("item", "raw_id", "title", "n_train", pl.exclude("item", "raw_id", "title", "n_train")).write_parquet(
         out / "items.parquet"
@@ -171,10 +173,26 @@ def _write(data: Ingested, cfg: DatasetConfig, split: SplitConfig, out: Path, ha
         "liked": _liked(data, cfg),
         **described,
         "reader": {key: value for key, value in {**card, **titles}.items() if key not in _NAMED},
-        "files": dict(hashes),
+        "files": dict(hashes()),
     }
     write_json(out / "manifest.json", manifest)
     (out / "card.md").write_text(card_text(manifest), encoding="utf-8")
+
+
+def _kept_rows(
+    data: Ingested, cfg: DatasetConfig, split: SplitConfig, steps: Steps
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The rows of the dataset with their split, under the codes of ``data.ids``; and what became of repeats."""
+    rows = data.good_rows(cfg.like_threshold)
+    steps.record("read", rows)
+    rows, duplicates = without_duplicates(rows, data, cfg.duplicates)
+    steps.record("duplicates", rows)
+    rows = apply_filters(rows, cfg.filters, steps)
+    rows = rows.with_columns(split=assign_split(rows, split, data.ids["user"], data.ids["item"]))
+    if rows["split"].null_count():
+        rows = rows.filter(pl.col("split").is_not_null())
+        steps.record(f"split {split.name}", rows)
+    return rows, duplicates
 
 
 def _liked(data: Ingested, cfg: DatasetConfig) -> str:

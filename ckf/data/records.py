@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ckf.errors import ArtifactError
+from ckf.errors import ArtifactError, DataError
+
+LISTS = ("candidates", "history", "history_ratings")
+"""Columns of the examples that hold a list in each row."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,8 @@ class ExampleTable:
     def __init__(self, path: Path, split: str, tasks: list[str]) -> None:
         if not path.is_file():
             raise ArtifactError(f"{path}: no such file; build the examples first (ckf prepare)")
-        table = pq.read_table(path)
-        keep = pc.and_(pc.equal(table["split"], split), pc.is_in(table["task"], value_set=_strings(tasks)))
-        table = table.filter(keep).combine_chunks()
+        # a row group holds one task of one split, so those of other splits are not even decoded
+        table = pq.read_table(path, filters=[("split", "==", split), ("task", "in", tasks)]).combine_chunks()
         self.split = split
         self.tasks = tasks
         self.example_id = table["example_id"].to_pylist()
@@ -50,7 +54,24 @@ class ExampleTable:
         self.review = table["review"].to_pylist()
         self.warm_seen = table["warm_seen"].to_numpy(zero_copy_only=False)
         self.warm_3 = table["warm_3"].to_numpy(zero_copy_only=False)
-        self._lists = {name: _flat(table[name]) for name in ("candidates", "history", "history_ratings")}
+        self._lists = {name: _flat(table[name]) for name in LISTS}
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], tasks: list[str], split: str) -> ExampleTable:
+        """A table of examples that stand in no file; nothing is known of how often train met them."""
+        table = cls.__new__(cls)
+        table.split, table.tasks = split, tasks
+        table.example_id = [x.example_id for x in examples]
+        table.task = np.asarray([x.task for x in examples], dtype=object)
+        table.task_index = np.asarray([tasks.index(x.task) for x in examples], dtype=np.int64)
+        table.user, table.item, table.position = (
+            np.asarray([getattr(x, name) for x in examples], dtype=np.int64) for name in ("user", "item", "position")
+        )
+        table.label = np.asarray([x.label for x in examples], dtype=np.float64)
+        table.review = [x.review for x in examples]
+        table.warm_seen = table.warm_3 = np.zeros(len(examples), dtype=bool)
+        table._lists = {name: _joined([getattr(x, name) for x in examples]) for name in LISTS}
+        return table
 
     def __len__(self) -> int:
         return len(self.example_id)
@@ -69,9 +90,22 @@ class ExampleTable:
             setattr(other, name, [getattr(self, name)[i] for i in rows])
         other._lists = {}
         for name in self._lists:
-            parts = [self.list_of(name, int(i)) for i in rows]
-            offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
-            other._lists[name] = (np.concatenate(parts) if parts else np.empty(0), offsets)
+            other._lists[name] = _joined([self.list_of(name, int(i)) for i in rows])
+        return other
+
+    def with_candidates(self, lists: pd.DataFrame) -> ExampleTable:
+        """The topk examples that ``lists`` names, with its ``candidates`` and ``position`` in place of their own.
+
+        Raises:
+            DataError: none of the lists is for an example of this table.
+        """
+        place = {name: row for row, name in enumerate(self.example_id)}
+        lists = lists[lists["example_id"].isin(place)]
+        if lists.empty:
+            raise DataError(f"candidates: none of the lists is for a topk example of the {self.split} split")
+        other = self.subset(np.asarray([place[name] for name in lists["example_id"]]))
+        other.position = lists["position"].to_numpy(np.int64)
+        other._lists["candidates"] = _joined([np.asarray(items, dtype=np.int64) for items in lists["candidates"]])
         return other
 
     def __getitem__(self, index: int) -> Example:
@@ -89,10 +123,10 @@ class ExampleTable:
         )
 
 
-def _strings(values: list[str]):  # type: ignore[no-untyped-def]  # pyarrow has no stubs
-    import pyarrow as pa
-
-    return pa.array(values, type=pa.string())
+def _joined(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Lists as values and offsets."""
+    offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+    return (np.concatenate(parts) if len(parts) else np.empty(0)), offsets
 
 
 def _flat(column) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]  # pyarrow has no stubs

@@ -8,6 +8,7 @@ which the same reader then reads again.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,17 +16,23 @@ from typing import Any
 
 import polars as pl
 
+from ckf.data.blocks import scan_blocks
 from ckf.data.lines import Fault, Table, csv_form, decoded, first_line, line_numbers, salvage_table
 from ckf.errors import DataError
 
 LINE = "line"
+_GZIP_FACTOR = 4  # how far text in a gzip grows, roughly
 
 
 @dataclass
 class Scanner:
-    """Opens the files of one source; ``scratch`` is an empty folder for copies, gone when the dataset is made."""
+    """Opens the files of one source; ``scratch`` is an empty folder for copies, gone when the dataset is made.
+
+    ``room``: bytes of text that memory has room for; a larger file is read in blocks.
+    """
 
     scratch: Path
+    room: float = math.inf
     tables: list[Table] = field(default_factory=list)
     salvaged: dict[Path, Path] = field(default_factory=dict)
 
@@ -37,6 +44,8 @@ class Scanner:
         table = self._seen(Table(path, dict(columns)))
         if path in self.salvaged:
             return self._salvaged(table, line)
+        if text_bytes(path) >= self.room:
+            return scan_blocks(path, columns).with_row_index(line, offset=1).cast({line: pl.Int64})
         return pl.scan_ndjson(
             self._plain_name(path), schema=dict(columns), row_index_name=line, row_index_offset=1
         ).cast({line: pl.Int64})
@@ -134,6 +143,13 @@ class Scanner:
         if table is None or path in self.salvaged:
             return {record: record for record in records}
         return line_numbers(table, records)
+
+
+def text_bytes(path: Path) -> int:
+    """Size of a file's text, roughly where it is zipped."""
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    return path.stat().st_size * (_GZIP_FACTOR if zipped else 1)
 
 
 def read_header(path: Path, separator: str = ",", quote: str | None = '"', encoding: str = "utf8") -> list[str]:

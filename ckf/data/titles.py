@@ -43,7 +43,7 @@ def clean(text: str | None) -> str | None:
     if not text.isprintable():
         text = "".join(ch if ch.isprintable() else " " for ch in text)
     text = " ".join(text.split())
-    return text if any(ch.isalnum() for ch in text) else None
+    return text if any(map(str.isalnum, text)) else None
 
 
 def clean_title(text: str | None) -> str | None:

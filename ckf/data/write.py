@@ -36,15 +36,20 @@ def write_interactions(rows: pl.DataFrame, data: Ingested, items: pl.DataFrame, 
     types = TYPES | ({"history": pl.List(pl.Int32)} if data.has_histories else {})
     ids = [_history_ids(items)] if data.has_histories else []
 
+    def finished(part: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
+        return part.hstack(texts).with_columns(ids).select(pl.col(name).cast(kind) for name, kind in types.items())
+
     def portions(columns: Any, predicate: Any, n_rows: Any, batch_size: Any) -> Iterator[pl.DataFrame]:
         start = 0
-        for texts in _texts(rows, data, memory_mb * 2**20 // _SHARE):
-            part = rows[start : start + texts.height].hstack(texts).with_columns(ids)
-            yield part.select(pl.col(name).cast(dtype) for name, dtype in types.items())
+        for texts in _sorted_portions(rows, data, memory_mb * 2**20 // _SHARE):
+            yield finished(rows[start : start + texts.height], texts)
             start += texts.height
 
-    whole = register_io_source(portions, schema=types)
-    whole.sink_parquet(path, compression="lz4", row_group_size=_GROUP_ROWS, engine="streaming")
+    if isinstance(data.text, pl.DataFrame):
+        whole = finished(rows, data.text[rows["row"]]).lazy()
+    else:
+        whole = register_io_source(portions, schema=types)
+    whole.sink_parquet(path, compression="lz4", statistics=False, row_group_size=_GROUP_ROWS, engine="streaming")
 
 
 def _history_ids(items: pl.DataFrame) -> pl.Expr:
@@ -53,17 +58,13 @@ def _history_ids(items: pl.DataFrame) -> pl.Expr:
     return pl.col("history").list.eval(known).list.drop_nulls()
 
 
-def _texts(rows: pl.DataFrame, data: Ingested, budget: int) -> Iterator[pl.DataFrame]:
-    """Texts in the order of ``rows``, some at a time."""
-    if isinstance(data.text, pl.DataFrame):
-        for start in range(0, rows.height, _GROUP_ROWS):
-            yield data.text[rows["row"][start : start + _GROUP_ROWS]]
-        return
+def _sorted_portions(rows: pl.DataFrame, data: Ingested, budget: int) -> Iterator[pl.DataFrame]:
+    """Texts from the disk in the order of ``rows``, as many at a time as ``budget`` bytes hold."""
     sizes = (rows["review_bytes"].to_numpy().astype(np.int64) + _ROW_BYTES).cumsum()
     bounds = np.unique([0, *np.searchsorted(sizes, np.arange(budget, sizes[-1], budget)), rows.height])
     folder = data.scanner.scratch / "portions"
     folder.mkdir()
-    _deal(rows["row"].to_numpy(), data.text, data.table.height, bounds, folder)
+    _deal(rows, data, bounds, folder)
     for number in range(len(bounds) - 1):
         parts = sorted(folder.glob(f"{number}-*.arrow"))
         yield pl.concat(pl.read_ipc(part) for part in parts).sort("place").drop("place")
@@ -71,18 +72,15 @@ def _texts(rows: pl.DataFrame, data: Ingested, budget: int) -> Iterator[pl.DataF
             part.unlink()
 
 
-def _deal(order: np.ndarray, text: Path, height: int, bounds: np.ndarray, folder: Path) -> None:
+def _deal(rows: pl.DataFrame, data: Ingested, bounds: np.ndarray, folder: Path) -> None:
     """Read the texts once and put each into its portion; afterwards the file that they came from is gone."""
-    place_of_row = np.full(height, -1, dtype=np.int32)
-    place_of_row[order] = np.arange(len(order), dtype=np.int32)
-    for start in range(0, height, _GROUP_ROWS):
-        place = place_of_row[start : start + _GROUP_ROWS]
-        part = pl.scan_ipc(text).slice(start, _GROUP_ROWS).collect(engine="streaming")
-        by_place = np.argsort(place)
-        places = place[by_place]
-        cuts = np.searchsorted(places, bounds)
+    for stretch, (places, texts) in enumerate(data.stretches(rows["row"])):
+        order = places.arg_sort()
+        ordered, texts = places.gather(order), texts[order]
+        cuts = np.searchsorted(ordered.to_numpy(), bounds)
         for number, (first, stop) in enumerate(pairwise(cuts)):
             if first < stop:
-                mine = part[by_place[first:stop]].with_columns(place=pl.Series(places[first:stop]))
-                mine.write_ipc(folder / f"{number}-{start}.arrow")
-    text.unlink()
+                mine = texts[first:stop].with_columns(place=ordered[first:stop])
+                mine.write_ipc(folder / f"{number}-{stretch}.arrow")
+    if isinstance(data.text, Path):
+        data.text.unlink()

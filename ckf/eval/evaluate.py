@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,56 +14,139 @@ from ckf.cf.leaks import is_unknown, refuse_overlap
 from ckf.config.schema import ExperimentConfig
 from ckf.data.records import ExampleTable
 from ckf.data.seeds import named_keys, named_uniform
-from ckf.eval.measure import CF, FLOOR, MODEL, TEXT, known_metrics, metrics_of, with_counts
-from ckf.eval.score import answer_log_probabilities, cf_predictions, predictions
+from ckf.errors import DataError
+from ckf.eval import texts
+from ckf.eval.candidate_file import read_candidates
+from ckf.eval.further import Sources, baseline_lists, further_rankings
+from ckf.eval.journal import note_scoring
+from ckf.eval.measure import CF, FLOOR, MODEL, TEXT, further_metrics, known_metrics, metrics_of, with_counts
+from ckf.eval.predictions import cf_predictions, predictions
+from ckf.eval.processes import Work, score_in_processes
+from ckf.eval.score import answer_log_probabilities
+from ckf.model.recommender import Recommender
+from ckf.prompts.collate import Collator
 from ckf.runs import METRICS, record
-from ckf.train.fit import Inputs, load_trained, rating_scale, task_names
+from ckf.train.fit import Inputs, load_trained, rating_scale, scored_tasks
 from ckf.train.health import gradient_shares, slot_health
 
 
-def evaluate_run(
-    exp: ExperimentConfig, inputs: Inputs, run: Path, *, floor: Path, cf: Path, text_run: Path | None
-) -> dict[str, float]:
-    """Score every configured split with every source, write predictions and metrics into the run.
+@dataclass(frozen=True)
+class Baselines:
+    """What stands beside the model: CF artifacts with predictions, and the finished text-only run, if any."""
 
-    ``floor`` and ``cf`` are CF artifacts (with predictions); ``text_run`` is the finished text-only
-    run whose predictions stand beside this model's.
+    floor: Path
+    cf: Path
+    text: Path | None
+
+
+def evaluate_run(
+    exp: ExperimentConfig, inputs: Inputs, run: Path, baselines: Baselines, *, out: Path | None = None
+) -> dict[str, float]:
+    """Score every configured split with every source; write predictions and metrics to ``out`` (the run itself).
+
+    ``inputs`` may be of another dataset than the run's (transfer).
+
+    Raises:
+        DataError: a split without an example of the run's tasks.
     """
-    for artifact in (floor, cf):
+    for artifact in (baselines.floor, baselines.cf):
         refuse_overlap(artifact, inputs.dataset, exp.evaluate.splits)
-    trained = exp.backbone.name != "none"
-    loaded = load_trained(exp, inputs, run) if trained else None
-    metrics: dict[str, float] = {}
-    (run / "predictions").mkdir(exist_ok=True)
+    loaded = load_trained(exp, inputs, run) if exp.backbone.name != "none" else None
+    target, metrics = out or run, dict[str, float]()
+    (target / "predictions").mkdir(parents=True, exist_ok=True)
     for split in exp.evaluate.splits:
-        table = ExampleTable(inputs.examples / "examples.parquet", split, task_names(exp))
-        table = keep_some(table, exp.evaluate.max_examples)
-        frames = _cf_frames(inputs, table, floor, cf, as_model=not trained)
-        if loaded is not None:
-            model, collator = loaded
-            scores, cut = answer_log_probabilities(
-                model, table, collator,
-                slots=exp.fusion.fuses, batch_size=exp.evaluate.batch_size, device=_device(exp),
-            )  # fmt: skip
-            frames.insert(0, predictions(table, scores, collator, MODEL))
-            metrics[f"{split}/history_cut"] = cut
-        if text_run is not None:
-            frames.insert(1, _text_frame(text_run, split, set(table.example_id)))
-        everything = with_counts(pd.concat(frames, ignore_index=True), inputs.dataset)
-        everything.to_parquet(run / "predictions" / f"{split}.parquet", index=False)
-        metrics.update(metrics_of(everything, split, exp))
-        metrics.update(known_metrics(inputs.dataset, everything, split))
-    if loaded is not None and exp.fusion.fuses:
-        val = ExampleTable(inputs.examples / "examples.parquet", "val", task_names(exp))
-        metrics.update(slot_health(*loaded, val, _device(exp)))
+        table = _examples(exp, inputs, split)
+        note_scoring(run, "evaluate", split, len(table), to=None if out is None else str(out))
+        metrics.update(_evaluate_split(exp, inputs, run, baselines, loaded, table, target))
+        if loaded is not None and exp.writes:
+            metrics.update(_reviews(exp, inputs, baselines.text, loaded, split, target))
+    if loaded is not None and exp.fusion.fuses and out is None:
+        val = ExampleTable(inputs.examples / "examples.parquet", "val", scored_tasks(exp))
+        metrics.update(slot_health(*loaded, val, device_of(exp)))
     metrics.update(gradient_shares(run))
     if exp.evaluate.max_examples is not None:
         metrics["evaluate/max_examples"] = exp.evaluate.max_examples
-    if is_unknown(cf):
+    if is_unknown(baselines.cf):
         metrics["evaluate/cf_training_data_unknown"] = 1
-    write_json(run / METRICS, {key: metrics[key] for key in sorted(metrics)})
-    record(run, evaluated={split: str(pd.Timestamp.now("UTC")) for split in exp.evaluate.splits})
+    write_json(target / METRICS, {key: metrics[key] for key in sorted(metrics)})
+    if out is None:
+        record(run, evaluated={split: str(pd.Timestamp.now("UTC")) for split in exp.evaluate.splits})
     return metrics
+
+
+def _examples(exp: ExperimentConfig, inputs: Inputs, split: str) -> ExampleTable:
+    table = ExampleTable(inputs.examples / "examples.parquet", split, scored_tasks(exp))
+    if exp.evaluate.candidates.endswith(".parquet"):
+        table = table.with_candidates(read_candidates(Path(exp.evaluate.candidates), inputs.dataset, split))
+    table = keep_some(table, exp.evaluate.max_examples)
+    if not len(table):
+        raise DataError(f"{inputs.examples}: no example of {', '.join(scored_tasks(exp))} in the {split} split")
+    return table
+
+
+def _evaluate_split(
+    exp: ExperimentConfig, inputs: Inputs, run: Path, baselines: Baselines,
+    loaded: tuple[Recommender, Collator] | None, table: ExampleTable, target: Path,
+) -> dict[str, float]:  # fmt: skip
+    split, metrics = table.split, dict[str, float]()
+    own_lists = exp.evaluate.candidates.endswith(".parquet")
+    sources = Sources(loaded, inputs.dataset, baselines.cf, device_of(exp))
+    if own_lists:  # the artifacts' own predictions are of the prepared lists
+        frames = baseline_lists(exp, sources, table)
+    else:
+        frames = _cf_frames(inputs, table, baselines, as_model=loaded is None)
+    if loaded is not None:
+        frame, cut = _model_frame(exp, inputs, run, loaded, table)
+        frames.insert(0, frame)
+        metrics[f"{split}/history_cut"] = cut
+    if baselines.text is not None and not own_lists:
+        frames.insert(1, _text_frame(baselines.text, split, set(table.example_id)))
+    everything = with_counts(pd.concat(frames, ignore_index=True), inputs.dataset)
+    everything.to_parquet(target / "predictions" / f"{split}.parquet", index=False)
+    metrics.update(metrics_of(everything, split, exp))
+    metrics.update(known_metrics(inputs.dataset, everything, split))
+    if "topk" in table.tasks:
+        lists = table.subset(np.flatnonzero(table.task == "topk"))
+        for protocol, rows in further_rankings(exp, sources, lists).items():
+            rows = with_counts(rows, inputs.dataset)
+            rows.to_parquet(target / "predictions" / f"{split}-{protocol}.parquet", index=False)
+            metrics.update(further_metrics(rows, split, protocol))
+    return metrics
+
+
+def _reviews(
+    exp: ExperimentConfig, inputs: Inputs, text: Path | None, loaded: tuple[Recommender, Collator], split: str,
+    target: Path,
+) -> dict[str, float]:  # fmt: skip
+    """Write a review for each example, beside the text-only run's and the floors; keep and measure all of them."""
+    path = inputs.examples / "examples.parquet"
+    table = keep_some(ExampleTable(path, split, [texts.TASK]), exp.evaluate.max_examples)
+    if not len(table):
+        return {}
+    examples = [table[row] for row in range(len(table))]
+    mine = texts.written_reviews(*loaded, examples, exp.evaluate, slots=exp.fusion.fuses, device=device_of(exp))
+    found = {"model": mine}
+    other = texts.text_of_run(text, split, table) if text is not None else None
+    found |= {"text": other} if other is not None else {}
+    rows = texts.review_rows(table, {**found, **texts.floor_reviews(table, ExampleTable(path, "train", [texts.TASK]))})
+    rows.to_parquet(target / "predictions" / f"{split}-{texts.TASK}.parquet", index=False)
+    return texts.review_metrics(rows, split, texts.decoding_tag(exp.evaluate))
+
+
+def _model_frame(
+    exp: ExperimentConfig, inputs: Inputs, run: Path, loaded: tuple[Recommender, Collator], table: ExampleTable
+) -> tuple[pd.DataFrame, int]:
+    """The model's predictions, and how many prompts lost history."""
+    model, collator = loaded
+    if exp.trainer.devices > 1:
+        scores, cut = score_in_processes(Work(exp, inputs, run, table), exp.trainer.devices)
+    else:
+        scores, cut = answer_log_probabilities(
+            model, table, collator,
+            slots=exp.fusion.fuses, batch_size=exp.evaluate.batch_size, device=device_of(exp),
+        )  # fmt: skip
+    mean = exp.evaluate.length_normalisation == "mean"
+    return predictions(table, scores, collator, MODEL, mean=mean), cut
 
 
 def keep_some(table: ExampleTable, limit: int | None) -> ExampleTable:
@@ -77,15 +161,15 @@ def keep_some(table: ExampleTable, limit: int | None) -> ExampleTable:
     return table.subset(np.flatnonzero(keep))
 
 
-def _cf_frames(inputs: Inputs, table: ExampleTable, floor: Path, cf: Path, *, as_model: bool) -> list[pd.DataFrame]:
+def _cf_frames(inputs: Inputs, table: ExampleTable, baselines: Baselines, *, as_model: bool) -> list[pd.DataFrame]:
     items = pd.read_parquet(inputs.dataset / "items.parquet", columns=["item", "title"])
     titles = [""] * (int(items["item"].max()) + 1)
     for item, title in zip(items["item"], items["title"], strict=True):
         titles[item] = title
-    sources = [(CF, cf), (FLOOR, floor)]
+    sources = [(CF, baselines.cf), (FLOOR, baselines.floor)]
     if as_model:
-        sources.insert(0, (MODEL, cf))
-    labels = rating_scale(inputs.dataset)
+        sources.insert(0, (MODEL, baselines.cf))
+    labels = rating_scale(inputs.examples)
     frames = []
     for source, folder in sources:
         scores = pd.read_parquet(folder / "predictions.parquet")
@@ -101,6 +185,7 @@ def _text_frame(run: Path, split: str, wanted: set[str]) -> pd.DataFrame:
     return rows.assign(source=TEXT)
 
 
-def _device(exp: ExperimentConfig) -> torch.device:
+def device_of(exp: ExperimentConfig) -> torch.device:
+    """Where a run's model is scored."""
     wants_gpu = exp.trainer.accelerator in ("gpu", "auto")
     return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")

@@ -16,6 +16,7 @@ from ckf.metrics import (
     headline,
     holm,
     intervals,
+    protocol_metrics,
     quartiles,
     task_statistics,
     with_worst_scores,
@@ -46,18 +47,27 @@ def metrics_of(everything: pd.DataFrame, split: str, exp: ExperimentConfig) -> d
     metrics: dict[str, float] = {}
     for source, rows in everything.groupby("source", sort=False):
         prefix = "" if source == MODEL else f"{source}/"
-        found = compute_metrics(rows, split, exp.tasks.candidates)
+        found = compute_metrics(rows, split, exp.ranking)
         found.update(headline_intervals(rows, split, exp))
         metrics.update({f"{prefix}{key}": value for key, value in found.items()})
     return {**metrics, **paired_differences(everything, split, exp)}
+
+
+def further_metrics(rows: pd.DataFrame, split: str, protocol: str) -> dict[str, float]:
+    """Metrics of every source under a further protocol, whose tag stands in every name."""
+    metrics: dict[str, float] = {}
+    for source, part in rows.groupby("source", sort=False):
+        prefix = "" if source == MODEL else f"{source}/"
+        metrics.update({f"{prefix}{key}": value for key, value in protocol_metrics(part, split, protocol).items()})
+    return metrics
 
 
 def headline_intervals(rows: pd.DataFrame, split: str, exp: ExperimentConfig) -> dict[str, float]:
     """``<metric>_low`` and ``_high`` of each task's headline metric: 95%, bootstrap over users."""
     found: dict[str, float] = {}
     for task, part in rows.groupby("task", sort=False):
-        name = headline(str(task), exp.tasks.candidates)
-        statistics, users = task_statistics(str(task), part, exp.tasks.candidates, only=name)
+        name = headline(str(task), exp.ranking)
+        statistics, users = task_statistics(str(task), part, exp.ranking, only=name)
         low, high = intervals(statistics, users, exp.evaluate.bootstrap_samples, 0)[name]
         if not np.isnan(low):
             found.update({f"{split}/{task}/{name}_low": low, f"{split}/{task}/{name}_high": high})
@@ -85,7 +95,7 @@ def paired_differences(everything: pd.DataFrame, split: str, exp: ExperimentConf
 def _difference(
     by_source: Mapping[str, pd.DataFrame], task: str, other: str, split: str, exp: ExperimentConfig
 ) -> dict[str, float]:
-    name, candidates = headline(task, exp.tasks.candidates), exp.tasks.candidates
+    name, candidates = headline(task, exp.ranking), exp.ranking
     model = by_source[MODEL]
     a, users = task_statistics(task, model, candidates, only=name)
     b, _ = task_statistics(task, on_rows_of(model, by_source[other]), candidates, only=name)

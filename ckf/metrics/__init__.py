@@ -27,7 +27,8 @@ from ckf.metrics.ranking import (
 from ckf.metrics.ratings import mae, rmse
 from ckf.metrics.resampling import RankedAUC, Ratio, resample, user_weights
 from ckf.metrics.slices import quartiles
-from ckf.metrics.tasks import compute_metrics, headline, protocol_tag, task_statistics
+from ckf.metrics.tasks import compute_metrics, headline, protocol_metrics, protocol_tag, task_statistics
+from ckf.metrics.texts import bleu, distinct, rouge, text_metrics
 from ckf.metrics.uncertainty import (
     Comparison,
     auc_interval,
@@ -48,10 +49,12 @@ __all__ = [
     "are_probabilities",
     "auc",
     "auc_interval",
+    "bleu",
     "bootstrap_ci",
     "compare",
     "compute_metrics",
     "coverage",
+    "distinct",
     "ece",
     "headline",
     "hit_rate",
@@ -65,14 +68,17 @@ __all__ = [
     "ndcg",
     "paired_bootstrap_auc",
     "popularity_bias",
+    "protocol_metrics",
     "protocol_tag",
     "quartiles",
     "reliability",
     "resample",
     "rmse",
+    "rouge",
     "signed_rank",
     "target_ranks",
     "task_statistics",
+    "text_metrics",
     "top_items",
     "uauc",
     "user_aucs",

@@ -79,10 +79,14 @@ def list_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Candidate rows to one row for each list, sorted by ``example_id``: ``rank`` and what is known of its target.
 
     Where a list does not hold its target, item, position and the item's group are those of no item (0 and -1).
+    A column ``rank`` says where targets stand in orders of which the rows are the beginning alone.
     """
     lists, names = pd.factorize(rows["example_id"], sort=True)
     ranks = target_ranks(rows["label"].to_numpy(dtype=float), rows["score"].to_numpy(dtype=float), lists)
     shared = [name for name in ("user", "warm_seen", "warm_3", "user_quartile") if name in rows]
+    if "rank" in rows:
+        whole = rows["rank"].to_numpy(dtype=float)[rows["label"].to_numpy(dtype=float) > 0]
+        ranks[lists[rows["label"].to_numpy(dtype=float) > 0]] = whole
     own = [name for name in ("item", "position", "item_quartile") if name in rows]
     heads = rows.assign(list=lists).drop_duplicates("list").set_index("list")[shared].sort_index()
     targets = rows.assign(list=lists)[rows["label"].to_numpy(dtype=float) > 0].drop_duplicates("list").set_index("list")

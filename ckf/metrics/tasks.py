@@ -13,6 +13,8 @@ from ckf.metrics.resampling import RankedAUC, Ratio, Statistic
 from ckf.metrics.slices import fine_slices, warmth_slices
 
 HIT_AT, NDCG_AT, TOP = (1, 3, 5, 10), (5, 10), (1, 5, 10)
+ONE_TITLE = ("[gen]", "[trie]")
+"""Protocols that name one title: there is no order beyond the first place."""
 
 
 def protocol_tag(candidates: int | str) -> str:
@@ -50,6 +52,19 @@ def compute_metrics(predictions: pd.DataFrame, split: str, candidates: int | str
     return metrics
 
 
+def protocol_metrics(predictions: pd.DataFrame, split: str, protocol: str) -> dict[str, float]:
+    """Metrics of one source's lists under a further protocol; counts carry its tag too, e.g. ``n[full]``.
+
+    ``unusable`` counts lists without a usable answer.
+    """
+    tag, key = protocol_tag(protocol), f"{split}/topk/"
+    found = compute_metrics(predictions, split, protocol)
+    kept = {name: value for name, value in found.items() if tag in name}
+    counts = {f"{key}{name}{tag}": found[f"{key}{name}"] for name in ("n", "users")}
+    unusable = predictions.loc[predictions["score"].isna(), "example_id"].nunique()
+    return {**kept, **counts, f"{key}unusable{tag}": int(unusable)}
+
+
 def unit_metrics(task: str, units: pd.DataFrame, candidates: int | str, *, few: bool = False) -> dict[str, float]:
     """Metrics of rows (ctr, rating, explain) or lists (topk, see ``list_table``); ``few``: the main ones alone."""
     counts: dict[str, float] = {"n": len(units), "users": int(units["user"].nunique())}
@@ -84,6 +99,8 @@ def _click_metrics(labels: np.ndarray, scores: np.ndarray, users: np.ndarray, fe
 
 
 def _list_metrics(ranks: np.ndarray, tag: str, few: bool) -> dict[str, float]:
+    if tag in ONE_TITLE:
+        return {f"hr@1{tag}": ranking.hit_rate(ranks, 1)}
     if few:
         return {f"hr@1{tag}": ranking.hit_rate(ranks, 1), f"mrr{tag}": ranking.mrr(ranks)}
     found = {f"hr@{k}{tag}": ranking.hit_rate(ranks, k) for k in HIT_AT}
@@ -94,9 +111,10 @@ def _list_metrics(ranks: np.ndarray, tag: str, few: bool) -> dict[str, float]:
 
 def catalogue_metrics(task: str, rows: pd.DataFrame, candidates: int | str) -> dict[str, float]:
     """Coverage and popularity bias of the first k, for each k below the length of the lists."""
-    if task != "topk" or rows.empty or "item_n_train" not in rows or "catalogue" not in rows:
+    tag = protocol_tag(candidates)
+    if task != "topk" or rows.empty or "item_n_train" not in rows or "catalogue" not in rows or tag in ONE_TITLE:
         return {}
-    tag, longest = protocol_tag(candidates), int(rows.groupby("example_id").size().max())
+    longest = int(rows.groupby("example_id").size().max())
     targets = rows.loc[rows["label"].to_numpy(dtype=float) > 0, "item_n_train"].to_numpy()
     found: dict[str, float] = {"catalogue": int(rows["catalogue"].iloc[0])}
     tops = ranking.top_items(rows, max(TOP))

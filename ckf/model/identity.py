@@ -1,4 +1,4 @@
-"""What a run was trained on, by content: the files of its backbone and of its tokenizer."""
+"""What a run was trained on and what it learned, by content: its backbone's files, tokenizer, adapters and fusion."""
 
 from __future__ import annotations
 
@@ -14,19 +14,24 @@ _SMALL = (
     "chat_template*", "spiece.model",
 )  # fmt: skip
 _WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json")
+_LEARNED = ("config.yaml", "adapters/*/*", "fusion.safetensors", "fusion.json")
 _COMMIT = "commit"
 
 
 def identity(run: Path, backbone: str, revision: str | None = None) -> dict[str, dict[str, str]]:
-    """Hashes of the backbone's and the run's tokenizer files by name.
+    """Hashes of the backbone's files, and of the run's tokenizer, config and weights, by name.
 
     Of a backbone on the hub the commit stands for the weights; of a folder the weights are hashed too.
     """
-    return {"backbone": _backbone(backbone, revision), "tokenizer": _hashes(run / "tokenizer", _SMALL)}
+    return {"backbone": _backbone(backbone, revision), **_own(run)}
+
+
+def _own(run: Path) -> dict[str, dict[str, str]]:
+    return {"tokenizer": _hashes(run / "tokenizer", _SMALL), "weights": _hashes(run, _LEARNED)}
 
 
 def check_identity(run: Path, card: dict[str, Any], backbone: str, revision: str | None = None) -> None:
-    """Refuse a run whose backbone or tokenizer is no longer what it was trained with.
+    """Refuse a run whose backbone, tokenizer, config or weights are no longer what they were after training.
 
     A card without hashes (of an earlier version of ckf) is not judged.
 
@@ -42,7 +47,14 @@ def check_identity(run: Path, card: dict[str, Any], backbone: str, revision: str
         raise ArtifactError(
             f"{run}: its backbone {backbone} is gone; put it back, or train the run again with force=true"
         )
-    now = {"backbone": _backbone(backbone, revision), "tokenizer": _hashes(run / "tokenizer", _SMALL)}
+    now = identity(run, backbone, revision)
+    for file, digest in recorded.get("weights", {}).items():
+        if file not in now["weights"]:
+            raise ArtifactError(f"{run / file}: is gone; the same `ckf` command with force=true makes the run again")
+        if now["weights"][file] != digest:
+            raise ArtifactError(
+                f"{run / file}: was altered after training (sha256 {now['weights'][file][:12]}, was {digest[:12]})"
+            )
     for part, where in (("backbone", backbone), ("tokenizer", str(run / "tokenizer"))):
         if part == "backbone" and not now[part]:
             continue  # a hub name that is not in the cache yet: it is fetched when it is loaded
@@ -78,7 +90,7 @@ def _backbone(path: str, revision: str | None) -> dict[str, str]:
 
 def _hashes(folder: Path, patterns: tuple[str, ...]) -> dict[str, str]:
     files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
-    return {path.name: _hash(path, path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+    return {str(path.relative_to(folder)): _hash(path, path.stat().st_size, path.stat().st_mtime_ns) for path in files}
 
 
 @lru_cache(maxsize=256)

@@ -55,8 +55,8 @@ class LastLayer:
         layer.register_forward_pre_hook(self._narrow, with_kwargs=True)
 
     @contextmanager
-    def reading(self, reads: Reads) -> Iterator[None]:
-        """Within, the layer (and so the decoder) gives hidden states [B, Q, d] of these positions."""
+    def reading(self, reads: Reads | None) -> Iterator[None]:
+        """Within, the layer (and so the decoder) gives hidden states [B, Q, d] of these positions, or (None) of all."""
         self._reads = reads
         try:
             yield

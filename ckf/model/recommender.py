@@ -14,8 +14,9 @@ from ckf.model.backbone import vocabulary_logits
 from ckf.model.fusion import Fusion
 from ckf.model.last_layer import LastLayer, Reads
 from ckf.model.lora import AdapterSpec, MultiLoraLinear, Routing
+from ckf.model.past import Past
 from ckf.model.prefix import PrefixStates, States
-from ckf.prompts.collate import PromptBatch, SlotBatch
+from ckf.prompts.batch import PromptBatch, SlotBatch
 
 
 class Recommender(nn.Module):
@@ -56,30 +57,47 @@ class Recommender(nn.Module):
         learn_adapters: bool = True,
         learn_fusion: bool = True,
         states: States | None = None,
+        past: Past | None = None,
     ) -> Tensor:
         """Log-probability [A] of each answer token of the batch.
 
         ``learn_adapters`` and ``learn_fusion`` cut the graph, not the values: what may not learn from
         this batch is detached, so it gets no gradient from it whatever the loss. ``states`` keeps the keys
-        and values of the pass, or holds those of the prefix that the batch goes on from.
+        and values of the pass, or holds those of the prefix that the batch goes on from; ``past`` is what
+        the rows have behind them.
         """
-        self.routing.task_index = batch.task_index
         self.routing.learn = learn_adapters
+        reads, place = Reads.of(batch.answer_rows, batch.answer_cols, len(batch.input_ids))
+        hidden = self.hidden(batch, learn_fusion=learn_fusion, states=states, past=past, reads=reads)
+        # the vocabulary projection is the largest matrix there is: only answer positions go through it
+        logits = vocabulary_logits(self.backbone, hidden[batch.answer_rows, place])
+        if batch.answer_read is not None:  # several answers start at one position
+            return logits.log_softmax(dim=1)[batch.answer_read, batch.answer_targets]
+        return -F.cross_entropy(logits, batch.answer_targets, reduction="none")
+
+    def hidden(
+        self,
+        batch: PromptBatch,
+        *,
+        learn_fusion: bool = True,
+        states: States | None = None,
+        past: Past | None = None,
+        reads: Reads | None = None,
+    ) -> Tensor:
+        """Last hidden states [B, T, d], or [B, Q, d] of ``reads``; the pass is appended to the cache of ``past``."""
+        self.routing.task_index = batch.task_index
         embeddings = self.backbone.get_input_embeddings()(batch.input_ids)
         if batch.slots is not None:
             embeddings = self._fill_slots(embeddings, batch.slots, learn_fusion)
-        reads, place = Reads.of(batch.answer_rows, batch.answer_cols, len(batch.input_ids))
         with self._last_layer.reading(reads):
-            hidden = self.backbone.get_decoder()(
+            found: Tensor = self.backbone.get_decoder()(
                 inputs_embeds=embeddings,
-                attention_mask=self._masks(batch, embeddings.dtype),
+                attention_mask=self._masks(batch, embeddings.dtype, past),
                 position_ids=batch.position_ids,
-                past_key_values=states,
-                use_cache=False,
+                past_key_values=states if past is None else past.cache,
+                use_cache=past is not None,
             ).last_hidden_state
-        # the vocabulary projection is the largest matrix there is: only answer positions go through it
-        logits = vocabulary_logits(self.backbone, hidden[batch.answer_rows, place])
-        return -F.cross_entropy(logits, batch.answer_targets, reduction="none")
+        return found
 
     def two_streams(self, text: PromptBatch, branch: PromptBatch) -> Iterator[Tensor]:
         """Log-probabilities of the text prompts' answers [A], then of the slot prompts' [A'], the prefix computed once.
@@ -96,7 +114,7 @@ class Recommender(nn.Module):
         yield self(text, learn_fusion=False, states=states)
         yield self(branch, learn_adapters=False, states=states.before(int(branch.prefix.max())))
 
-    def _masks(self, batch: PromptBatch, dtype: torch.dtype) -> Masks | None:
+    def _masks(self, batch: PromptBatch, dtype: torch.dtype, past: Past | None) -> Masks | None:
         config = self.backbone.config
         if batch.prefix is not None and batch.position_ids is not None:
             width = int(batch.prefix.max())
@@ -106,7 +124,11 @@ class Recommender(nn.Module):
             return attention_masks(config, allowed, batch.position_ids, dtype, positions)
         if batch.branch_of is None or batch.position_ids is None:
             return None
-        return attention_masks(config, branch_allowed(batch.branch_of), batch.position_ids, dtype)
+        allowed, keys = branch_allowed(batch.branch_of), batch.position_ids
+        if past is not None:
+            behind = past.allowed[:, None, :].expand(-1, allowed.shape[1], -1)
+            allowed, keys = torch.cat([behind, allowed], dim=2), torch.cat([past.positions, keys], dim=1)
+        return attention_masks(config, allowed, batch.position_ids, dtype, keys)
 
     def _fill_slots(self, embeddings: Tensor, slots: SlotBatch, learn: bool) -> Tensor:
         if self.fusion is None:

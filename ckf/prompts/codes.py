@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ckf.cf.vectors import VectorTables
+from ckf.cf.vectors import Reordered, VectorTables, trained_rows
 from ckf.data.seeds import named_generator
 
 
@@ -48,6 +48,6 @@ class HashedCodes:
         return "".join(str(sign) for sign in signs)
 
 
-def _centre(table: Tensor) -> Tensor:
-    trained = table[(table != 0).any(dim=1)].float()
+def _centre(table: Tensor | Reordered) -> Tensor:
+    trained = trained_rows(table)
     return trained.mean(dim=0) if len(trained) else torch.zeros(table.shape[1])

@@ -1,14 +1,8 @@
-"""Batches of prompts: padded ids, slot coordinates, gathered CF vectors, and where logits are needed.
-
-Shapes use B rows, T tokens, S slot tokens, N item slots, P pair slots, H history items, A answer tokens,
-d the width of a CF vector. Padding stands on the right, so a causal model never sees it and training
-needs no attention mask; scoring lays the possible answers out as branches (`branch_of`).
-"""
+"""Examples to batches of prompts (`ckf.prompts.batch`): encoded, padded, with the CF vectors of their slots."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
@@ -18,64 +12,10 @@ from ckf.cf.vectors import VectorTables
 from ckf.config.schema import SLOTS
 from ckf.data.records import Example
 from ckf.errors import DataError
+from ckf.prompts.batch import PromptBatch, SlotBatch
 from ckf.prompts.codes import HashedCodes
 from ckf.prompts.encode import SLOT_TOKEN, Prompt, PromptEncoder
 from ckf.prompts.rows import TrainingRow
-
-
-@dataclass
-class SlotBatch:
-    """Everything the fusion needs for one batch, and where its output goes.
-
-    ``rows``/``cols`` [S] are the slot tokens in the order of `SLOTS`: user, item, pair, soft slots.
-    """
-
-    rows: Tensor
-    cols: Tensor
-    user_rows: Tensor  # [U] the batch row of each user slot
-    item_rows: Tensor  # [N] the batch row of each item slot
-    pair_rows: Tensor  # [P] the batch row of each pair slot
-    soft_tasks: Tensor  # [F] the task index of each soft slot
-    users: Tensor  # [B, d]
-    items: Tensor  # [N, d] the item of each item slot
-    pair_items: Tensor  # [P, d] the item of each pair slot
-    history: Tensor  # [B, H, d]
-    history_mask: Tensor  # [B, H] True where there is an item
-
-
-@dataclass
-class PromptBatch:
-    """One forward pass. ``answer_*`` [A] name the positions whose next token is scored."""
-
-    input_ids: Tensor  # [B, T]
-    task_index: Tensor  # [B]
-    answer_rows: Tensor
-    answer_cols: Tensor
-    answer_targets: Tensor
-    answer_weights: Tensor  # the token's share of the loss
-    answer_branch: Tensor  # index into the flat list of scored answers
-    position_ids: Tensor | None = None  # [B, T], only with branches and prefixes
-    branch_of: Tensor | None = None  # [B, T]: 0 prompt, k >= 1 the k-th answer, -1 padding
-    prefix: Tensor | None = None  # [B]: the row goes on after so many tokens of the text prompt's row
-    slots: SlotBatch | None = None
-    history_cut: int = 0
-    example_ids: list[str] = field(default_factory=list)  # of training rows
-
-    def to(self, device: torch.device) -> PromptBatch:
-        """Move every tensor to ``device``."""
-        return _moved(self, device)
-
-
-def _moved(batch, device):  # type: ignore[no-untyped-def]  # the same dataclass type comes out as goes in
-    values = {}
-    for f in fields(batch):
-        value = getattr(batch, f.name)
-        if isinstance(value, Tensor):
-            value = value.to(device, non_blocking=True)
-        elif isinstance(value, SlotBatch):
-            value = _moved(value, device)
-        values[f.name] = value
-    return type(batch)(**values)
 
 
 class Collator:
@@ -103,7 +43,7 @@ class Collator:
     def rows(self, examples: list[Example], weights: Sequence[float], kinds: Iterable[bool]) -> list[TrainingRow]:
         """Encode examples for training, as the kinds of prompts asked for (True: with slots)."""
         answers = [self.encoder.answer_ids(x.task, self.encoder.true_label(x)) for x in examples]
-        prompts = {slots: self._prompts(examples, slots=slots) for slots in kinds}
+        prompts = {slots: self.prompts(examples, slots=slots) for slots in kinds}
         return [
             TrainingRow(
                 example, weights[row], {slots: of_kind[row] for slots, of_kind in prompts.items()}, answers[row]
@@ -138,7 +78,8 @@ class Collator:
         branch.position_ids = branch.prefix[:, None] + torch.arange(branch.input_ids.shape[1])
         return self.whole(rows, slots=False), branch
 
-    def _prompts(self, examples: list[Example], *, slots: bool) -> list[Prompt]:
+    def prompts(self, examples: list[Example], *, slots: bool) -> list[Prompt]:
+        """The encoded prompts of some examples."""
         return [self.encoder.encode(example, slots=slots, codes=self.codes) for example in examples]
 
     def _training(self, rows: list[TrainingRow], prompts: list[Prompt]) -> PromptBatch:
@@ -175,31 +116,45 @@ class Collator:
         the prompt: one forward pass scores all answers of a row exactly as if each stood alone. Candidates
         that are asked one by one need no branch: the score of each is that of Yes at its own question mark.
         """
-        prompts = self._prompts(examples, slots=slots)
+        prompts = self.prompts(examples, slots=slots)
+        return self.branches(examples, prompts, [0] * len(prompts))
+
+    def branches(
+        self, examples: list[Example], whole: list[Prompt], skip: Sequence[int]
+    ) -> tuple[PromptBatch, list[int]]:
+        """As `scoring`, without the first ``skip[b]`` tokens of each prompt, read before and free of slots."""
+        prompts = [prompt.after(length) for prompt, length in zip(whole, skip, strict=True)]
         sequences, positions, branches = [], [], []
         rows: list[int] = []
         cols: list[int] = []
+        reads: list[int] = []
         targets: list[int] = []
         owner: list[int] = []
         counts: list[int] = []
         for row, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
             length = len(prompt.token_ids)
-            ids, position, branch = list(prompt.token_ids), list(range(length)), [0] * length
+            ids, branch = list(prompt.token_ids), [0] * length
+            position = list(range(skip[row], skip[row] + length))
             labels = self.encoder.labels(example)
             if prompt.asked:
+                reads.extend(range(len(rows), len(rows) + len(labels)))
                 rows.extend([row] * len(labels))
                 cols.extend(prompt.asked)
                 targets.extend([self.encoder.verdicts[1]] * len(labels))
                 owner.extend(range(sum(counts), sum(counts) + len(labels)))
+            else:
+                last = len(rows)  # where the prompt's last position stands among those read: every answer starts there
+                rows.append(row)
+                cols.append(length - 1)
             for number, label in enumerate(() if prompt.asked else labels, start=1):
                 answer = self.encoder.answer_ids(example.task, label)
-                start = len(ids)
-                rows.extend([row] * len(answer))
-                cols.extend([length - 1, *range(start, start + len(answer) - 1)])
+                reads.extend([last, *range(len(rows), len(rows) + len(answer) - 1)])
+                rows.extend([row] * (len(answer) - 1))
+                cols.extend(range(len(ids), len(ids) + len(answer) - 1))
                 targets.extend(answer)
                 owner.extend([sum(counts) + number - 1] * len(answer))
                 ids.extend(answer[:-1])
-                position.extend(range(length, length + len(answer) - 1))
+                position.extend(range(skip[row] + length, skip[row] + length + len(answer) - 1))
                 branch.extend([number] * (len(answer) - 1))
             counts.append(len(labels))
             sequences.append(ids)
@@ -211,14 +166,36 @@ class Collator:
             answer_rows=torch.tensor(rows),
             answer_cols=torch.tensor(cols),
             answer_targets=torch.tensor(targets),
-            answer_weights=torch.ones(len(rows)),
+            answer_weights=torch.ones(len(targets)),
             answer_branch=torch.tensor(owner),
             position_ids=_padded(positions, 0),
             branch_of=_padded(branches, -1),
+            answer_read=torch.tensor(reads),
             slots=self._slots(examples, prompts),
             history_cut=sum(p.history_cut > 0 for p in prompts),
         )
         return batch, counts
+
+    def beginnings(self, examples: list[Example], prompts: list[Prompt], lengths: Sequence[int]) -> PromptBatch:
+        """The first ``lengths[g]`` tokens of each prompt, of which none is a slot."""
+        ids = [prompt.token_ids[:length] for prompt, length in zip(prompts, lengths, strict=True)]
+        none = torch.empty(0, dtype=torch.long)
+        return PromptBatch(_padded(ids, 0), self._task_index(examples), none, none, none, torch.empty(0), none)
+
+    def questions(self, examples: list[Example], *, slots: bool) -> tuple[PromptBatch, Tensor]:
+        """Whole prompts without an answer, for text that is to be written; also their lengths [B].
+
+        Raises:
+            DataError: a list whose candidates are asked one by one: nothing follows it.
+        """
+        prompts = self.prompts(examples, slots=slots)
+        if any(prompt.asked for prompt in prompts):
+            raise DataError("the topk wording asks its candidates one by one, so no title follows it; score it instead")
+        lengths = [len(prompt.token_ids) for prompt in prompts]
+        batch = self.beginnings(examples, prompts, lengths)
+        batch.slots = self._slots(examples, prompts)
+        batch.history_cut = sum(prompt.history_cut > 0 for prompt in prompts)
+        return batch, torch.tensor(lengths)
 
     def _task_index(self, examples: list[Example]) -> Tensor:
         return torch.tensor([self.tasks.index(example.task) for example in examples])

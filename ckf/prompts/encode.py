@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ckf.config.schema import CODES, PromptConfig, PromptsConfig
+from ckf.config.schema import CODES, TASKS, WRITTEN, PromptConfig, PromptsConfig
 from ckf.data.records import Example
 from ckf.errors import DataError
 from ckf.prompts.codes import HashedCodes
@@ -64,13 +64,12 @@ class PromptEncoder:
         self.empty_history = prompts.empty_history
         self._templates = {
             (task, slots): parse_template(wording.slots if slots else wording.text)
-            for task in ("ctr", "rating", "topk", "explain")
+            for task in (*TASKS, *WRITTEN)
             for wording in [_wording(prompts, task)]
             for slots in (False, True)
         }
-        self._answers = {task: _wording(prompts, task).answer for task in ("ctr", "rating", "topk", "explain")}
+        self._answers = {task: _wording(prompts, task).answer for task in (*TASKS, *WRITTEN)}
         self._cache: dict[tuple[str, bool], list[int]] = {}
-        self._answer_ids: dict[tuple[str, str], list[int]] = {}
         self._sentinel = tokenizer("\n", add_special_tokens=False)["input_ids"]
         self._control = control_tokens(tokenizer)
         frame = chat_frame(tokenizer) if chat else plain_frame(tokenizer)
@@ -123,10 +122,8 @@ class PromptEncoder:
 
     def answer_ids(self, task: str, label: str) -> list[int]:
         """Token ids of an answer with its terminator, without which "Toy Story" would beat "Toy Story 2"."""
-        ids = self._answer_ids.get((task, label))
-        if ids is None:
-            ids = self._answer_ids[task, label] = [*self.piece(self.answer_text(task, label)), self.eos]
-        return ids
+        piece = self.piece_uncached if task in WRITTEN else self.piece
+        return [*piece(self.answer_text(task, label)), self.eos]
 
     def _check_labels(self, task: str, labels: list[str]) -> None:
         seen: dict[tuple[int, ...], str] = {}
@@ -157,7 +154,7 @@ class PromptEncoder:
             return ["No", "Yes"]
         if example.task == "topk":
             return [self.titles[item] for item in example.candidates]
-        return self.rating_labels
+        return [example.review or ""] if example.task in WRITTEN else self.rating_labels
 
     def true_label(self, example: Example) -> str:
         """The right answer of an example.
@@ -169,12 +166,21 @@ class PromptEncoder:
             return "Yes" if example.label > 0 else "No"
         if example.task == "topk":
             return self.titles[example.item]
+        if example.task in WRITTEN:
+            return example.review or ""
         label = f"{example.label:g}"
         if label not in self.rating_labels:
             raise DataError(f"{example.example_id}: rating {label} is not on the scale {', '.join(self.rating_labels)}")
         return label
 
     # --- prompts
+
+    def begins_with_history(self, task: str, *, slots: bool) -> bool:
+        """Whether a task's wording says the history before anything that differs between a user's rows."""
+        for part in self._templates[task, slots]:
+            if not isinstance(part, Literal):
+                return isinstance(part, Placeholder) and part.name == "history"
+        return False
 
     def encode(self, example: Example, *, slots: bool, codes: HashedCodes | None = None) -> Prompt:
         """Encode one example's prompt; ``codes`` fills {user_code} and {item_code} where the wording has them.
@@ -241,6 +247,8 @@ class PromptEncoder:
                     self._join(history, ids)
                 else:
                     ids.extend(self.piece(lead + self.empty_history, control=True))
+            case Placeholder("rating", lead):
+                ids.extend(self.piece(f"{lead}{example.label:g}"))
             case Placeholder("review", lead):
                 ids.extend(self.piece_uncached(lead + (example.review or "")))
             case Placeholder(_, lead):

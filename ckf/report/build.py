@@ -70,8 +70,8 @@ def _calibration(runs: list[Run]) -> str:
 def summary_content(runs: list[Run]) -> Content:
     """Several runs: one row for each config, mean ± sd over its seeds."""
     same_protocol(runs)
-    tasks = list(dict.fromkeys(task.name for run in runs for task in run.config.task_mix))
-    candidates = runs[0].config.tasks.candidates
+    tasks = list(dict.fromkeys(task.name for run in runs for task in run.config.scored_mix))
+    candidates = runs[0].config.ranking
     columns = {}
     for task in tasks:
         title, metric = next(iter(task_columns(task, candidates).items()))

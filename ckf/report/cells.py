@@ -7,8 +7,13 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ckf.metrics import protocol_tag
+
 MISSING = "–"
 SOURCES = ("model", "text", "cf", "floor")
+UNKNOWN_ORIGIN = "evaluate/cf_training_data_unknown"
+UNKNOWN_STAMP = "CF training data unknown: leakage cannot be excluded"
+"""The metric that marks a run whose CF vectors came without their training rows, and what is said of it."""
 
 
 @dataclass
@@ -26,9 +31,9 @@ class Table:
     marks: dict[tuple[int, int], set[str]] = field(default_factory=dict)
 
 
-def task_columns(task: str, candidates: int) -> dict[str, str]:
+def task_columns(task: str, candidates: int | str) -> dict[str, str]:
     """Column title to metric name."""
-    tag = f"[c{candidates}]"
+    tag = protocol_tag(candidates)
     if task == "ctr":
         return {"AUC": "auc", "UAUC": "uauc", "log-loss": "logloss", "ECE": "ece", "rows": "n", "users": "uauc_users"}
     if task == "topk":

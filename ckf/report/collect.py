@@ -13,6 +13,7 @@ import pandas as pd
 from ckf.artifacts import read_json
 from ckf.config.schema import ExperimentConfig
 from ckf.errors import ArtifactError
+from ckf.eval.journal import scorings
 from ckf.runs import CARD, METRICS, read_run
 
 SPLITS = ("val", "test")
@@ -63,7 +64,13 @@ class Run:
             "tasks.same_time": self.config.tasks.same_time,
             "candidate lists": self.card["artifacts"].get("examples", {}).get("candidates"),
             "evaluate.max_examples": self.max_examples,
+            "evaluate.length_normalisation": self.config.evaluate.length_normalisation,
         }
+
+    @cached_property
+    def scorings(self) -> list[dict[str, Any]]:
+        """Every scoring of the run's splits, as its journal notes them."""
+        return scorings(self.path)
 
     @cached_property
     def steps(self) -> list[dict[str, float]]:

@@ -98,7 +98,7 @@ def compare_runs(a: Run, b: Run, samples: int) -> list[TaskComparison]:
         ArtifactError: different protocols or example sets, or no task in common.
     """
     found: list[tuple[str, str, int, Comparison]] = []
-    candidates = a.config.tasks.candidates
+    candidates = a.config.ranking
     for split in shared_splits(a, b):
         one, two = paired_predictions(a, b, split)
         for task, rows in one.groupby("task", sort=False):

@@ -9,8 +9,19 @@ from pathlib import Path
 
 import yaml
 
-from ckf.report.cells import MISSING, SOURCES, Table, lower_is_better, metric_number, number, task_columns
+from ckf.report.cells import (
+    MISSING,
+    SOURCES,
+    UNKNOWN_ORIGIN,
+    UNKNOWN_STAMP,
+    Table,
+    lower_is_better,
+    metric_number,
+    number,
+    task_columns,
+)
 from ckf.report.collect import Run
+from ckf.report.further import further_tables, review_table
 from ckf.report.slices import catalogue_columns, difference_table, position_table, quartile_table
 
 SLICES = {
@@ -37,8 +48,9 @@ def run_content(run: Run) -> Content:
     cfg = run.config
     content = Content(f"{cfg.method.name} on {cfg.dataset.name}, backbone {cfg.backbone.name}, seed {cfg.seed}")
     for split in run.splits:
-        for task in (t.name for t in cfg.task_mix):
+        for task in (t.name for t in cfg.scored_mix):
             content.tables.append(_task_table(run, split, task))
+        content.tables += [*further_tables(run, split), review_table(run, split)]
         content.tables += [_slice_table(run, split), quartile_table(run, split), position_table(run, split)]
         content.tables.append(difference_table(run, split))
         content.verdicts += _verdicts(run, split)
@@ -64,7 +76,7 @@ def source_names(run: Run) -> dict[str, str]:
 
 
 def _task_table(run: Run, split: str, task: str) -> Table:
-    columns = {**task_columns(task, run.config.tasks.candidates), **catalogue_columns(run, split, task)}
+    columns = {**task_columns(task, run.config.ranking), **catalogue_columns(run, split, task)}
     names = source_names(run)
     rows, spans = [], []
     for source in SOURCES:
@@ -129,14 +141,14 @@ def _health_table(run: Run) -> Table:
     """How far the answers move when the CF knowledge is spoiled, by task, and the ctr AUC that is left."""
     rows = []
     for change, meaning in _CHANGES.items():
-        keys = [f"health/{task.name}/change_{change}" for task in run.config.task_mix]
+        keys = [f"health/{task.name}/change_{change}" for task in run.config.scored_mix]
         if f"health/change_{change}" in run.metrics:
             values = [run.metrics.get(key) for key in (*keys, f"health/change_{change}", f"health/ctr/auc_{change}")]
             rows.append([meaning, *map(number, values)])
     if rows:
-        gap = [MISSING] * (len(run.config.task_mix) + 1)
+        gap = [MISSING] * (len(run.config.scored_mix) + 1)
         rows.append(["as it is", *gap, number(run.metrics.get("health/ctr/auc"))])
-    header = ["change of the answers", *(task.name for task in run.config.task_mix), "all", "ctr AUC"]
+    header = ["change of the answers", *(task.name for task in run.config.scored_mix), "all", "ctr AUC"]
     return Table(f"fusion health ({metric_number('n', run.metrics.get('health/n'))} val examples)", header, rows)
 
 
@@ -177,8 +189,8 @@ def _judged(diff: float, low: float, high: float, p: float) -> str:
 def _lost_to_counting(run: Run, split: str) -> list[str]:
     """The first figure of each task in which the floor is as good or better."""
     lost = []
-    for task in (t.name for t in run.config.task_mix):
-        title, metric = next(iter(task_columns(task, run.config.tasks.candidates).items()))
+    for task in (t.name for t in run.config.scored_mix):
+        title, metric = next(iter(task_columns(task, run.config.ranking).items()))
         model, floor = run.get(f"{split}/{task}/{metric}"), run.get(f"{split}/{task}/{metric}", "floor")
         if model is not None and floor is not None:
             ahead = floor - model if lower_is_better(metric) else model - floor
@@ -208,8 +220,8 @@ def _stamps(run: Run) -> list[str]:
         )
     if run.max_examples is not None:
         stamps.append(f"Scored on a subset: at most {run.max_examples} examples of each task (evaluate.max_examples).")
-    if run.metrics.get("evaluate/cf_training_data_unknown"):
-        stamps.append("CF training data unknown: leakage cannot be excluded (name it with cf.trained_on=FILE).")
+    if run.metrics.get(UNKNOWN_ORIGIN):
+        stamps.append(f"{UNKNOWN_STAMP} (name it with cf.trained_on=FILE).")
     for key, value in run.metrics.items():
         if key.endswith("/unusable") and value > 0:
             stamps.append(f"{key}: {int(value)} unusable answers, scored as the worst answer.")
@@ -229,6 +241,7 @@ def _made(run: Run) -> list[tuple[str, str]]:
         ("git commit", str(card.get("git") or "unknown")),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("artifacts", ", ".join(f"{name} {a['hash']}" for name, a in card.get("artifacts", {}).items())),
+        ("looks", _looks(run)),
     ]
     shares = {part: run.metrics.get(f"health/grad_share_{part}") for part in ("adapters", "fusion")}
     if all(share is not None for share in shares.values()):
@@ -238,6 +251,15 @@ def _made(run: Run) -> list[tuple[str, str]]:
         lines.insert(1, ("training", f"{train['steps']} steps of {train['examples_per_step']} examples"))
         lines.insert(2, ("parameters", ", ".join(parts) + " (backbone frozen)"))
     return [(name, text) for name, text in lines if text]
+
+
+def _looks(run: Run) -> str:
+    """How often the run's test split was scored, by whichever verb, and the last time."""
+    looks = [line for line in run.scorings if line.get("split") == "test"]
+    if not looks:
+        return ""
+    times = "1 time" if len(looks) == 1 else f"{len(looks)} times"
+    return f"test split scored {times}, last by ckf {looks[-1]['verb']} at {looks[-1]['time']}"
 
 
 def _choices(cfg: object) -> list[str]:

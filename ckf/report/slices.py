@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckf.metrics import Reliability, are_probabilities, reliability, with_worst_scores
+from ckf.metrics import Reliability, are_probabilities, protocol_tag, reliability, with_worst_scores
 from ckf.report.cells import MISSING, SOURCES, Table, lower_is_better, metric_number, number, task_columns
 from ckf.report.collect import Run, load_predictions
 
@@ -15,15 +15,15 @@ _SHORT = {"model": "this model", "text": "text-only", "cf": "CF model", "floor":
 
 def first_task(run: Run) -> tuple[str, str, str]:
     """The task that stands for a run (ctr where it has it): its name, and its headline metric's title and name."""
-    tasks = [task.name for task in run.config.task_mix]
+    tasks = [task.name for task in run.config.scored_mix]
     task = "ctr" if "ctr" in tasks else tasks[0]
-    title, metric = next(iter(task_columns(task, run.config.tasks.candidates).items()))
+    title, metric = next(iter(task_columns(task, run.config.ranking).items()))
     return task, title, metric
 
 
 def catalogue_columns(run: Run, split: str, task: str) -> dict[str, str]:
     """topk: what the first five of the lists are made of, where it was measured."""
-    tag = f"[c{run.config.tasks.candidates}]"
+    tag = protocol_tag(run.config.ranking)
     columns = {"coverage@5": f"coverage@5{tag}", "popularity bias@5": f"popularity_bias@5{tag}"}
     keys = {title: f"{split}/{task}/{metric}" for title, metric in columns.items()}
     return {t: columns[t] for t, key in keys.items() if any(run.get(key, source) is not None for source in SOURCES)}
@@ -48,7 +48,7 @@ def quartile_table(run: Run, split: str) -> Table:
 def position_table(run: Run, split: str) -> Table:
     """topk: the headline metric by the place of the target among the candidates; a fair reader has no favourite."""
     candidates = run.config.tasks.candidates
-    title, metric = next(iter(task_columns("topk", candidates).items()))
+    title, metric = next(iter(task_columns("topk", run.config.ranking).items()))
     parts = [f"@position_{place}" for place in range(candidates)]
     rows = []
     for source in SOURCES:
@@ -77,8 +77,8 @@ def calibration(run: Run, split: str) -> dict[str, Reliability]:
 def difference_table(run: Run, split: str) -> Table:
     """Each task's headline metric of this model minus each baseline's, paired by example."""
     rows = []
-    for task in (task.name for task in run.config.task_mix):
-        title, metric = next(iter(task_columns(task, run.config.tasks.candidates).items()))
+    for task in (task.name for task in run.config.scored_mix):
+        title, metric = next(iter(task_columns(task, run.config.ranking).items()))
         for source in SOURCES[1:]:
             key = f"{split}/{task}/{metric}_minus_{source}"
             if f"{key}_p_holm" in run.metrics:

@@ -9,7 +9,7 @@ from typing import Any
 
 from scipy.stats import t
 
-from ckf.report.cells import Table, mean_sd
+from ckf.report.cells import UNKNOWN_ORIGIN, UNKNOWN_STAMP, Table, mean_sd
 from ckf.report.figures import dot_plot
 from ckf.report.formats import csv_table, latex_table, markdown_table
 from ckf.report.results import RESULTS, gather_results
@@ -95,7 +95,11 @@ def make_table(sweep: Sweep, results: list[dict[str, Any]]) -> Table:
     for (row, column), mark in judged.items():
         marks.setdefault((row, column + 1), set()).add(mark)
     header = [" / ".join(sweep.rows), *(_heading(m) for m in sweep.metrics), "seeds"]
-    return Table(sweep.title, header, rows, SIGNIFICANCE if judged else "", marks)
+    notes = [SIGNIFICANCE] if judged else []
+    unknown = [name for name, seeds in by_row.items() if any(seed.get(UNKNOWN_ORIGIN) for seed in seeds.values())]
+    if unknown:
+        notes.append(f"{UNKNOWN_STAMP}: {', '.join(unknown)}.")
+    return Table(sweep.title, header, rows, " ".join(notes), marks)
 
 
 def _baseline_lines(by_row: dict[str, Seeds]) -> list[tuple[str, Seeds]]:

@@ -12,7 +12,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ckf.data.records import ExampleTable
-from ckf.prompts.collate import Collator, PromptBatch
+from ckf.prompts.batch import PromptBatch
+from ckf.prompts.collate import Collator
 from ckf.prompts.rows import TrainingRow
 from ckf.train.buckets import length_buckets, padding_share
 from ckf.train.curriculum import Curriculum

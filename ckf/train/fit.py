@@ -60,7 +60,7 @@ def build_collator(
         tokenizer,
         exp.prompts,
         titles,
-        rating_scale(inputs.dataset),
+        rating_scale(inputs.examples),
         tokens_per_slot=exp.fusion.tokens_per_slot,
         max_length_tokens=exp.train.max_length_tokens,
         chat=getattr(exp.backbone, "chat_template", "none") == "auto",
@@ -81,15 +81,21 @@ def load_tables(exp: ExperimentConfig, inputs: Inputs) -> VectorTables | None:
     return tables.shuffled(exp.seed) if isinstance(exp.fusion, RandomFusionConfig) else tables
 
 
-def rating_scale(dataset: Path) -> list[str]:
-    """The ratings of the dataset's training split as text, lowest first; empty where there are none."""
-    columns = pd.read_parquet(dataset / "interactions.parquet", columns=["rating"])
-    return [f"{value:g}" for value in sorted(columns["rating"].dropna().unique())]
+def rating_scale(examples: Path) -> list[str]:
+    """The ratings of the training split's examples as text, lowest first; empty where there are none."""
+    rated = [("split", "==", "train"), ("task", "in", ["rating", "explain"])]
+    labels = pd.read_parquet(examples / "examples.parquet", columns=["label"], filters=rated)["label"]
+    return [f"{value:g}" for value in sorted(labels.unique())]
 
 
 def task_names(exp: ExperimentConfig) -> list[str]:
     """Tasks of a run in the order of their indices."""
     return [task.name for task in exp.task_mix]
+
+
+def scored_tasks(exp: ExperimentConfig) -> list[str]:
+    """Those of them whose answers are scored."""
+    return [task.name for task in exp.scored_mix]
 
 
 def load_trained(exp: ExperimentConfig, inputs: Inputs, run: Path) -> tuple[Recommender, Collator]:

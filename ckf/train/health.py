@@ -25,7 +25,8 @@ from ckf.metrics import auc
 from ckf.metrics.resampling import Ratio, resample
 from ckf.model.fusion import Fusion
 from ckf.model.recommender import Recommender
-from ckf.prompts.collate import Collator, PromptBatch, SlotBatch
+from ckf.prompts.batch import PromptBatch, SlotBatch
+from ckf.prompts.collate import Collator
 from ckf.train.loggers import STEPS
 
 EXAMPLES, BATCH = 400, 50
@@ -70,9 +71,9 @@ def slot_health(model: Recommender, collator: Collator, table: ExampleTable, dev
         found["zeroed"] = score(collator)
         model.fusion = fusion
     elif tables is not None:
-        found["zeroed"] = score(
-            collator.with_tables(VectorTables(torch.zeros_like(tables.users), torch.zeros_like(tables.items)))
-        )
+        nothing = torch.zeros(())
+        empty = VectorTables(nothing.expand(tables.users.shape), nothing.expand(tables.items.shape))
+        found["zeroed"] = score(collator.with_tables(empty))
     if tables is not None:
         found["shuffled"] = score(collator.with_tables(tables.shuffled(0)))
         found["swapped"] = score(collator, _swap_users)

@@ -11,10 +11,12 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from ckf.artifacts import plain
+from ckf.artifacts import plain, read_json, write_json
 from ckf.config.schema import CSVConfig, ExperimentConfig, WandbConfig
 
 STEPS = "metrics.jsonl"
+LOGGED = "logged.json"
+"""Says that a CF artifact's figures have gone to the logger, and what the kept epoch's are."""
 
 
 class JsonlLogger(Logger):
@@ -71,7 +73,7 @@ def wandb_is_offline(mode: str) -> bool:
         return True
 
 
-def build_logger(exp: ExperimentConfig, run: Path) -> Logger:
+def build_logger(exp: ExperimentConfig, run: Path, job_type: str = "train") -> Logger:
     """Make the configured logger for a run; its id is the run folder's name, so a resumed run continues it."""
     from hydra.utils import get_class
 
@@ -87,7 +89,7 @@ def build_logger(exp: ExperimentConfig, run: Path) -> Logger:
                 save_dir=str(run),
                 offline=wandb_is_offline(mode),
                 resume="allow" if not wandb_is_offline(mode) else None,
-                job_type="train",
+                job_type=job_type,
                 tags=[exp.dataset.name, exp.backbone.name, exp.fusion.name, exp.lora.name, exp.curriculum.name],
                 settings=_quiet_settings(disabled=mode == "disabled"),
             )
@@ -97,6 +99,31 @@ def build_logger(exp: ExperimentConfig, run: Path) -> Logger:
             logger = target()
     logger.log_hyperparams(_flat(plain(exp)))
     return logger
+
+
+def log_cf(exp: ExperimentConfig, cf: Path) -> Path:
+    """Put the figures of a CF model's epochs and those of the kept one into the configured logger, once.
+
+    One run a CF artifact, below ``outputs/cf/``: a sweep of the CF stage is compared there as one of runs is.
+    Returns its folder.
+    """
+    run = Path(exp.paths.outputs) / "cf" / cf.name
+    if (run / LOGGED).is_file() and not exp.force:
+        return run
+    run.mkdir(parents=True, exist_ok=True)
+    card = read_json(cf / "manifest.json")
+    epochs = cf / STEPS  # models that are not trained by steps have none
+    lines = [json.loads(line) for line in epochs.read_text(encoding="utf-8").splitlines()] if epochs.is_file() else []
+    kept = {key: value for key, value in card.items() if key in ("epoch", "epochs_run", "seconds") or "val_" in key}
+    logger = build_logger(exp, run, job_type="cf")
+    try:
+        for line in lines:
+            logger.log_metrics({f"cf/{key}": value for key, value in line.items()}, step=int(line["epoch"]))
+        logger.log_metrics({f"cf/kept/{key}": float(value) for key, value in kept.items()}, step=len(lines) + 1)
+    finally:
+        finish(logger)
+    write_json(run / LOGGED, {"cf": str(cf), "model": exp.cf.name, "seed": exp.seed, **kept})
+    return run
 
 
 def _quiet_settings(*, disabled: bool) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ckf.config.schema import TrainConfig
 from ckf.errors import CkfError
 from ckf.model.recommender import Recommender
-from ckf.prompts.collate import PromptBatch
+from ckf.prompts.batch import PromptBatch
 from ckf.train.curriculum import Curriculum, Stream
 from ckf.train.data import StepBatch
 

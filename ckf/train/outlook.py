@@ -39,7 +39,8 @@ def outlook(exp: ExperimentConfig, folders: tuple[Path, Path, str] | None) -> li
         return [*lines, f"tokens, time, peak memory: not known yet ({how})"]
     device = "cuda" if exp.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
     held = memory_bytes(device)
-    tables = VectorTables(*[torch.zeros(1, max(1, width)).expand(2**31, -1)] * 2) if exp.fusion.reads_vectors else None
+    none = torch.zeros(1, max(1, width)).expand(2**31, -1)  # a row for every id, in the memory of one
+    tables = VectorTables(none, none) if exp.fusion.reads_vectors else None
     collator = build_collator(exp, Inputs(folders[0], folders[1], "", None), tokenizer, tables)
     data, path = run_steps(exp, folders[1], collator)
     found = forecast(exp, parts, config, data, held_bytes=held, device=device)

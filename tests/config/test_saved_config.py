@@ -95,3 +95,10 @@ def test_a_preset_is_named_by_its_choices_and_data_by_its_content() -> None:
     assert digest("method=tallrec") == digest("lora=shared", "fusion=none", "curriculum=text_only")
     collm = ("dataset=collm_ml1m", "dataset.root=")
     assert digest(collm[0], collm[1] + "a") == digest(collm[0], collm[1] + "b")
+
+
+def test_an_option_keeps_its_names_while_its_later_key_says_what_was_done_before() -> None:
+    """``cf.loss`` came to lightgcn, sasrec and din when mf had it: mf's runs are named by it, the others' not."""
+    assert "loss" not in run_hash_payload(compose(["cf=lightgcn"])[0])["cf"]
+    assert run_hash_payload(compose(["cf=lightgcn", "cf.loss=bpr"])[0])["cf"]["loss"] == "bpr"
+    assert run_hash_payload(compose(["cf=mf"])[0])["cf"]["loss"] == "bce"

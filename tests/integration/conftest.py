@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import ckf
 from ckf import pipeline
 from ckf.config.compose import compose
+from ckf.use.trained import Trained
 
 SMALL = [
     "dataset.users=80",
@@ -47,3 +49,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finished(home: Path) -> Path:
     return run_small(home)
+
+
+@pytest.fixture(scope="session")
+def trained(finished: Path) -> Trained:
+    """The finished run, loaded."""
+    return ckf.load(finished)

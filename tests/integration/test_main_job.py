@@ -95,8 +95,10 @@ def test_a_saved_run_scores_the_same_from_disk(finished):
 
 
 def test_the_meta_network_comes_back_from_disk(finished, tmp_path):
-    """A run whose saved fusion is disturbed no longer scores the same: nothing is made anew at random."""
+    """A disturbed fusion is refused, and without its hashes scores otherwise: nothing is made anew at random."""
     from safetensors.torch import load_file, save_file
+
+    from ckf.runs import record
 
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
@@ -104,6 +106,11 @@ def test_the_meta_network_comes_back_from_disk(finished, tmp_path):
     state = load_file(copy / "fusion.safetensors")
     state["meta.1.weight"] = torch.randn_like(state["meta.1.weight"])
     save_file(state, copy / "fusion.safetensors")
+    with pytest.raises(
+        ArtifactError, match=r"fusion.safetensors: was altered after training \(sha256 \w{12}, was \w{12}"
+    ):
+        scores_of(copy)
+    record(copy, identity={"weights": {}})
     assert np.abs(scores_of(copy) - scores_of(finished)).max() > 1e-4
 
 
@@ -203,7 +210,7 @@ def test_a_missing_artifact_is_named(finished, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
     shutil.rmtree(copy / "adapters" / "ctr")
-    with pytest.raises(ArtifactError, match="no adapter 'ctr'"):
+    with pytest.raises(ArtifactError, match=r"adapters/ctr/\S+: is gone; the same `ckf` command with force=true"):
         scores_of(copy)
 
 
@@ -212,6 +219,8 @@ def test_evaluate_again_with_another_batch_size_gives_the_same_numbers(finished)
     pipeline.evaluate(finished, ["evaluate.batch_size=7"])
     after = read_json(finished / "metrics.json")
     assert set(before) == set(after)
+    looked = [json.loads(line) for line in (finished / "evaluations.jsonl").read_text().splitlines()]
+    assert [(line["verb"], line["split"]) for line in looked[:2]] == [("evaluate", "test")] * 2
     for key, value in before.items():
         assert after[key] == pytest.approx(value, abs=1e-5), key
 

@@ -77,7 +77,7 @@ from ckf.config.schema.sources import (
     RecboleConfig,
 )
 from ckf.config.schema.splits import SplitConfig
-from ckf.config.schema.tasks import CODES, SLOTS, TASKS, PromptConfig, PromptsConfig, TaskConfig, TasksConfig
+from ckf.config.schema.tasks import CODES, SLOTS, TASKS, WRITTEN, PromptConfig, PromptsConfig, TaskConfig, TasksConfig
 
 __all__ = [
     "CODES",
@@ -86,6 +86,7 @@ __all__ = [
     "MAPS",
     "SLOTS",
     "TASKS",
+    "WRITTEN",
     "AmazonConfig",
     "BackboneConfig",
     "BaselinesConfig",

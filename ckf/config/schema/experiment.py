@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from omegaconf import MISSING
 
+from ckf.artifacts import file_hash
 from ckf.config.schema.backbone import BackboneConfig
 from ckf.config.schema.cf import CFConfig
 from ckf.config.schema.checks import at_least
@@ -24,7 +26,7 @@ from ckf.config.schema.running import (
     TrainerConfig,
 )
 from ckf.config.schema.splits import SplitConfig
-from ckf.config.schema.tasks import PromptsConfig, TaskConfig, TasksConfig
+from ckf.config.schema.tasks import WRITTEN, PromptsConfig, TaskConfig, TasksConfig
 
 
 @dataclass
@@ -63,3 +65,21 @@ class ExperimentConfig:
     def task_mix(self) -> list[TaskConfig]:
         """The tasks of this run: as listed, or every task the dataset provides with weight 1."""
         return self.tasks.mix or [TaskConfig(name=task) for task in self.dataset.provides]
+
+    @property
+    def scored_mix(self) -> list[TaskConfig]:
+        """The tasks whose answers are scored: all but those that write."""
+        return [task for task in self.task_mix if task.name not in WRITTEN]
+
+    @property
+    def writes(self) -> bool:
+        """Whether a task of the mix writes text."""
+        return len(self.scored_mix) < len(self.task_mix)
+
+    @property
+    def ranking(self) -> int | str:
+        """What names the protocol of the candidate lists: their length or file, and how titles are compared."""
+        mean = "-mean" if self.evaluate.length_normalisation == "mean" else ""
+        if self.evaluate.candidates.endswith(".parquet"):
+            return f"file-{file_hash(Path(self.evaluate.candidates))[:8]}{mean}"
+        return f"c{self.tasks.candidates}{mean}" if mean else self.tasks.candidates

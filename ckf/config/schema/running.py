@@ -66,20 +66,52 @@ class TrainConfig:
                 yield f"{name}: must be above 0, got {getattr(self, name):g}"
 
 
+PROTOCOLS = ("slots", "generate", "constrained")
+
+
 @dataclass
 class EvaluateConfig:
-    """Scoring. ``max_examples`` keeps a named-random subset of each task and stamps the result."""
+    """Scoring. ``max_examples`` keeps a named-random subset of each task and stamps the result.
+
+    ``candidates=FILE.parquet`` answers lists of one's own. ``candidates=all`` ranks the whole catalogue besides:
+    ``retrieval`` (the CF model's vectors, or the slots' match with the last hidden state) orders it, and the
+    language model orders the first ``rerank_items`` anew. ``protocols`` are further ways to answer the lists:
+    ``slots`` (match), ``generate`` (greedy, free) and ``constrained`` (greedy among the candidates' titles).
+    ``length_normalisation=mean`` divides a title's log-probability by its tokens. Reviews are written with at
+    most ``text_tokens`` tokens: greedily, or ``sampled`` at ``temperature`` with ``text_seed``.
+    """
 
     splits: list[str] = field(default_factory=lambda: ["test"])
     batch_size: int = 128
     max_examples: int | None = None
     bootstrap_samples: int = 1000
+    candidates: str = "listed"
+    retrieval: str = "cf"
+    rerank_items: int = 100
+    protocols: list[str] = field(default_factory=list)
+    length_normalisation: str = "none"
+    text_decoding: str = "greedy"
+    text_tokens: int = 64
+    text_seed: int = 0
+    temperature: float = 1.0
 
     def problems(self) -> Iterator[str]:
         """Check ranges and split names."""
         yield from at_least("batch_size", self.batch_size, 1)
         yield from at_least("max_examples", self.max_examples, 1)
         yield from at_least("bootstrap_samples", self.bootstrap_samples, 10)
+        yield from at_least("rerank_items", self.rerank_items, 2)
+        yield from at_least("text_tokens", self.text_tokens, 1)
+        yield from at_least("text_seed", self.text_seed, 0)
+        if self.candidates not in ("listed", "all") and not self.candidates.endswith(".parquet"):
+            yield f"candidates: '{self.candidates}' is not allowed; one of listed, all, or a file (lists.parquet)"
+        yield from one_of("retrieval", self.retrieval, ("cf", "slots"))
+        yield from one_of("length_normalisation", self.length_normalisation, ("none", "mean"))
+        yield from one_of("text_decoding", self.text_decoding, ("greedy", "sampled"))
+        if self.temperature <= 0:
+            yield f"temperature: must be above 0, got {self.temperature:g} (text_decoding=greedy takes the best token)"
+        for protocol in self.protocols:
+            yield from one_of("protocols", protocol, PROTOCOLS)
         for split in self.splits:
             yield from one_of("splits", split, ("val", "test"))
         if not self.splits:

@@ -11,6 +11,9 @@ from omegaconf import MISSING
 from ckf.config.schema.checks import at_least, one_of
 
 TASKS = ("ctr", "rating", "topk", "explain")
+"""Tasks with answers that can all be scored."""
+WRITTEN = ("review",)
+"""Tasks whose answer is text: trained as the others, written at evaluation. Only where the mix lists them."""
 SLOTS = ("user", "item", "pair", "soft")
 """Kinds of slots: positions of a prompt whose embeddings come from the fusion."""
 CODES = ("user_code", "item_code")
@@ -26,7 +29,7 @@ class TaskConfig:
 
     def problems(self) -> Iterator[str]:
         """Check the name and the weight."""
-        yield from one_of("name", self.name, TASKS)
+        yield from one_of("name", self.name, (*TASKS, *WRITTEN))
         if self.weight <= 0:
             yield f"weight: must be above 0, got {self.weight:g} (leave a task out by not listing it)"
 
@@ -76,7 +79,7 @@ class PromptConfig:
 
 @dataclass
 class PromptsConfig:
-    """Wording. Placeholders: {history} {candidate} {candidates} {review}; slots: <user> <item> <pair> <soft>.
+    """Wording. Placeholders: {history} {candidate} {candidates} {review} {rating}; slots: <user> <item> <pair> <soft>.
 
     The prompt called ``slots`` may hold the codes {user_code} {item_code} as well; {<item>candidates<pair>}
     puts slots before and after each title of the list. Which slots it holds decides what the fusion computes.
@@ -90,17 +93,31 @@ class PromptsConfig:
     rating: PromptConfig = field(default_factory=PromptConfig)
     topk: PromptConfig = field(default_factory=PromptConfig)
     explain: PromptConfig = field(default_factory=PromptConfig)
+    review: PromptConfig = field(
+        default_factory=lambda: PromptConfig(
+            "The user rated {candidate} {rating}.\nReview:",
+            "The user rated {candidate}<user><item> {rating}.\nReview:",
+            " {label}",
+        )
+    )
 
     def problems(self) -> Iterator[str]:
         """Each placeholder and slot must be known, there where needed and absent where it may not be."""
-        needed = {"ctr": "candidate", "rating": "candidate", "topk": "candidates", "explain": "review"}
+        needed = {
+            "ctr": "candidate",
+            "rating": "candidate",
+            "topk": "candidates",
+            "explain": "review",
+            "review": "candidate",
+        }
         allowed = {
             "ctr": {"history", "candidate"},
             "rating": {"history", "candidate"},
             "topk": {"history", "candidates"},
             "explain": {"review", "candidate"},
+            "review": {"candidate", "rating"},
         }
-        for task in TASKS:
+        for task in (*TASKS, *WRITTEN):
             prompt: PromptConfig = getattr(self, task)
             for kind in ("text", "slots"):
                 wording = getattr(prompt, kind)

@@ -106,7 +106,7 @@ def check_labels(block: Block, tally: Tally) -> None:
     look = known & ~replaced
     wrong_split = (log.split[row] != block.split) | (log.timestamp[row] != block.time)
     tally.add("example_in_another_split", wrong_split, names, look)
-    label = np.where(np.isin(block.task, ("rating", "explain")), log.rating[row], log.click[row])
+    label = np.where(np.isin(block.task, ("rating", "explain", "review")), log.rating[row], log.click[row])
     tally.add("labels_differ", ~(block.label == label), names, look)
     fewest = np.minimum(block.seen(log.user, block.user), block.seen(log.item, block.item))
     tally.add("warm_flags_from_train", (block.warm_seen != (fewest >= 1)) | (block.warm_3 != (fewest >= 3)), names)

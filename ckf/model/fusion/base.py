@@ -5,16 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ckf.cf.vectors import VectorTables
+from ckf.cf.vectors import VectorTables, trained_rows
 from ckf.data.seeds import named_generator
-from ckf.prompts.collate import SlotBatch
+from ckf.prompts.batch import SlotBatch
 
 _PAIRS = 20_000  # user-item pairs drawn to measure the scale of pair features
-_BLOCKS, _BLOCK = 512, 512  # rows of a large table whose scale is measured: so many blocks of so many rows
 
 
 class Fusion(nn.Module, ABC):
@@ -96,8 +94,7 @@ class VectorFusion(Fusion):
 
     def fit_scale(self, tables: VectorTables) -> None:
         """Take the mean and spread of the trained rows of both tables, and of pairs of them."""
-        some = [_some_rows(table) for table in (tables.users, tables.items)]
-        trained = [table[(table != 0).any(dim=1)].float() for table in some]
+        trained = [trained_rows(table) for table in (tables.users, tables.items)]
         if min(map(len, trained)) < 2:
             return
         draw = named_generator(0, "pairs whose scale is measured")
@@ -164,12 +161,3 @@ def make_map(
             start = net(torch.randn(512, in_dim)).view(-1, llm_dim).norm(dim=-1).mean()
             last.weight.mul_(norm / start)
     return net
-
-
-def _some_rows(table: Tensor) -> Tensor:
-    """All rows of a table, or blocks of a large one: it is mapped, and memory must not grow with the catalogue."""
-    if len(table) <= _BLOCKS * _BLOCK:
-        return table
-    draw = named_generator(0, "rows whose scale is measured")
-    starts = np.sort(draw.integers(0, len(table) - _BLOCK, _BLOCKS))
-    return torch.cat([table[start : start + _BLOCK] for start in starts])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ckf.model.fusion.base import Fusion
-from ckf.prompts.collate import SlotBatch
+from ckf.prompts.batch import SlotBatch
 
 
 class SoftPromptFusion(Fusion):

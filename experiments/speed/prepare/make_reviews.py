@@ -49,9 +49,10 @@ def _block(
     lengths = np.minimum(draw.lognormal(np.log(MEDIAN_WORDS), SPREAD, rows).astype(int) + 1, MOST_WORDS)
     ends = np.cumsum(lengths)
     # frequent words are frequent: ranks from a squared uniform
-    text = vocabulary[(draw.random(int(ends[-1])) ** 2 * len(vocabulary)).astype(int)]
+    text = vocabulary[(draw.random(int(ends[-1])) ** 2 * len(vocabulary)).astype(int)].tolist()
     lines = []
-    for u, i, t, s, first, last in zip(who, what, when, stars, ends - lengths, ends, strict=True):
+    columns = (column.tolist() for column in (who, what, when, stars, ends - lengths, ends))
+    for u, i, t, s, first, last in zip(*columns, strict=True):
         review = " ".join(text[first:last])
         lines.append(
             f'{{"reviewerID": "A{u:013d}", "asin": "B{i:09d}", "reviewerName": "{text[first]} {text[last - 1]}", '

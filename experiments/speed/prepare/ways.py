@@ -1,6 +1,6 @@
 """One way of "read, filter, sort, write" on the made reviews, timed: ckf, pandas or rows.
 
-Usage: python ways.py WAY FOLDER; prints JSON with seconds, peak GiB and rows written.
+Usage: python ways.py WAY FOLDER; prints JSON with seconds, peak GiB and rows written. Imports are not timed.
 ``ckf`` is the whole of ``prepare`` (it also hashes the files, checks rows, splits, reads titles and
 writes the card). ``pandas`` reads with ``read_json(lines=True)``. ``rows`` walks lines and rows one by
 one in Python, as preparation notebooks do.
@@ -18,15 +18,17 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from ckf.config.schema import AmazonConfig, FilterConfig, SplitConfig
+from ckf.data.prepare import build_dataset
+
 K = 5
 REVIEWS = "reviews_Made_5.json.gz"
 
 
 def by_ckf(folder: Path, out: Path) -> int:
     """The real code path: dataset=amazon version=2014, filters=[k_core 5]."""
-    from ckf.config.schema import AmazonConfig, FilterConfig, SplitConfig
-    from ckf.data.prepare import build_dataset
-
     cfg = AmazonConfig("amazon", root=str(folder), category="Made", version=2014, filters=[FilterConfig("k_core", K)])
     build_dataset(cfg, SplitConfig("temporal"), out)
     return int(json.loads((out / "manifest.json").read_text())["interactions"])
@@ -34,8 +36,6 @@ def by_ckf(folder: Path, out: Path) -> int:
 
 def by_pandas(folder: Path, out: Path) -> int:
     """Whole columns in pandas."""
-    import pandas as pd
-
     rows = pd.read_json(folder / REVIEWS, lines=True)
     rows = rows[["reviewerID", "asin", "overall", "unixReviewTime", "reviewText"]]
     rows = rows.sort_values("unixReviewTime").drop_duplicates(["reviewerID", "asin"])
@@ -52,8 +52,6 @@ def by_pandas(folder: Path, out: Path) -> int:
 
 def by_rows(folder: Path, out: Path) -> int:
     """Row by row: a list of dicts, a table walked with iloc for every pass, Python sorting."""
-    import pandas as pd
-
     parsed = []
     with gzip.open(folder / REVIEWS, "rt", encoding="utf-8") as file:
         for line in file:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from world import Optimizer, Step, World
 
 from ckf.config.schema import TrainConfig
-from ckf.prompts.collate import PromptBatch
+from ckf.prompts.batch import PromptBatch
 from ckf.train.module import FineTuning
 
 

@@ -21,7 +21,8 @@ from ckf.model.fusion import Fusion
 from ckf.model.lora import AdapterSpec, Routing, inject_lora
 from ckf.model.recommender import Recommender
 from ckf.model.tiny import corpus, tiny_tokenizer
-from ckf.prompts.collate import Collator, PromptBatch
+from ckf.prompts.batch import PromptBatch
+from ckf.prompts.collate import Collator
 from ckf.prompts.rows import TrainingRow
 from ckf.train.curriculum import build_curriculum
 from ckf.train.data import StepBatch, StepDataset

@@ -112,13 +112,17 @@ def encoder() -> CausalEncoder:
     return CausalEncoder(dim=8, history_items=WIDTH, blocks=2, heads=2, dropout=0.0).eval()
 
 
+def after_start(items: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.pad(items, (0, 0, 1, 0))
+
+
 def test_a_later_item_cannot_change_an_earlier_state(encoder):
     items, there = torch.randn(3, WIDTH, 8), torch.ones(3, WIDTH, dtype=torch.bool)
-    before = encoder(items, there)
+    before = encoder(after_start(items), there)
     for place in range(WIDTH):
         changed = items.clone()
         changed[:, place] += torch.randn(3, 8)
-        after = encoder(changed, there)
+        after = encoder(after_start(changed), there)
         assert torch.equal(after[:, : place + 1], before[:, : place + 1])
         assert (after[:, place + 1 :] != before[:, place + 1 :]).any(dim=2).all(), "later states do see it"
 
@@ -129,19 +133,19 @@ def test_padding_changes_no_state(encoder):
     other = items.clone()
     other[:, :2] = 99.0
     for a, b in (
-        (encoder(items, there)[:, 3:], encoder(other, there)[:, 3:]),
-        (encoder.last(items, there), encoder.last(other, there)),
+        (encoder(after_start(items), there)[:, 3:], encoder(after_start(other), there)[:, 3:]),
+        (encoder.last(after_start(items), there), encoder.last(after_start(other), there)),
     ):
         assert torch.equal(a, b)
     empty = torch.zeros(2, WIDTH, dtype=torch.bool)
-    state = encoder.last(torch.zeros_like(items), empty)  # as the table's padding is
+    state = encoder.last(after_start(torch.zeros_like(items)), empty)  # as the table's padding is
     assert torch.isfinite(state).all()
     assert torch.equal(state[0], state[1]), "an empty history has one state, the learned start"
 
 
 def test_the_last_state_alone_is_the_last_of_all(encoder):
     items, there = torch.randn(4, WIDTH, 8), torch.rand(4, WIDTH) > 0.3
-    torch.testing.assert_close(encoder.last(items, there), encoder(items, there)[:, -1])
+    torch.testing.assert_close(encoder.last(after_start(items), there), encoder(after_start(items), there)[:, -1])
 
 
 def test_attention_as_a_loop_would_do_it():
@@ -156,7 +160,7 @@ def test_attention_as_a_loop_would_do_it():
         weight = torch.softmax(torch.stack([q[t] @ k[s] / 2.0 for s in range(t + 1)]), 0)
         y = x[t] + block.out(sum(weight[s] * v[s] for s in range(t + 1)))
         y = encoder.norm(y + block.forward_net(block.between(y)))
-        torch.testing.assert_close(encoder(items, torch.ones(1, 3, dtype=torch.bool))[0, t], y)
+        torch.testing.assert_close(encoder(after_start(items), torch.ones(1, 3, dtype=torch.bool))[0, t], y)
 
 
 def test_a_score_reads_the_history_of_its_own_row_alone():

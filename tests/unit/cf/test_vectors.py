@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ckf.cf.vectors import VectorTables
+from ckf.cf.vectors import VectorTables, trained_rows
 from ckf.errors import ArtifactError
 
 _GATHER = """
@@ -25,6 +25,8 @@ def file_pages():
 tables = VectorTables.load(Path(sys.argv[1]))
 opened = file_pages()
 rows = tables.users[torch.tensor([1, 200_000, 399_999])]
+shuffled = tables.shuffled(0)
+other = shuffled.users[torch.tensor([1, 2, 3])]
 gathered = file_pages()
 tables.users.sum()
 print(opened, gathered, file_pages(), int(rows[1, 0]))
@@ -43,6 +45,28 @@ def test_only_gathered_rows_are_paged_in(tmp_path):
     assert everything > 90_000, "the whole table, in kB, once it is summed: the measure measures"
     assert opened < 5_000
     assert gathered < 20_000
+
+
+def test_statistics_of_a_large_table_are_those_of_a_sample_of_its_rows():
+    table = torch.arange(300_000).float()[:, None].repeat(1, 2)
+    table[::2] = 0
+    rows = trained_rows(table)
+    assert 45_000 < len(rows) < 55_000, "half of a sample of 100,000"
+    assert (rows[:, 0] % 2 == 1).all()
+    assert rows.mean() == pytest.approx(150_000, rel=0.02)
+    assert torch.equal(rows, trained_rows(table)), "the same sample each time"
+    small = table[:1000]
+    assert torch.equal(trained_rows(small), small[1::2]), "all rows of a small one"
+
+
+def test_shuffling_copies_no_table():
+    table = torch.arange(40.0).view(20, 2)
+    shuffled = VectorTables(table, table).shuffled(3)
+    assert shuffled.users.table is table
+    again = shuffled.shuffled(4)
+    assert sorted(again.users[:][:, 0].tolist()) == table[:, 0].tolist()
+    assert not torch.equal(again.users[:], shuffled.users[:])
+    assert shuffled.users.shape == table.shape
 
 
 def test_tables_that_do_not_fit_are_refused(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 from ckf.config.schema import ColumnsConfig, FilterConfig, SplitConfig, TabularConfig
 from ckf.data.prepare import build_dataset
 
+# ruff: noqa: E501
 CARD = """\
 # Dataset card: csv
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import resource
 import signal
 import subprocess
@@ -14,8 +15,9 @@ import pytest
 
 from ckf.artifacts import read_json
 from ckf.config.schema import CollmConfig, DatasetConfig, FilterConfig, SplitConfig
-from ckf.data import ingest, write
+from ckf.data import blocks, ingest, scan, write
 from ckf.data.prepare import build_dataset
+from ckf.errors import DataError
 from tests.unit.data.amazon_dumps import META, config, review
 from tests.unit.data.amazon_dumps import write as write_dump
 from tests.worlds import write_collm_pickles
@@ -27,10 +29,12 @@ def through_the_disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Every source counts as too large and portions hold some rows; returns the portions of each dataset made."""
     dealt: list[int] = []
     deal = write._deal
-    monkeypatch.setattr(ingest, "_text_bytes", lambda files: 2**60)
+    for module in (ingest, scan):
+        monkeypatch.setattr(module, "text_bytes", lambda path: 2**60)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 10_000)
     monkeypatch.setattr(write, "_SHARE", 2**16)  # of 2 GiB
-    monkeypatch.setattr(write, "_GROUP_ROWS", 100)
-    monkeypatch.setattr(write, "_deal", lambda *args: dealt.append(len(args[3]) - 1) or deal(*args))
+    monkeypatch.setattr(ingest, "STRETCH_ROWS", 100)
+    monkeypatch.setattr(write, "_deal", lambda *args: dealt.append(len(args[2]) - 1) or deal(*args))
     return dealt
 
 
@@ -76,6 +80,24 @@ def test_the_artifact_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert counts["reviews"] < counts["interactions"] < counts["rows_read"]
 
 
+def test_broken_lines_and_files_are_named_there_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = dump(tmp_path)
+    through_the_disk(monkeypatch)
+    cfg.max_bad_rows = 0
+    with pytest.raises(DataError, match=r"Toys_5\.json\.gz: line 3041: the rating is 9"):
+        made(cfg, "temporal", tmp_path / "strict")
+    path = tmp_path / "Toys_5.json.gz"
+    lines = gzip.decompress(path.read_bytes()).splitlines()[:-1]
+    path.write_bytes(gzip.compress(b"\n".join([*lines[:2000], b'{"reviewerID": "U', b"", *lines[2000:]])))
+    with pytest.raises(DataError, match=r"Toys_5\.json\.gz: line 2001: not a JSON object"):
+        made(cfg, "temporal", tmp_path / "broken")
+    cfg.max_bad_rows = 1
+    assert read_json(made(cfg, "temporal", tmp_path / "lenient") / "manifest.json")["rows_read"] == 3041
+    path.write_bytes(path.read_bytes()[:-900])
+    with pytest.raises(DataError, match=r"Toys_5\.json\.gz: truncated or broken gzip after line \d+"):
+        made(cfg, "temporal", tmp_path / "truncated")
+
+
 def test_histories_go_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_collm_pickles(tmp_path)
     cfg = CollmConfig("collm_ml1m", root=str(tmp_path))
@@ -94,7 +116,7 @@ def test_repeats_are_found_there_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
     cfg = config(tmp_path, 2018, duplicates=policy)
     through_the_disk(monkeypatch)
     if policy == "refuse":
-        with pytest.raises(ingest.DataError, match=r"Toys_5\.json\.gz: lines 4 and 61: user U3 and item I3 stand"):
+        with pytest.raises(DataError, match=r"Toys_5\.json\.gz: lines 4 and 61: user U3 and item I3 stand"):
             made(cfg, "temporal", tmp_path / "out")
         return
     made(cfg, "temporal", tmp_path / "out")

@@ -95,7 +95,7 @@ def try_json(data: bytes, allowed: int, records: int | None) -> None:
         out.mkdir()
         cfg = TabularConfig("csv", root="", interactions="", max_bad_rows=allowed)
         try:
-            write_dataset(json_source(path), cfg, split(), out, {})
+            write_dataset(json_source(path), cfg, split(), out)
         except DataError as error:
             one_line(error)
         else:

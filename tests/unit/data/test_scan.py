@@ -40,7 +40,7 @@ def build(path: Path, out: Path, **settings) -> dict:
         return Source(rows.rename(names), pl.LazyFrame(schema={"item": pl.String, "title": pl.String}), files=(path,))
 
     cfg = TabularConfig("csv", root="", interactions="", **settings)
-    write_dataset(read, cfg, SplitConfig("temporal", val_fraction=0.2, test_fraction=0.2), out, {})
+    write_dataset(read, cfg, SplitConfig("temporal", val_fraction=0.2, test_fraction=0.2), out)
     return read_json(out / "manifest.json")
 
 

@@ -17,15 +17,10 @@ def trained(model) -> list[torch.nn.Parameter]:
 
 def whole(model, batch) -> torch.Tensor:
     """`Recommender.forward` with every layer at every position."""
-    model.routing.task_index, model.routing.learn = batch.task_index, True
-    embeddings = model._fill_slots(model.backbone.get_input_embeddings()(batch.input_ids), batch.slots, learn=True)
-    hidden = model.backbone.get_decoder()(
-        inputs_embeds=embeddings,
-        attention_mask=model._masks(batch, embeddings.dtype),
-        position_ids=batch.position_ids,
-        use_cache=False,
-    ).last_hidden_state
+    hidden = model.hidden(batch)
     logits = vocabulary_logits(model.backbone, hidden[batch.answer_rows, batch.answer_cols])
+    if batch.answer_read is not None:
+        logits = logits[batch.answer_read]
     return -F.cross_entropy(logits, batch.answer_targets, reduction="none")
 
 

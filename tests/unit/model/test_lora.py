@@ -15,7 +15,8 @@ from ckf.model.adapters import save_adapters
 from ckf.model.build import adapter_specs, build_recommender
 from ckf.model.lora import AdapterSpec, MultiLoraLinear, Routing
 from ckf.model.recommender import Recommender
-from ckf.prompts.collate import Collator, PromptBatch
+from ckf.prompts.batch import PromptBatch
+from ckf.prompts.collate import Collator
 from tests.conftest import LORA, TASKS, make_example
 from tests.unit.model.families import KINDS, load, recommender
 

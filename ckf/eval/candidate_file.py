@@ -1,0 +1,54 @@
+"""Candidate lists of a user's own: a Parquet file with ``user``, ``item`` (the target) and ``candidates``.
+
+Ids are the source's own. A row is for the topk example of its user and target; lists hold the target once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from ckf.data.keys import raw_ids
+from ckf.errors import DataError
+
+_COLUMNS = ("user", "item", "candidates")
+
+
+def read_candidates(path: Path, dataset: Path, split: str) -> pd.DataFrame:
+    """The lists as ``example_id`` of the split, ``candidates`` (ckf's ids) and ``position`` of the target.
+
+    Raises:
+        DataError: names the file, the row and what is wrong with it.
+    """
+    try:
+        rows = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path}: no Parquet file ({str(error).splitlines()[0]})") from None
+    missing = [name for name in _COLUMNS if name not in rows]
+    if missing:
+        raise DataError(f"{path}: lacks the column {missing[0]}; a list has {', '.join(_COLUMNS)}")
+    if rows.empty:
+        raise DataError(f"{path}: holds no rows")
+    users, items = (
+        {str(name): number for number, name in enumerate(raw_ids(dataset, kind)) if name != ""}
+        for kind in ("user", "item")
+    )
+    lists = []
+    for number, (user, item, candidates) in enumerate(zip(*(rows[name] for name in _COLUMNS), strict=True)):
+        where = f"{path}: row {number}"
+        if str(user) not in users:
+            raise DataError(f"{where}: user '{user}' is not in the data")
+        unknown = [name for name in [item, *candidates] if str(name) not in items]
+        if unknown:
+            raise DataError(f"{where}: item '{unknown[0]}' is not in the catalogue")
+        listed, target = [items[str(name)] for name in candidates], items[str(item)]
+        if len(listed) < 2:
+            raise DataError(f"{where}: a list needs two candidates at least, got {len(listed)}")
+        if listed.count(target) != 1 or len(set(listed)) < len(listed):
+            raise DataError(f"{where}: a list holds its target once and no item twice")
+        lists.append((f"topk/{split}/{users[str(user)]}-{target}", listed, listed.index(target)))
+    return pd.DataFrame(lists, columns=["example_id", "candidates", "position"])

@@ -1,0 +1,101 @@
+"""Rows of a predictions file: every source's scores in one form, so that any two pair up by example and item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+
+from ckf.data.records import ExampleTable
+from ckf.prompts.collate import Collator
+
+
+def predictions(
+    table: ExampleTable, log_probabilities: Sequence[np.ndarray], collator: Collator, source: str, *, mean: bool = False
+) -> pd.DataFrame:
+    """Turn answer log-probabilities into rows of the predictions file, task by task.
+
+    ctr: the probability of Yes against No. rating and explain: the mean of the distribution over
+    the scale's labels (``answer`` is its mode). topk: one row a candidate, the title's log-probability,
+    with ``mean`` divided by the title's tokens (terminator included).
+    """
+    encoder, frames = collator.encoder, []
+    for task, rows in rows_of_tasks(table):
+        if task == "topk":
+            frame = list_rows(table, rows, source)
+            scores = np.concatenate([log_probabilities[row] for row in rows])
+            titles = [encoder.titles[item] for item in frame["item"]]
+            if mean:
+                scores = scores / np.asarray([len(encoder.answer_ids("topk", title)) for title in titles])
+            frames.append(frame.assign(score=scores, answer=titles))
+            continue
+        labels = encoder.labels(table[int(rows[0])])
+        chances = softmax(np.stack([log_probabilities[row] for row in rows]), axis=1)
+        values = (np.asarray(labels) == "Yes") if task == "ctr" else np.asarray(labels, dtype=float)
+        answers = np.asarray(labels, dtype=object)[chances.argmax(axis=1)]
+        frames.append(single_rows(table, rows, source).assign(score=chances @ values, answer=answers))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def cf_predictions(
+    table: ExampleTable, scores: pd.DataFrame, titles: Sequence[str], labels: Sequence[str], source: str
+) -> pd.DataFrame:
+    """Rows of the predictions file from a CF artifact's own scores (``example_id``, ``item``, ``score``)."""
+    key, scale, frames = ["example_id", "item"], np.asarray(labels, dtype=float), []
+    known = scores.drop_duplicates(key, keep="last")[[*key, "score"]].astype({"score": float})
+    for task, rows in rows_of_tasks(table):
+        frame = list_rows(table, rows, source) if task == "topk" else single_rows(table, rows, source)
+        frame = frame.merge(known, on=key, how="left", validate="many_to_one")
+        score = frame["score"].to_numpy()
+        if task == "topk":
+            answer = [titles[item] for item in frame["item"]]
+        elif task == "ctr":
+            answer = np.where(score > 0.5, "Yes", "No").tolist()
+        else:
+            answer = [labels[i] for i in np.abs(scale - np.nan_to_num(score)[:, None]).argmin(axis=1)]
+        frames.append(frame.assign(answer=answer))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def rows_of_tasks(table: ExampleTable) -> list[tuple[str, np.ndarray]]:
+    """The rows of each task that the table holds."""
+    found = [(task, np.flatnonzero(table.task_index == number)) for number, task in enumerate(table.tasks)]
+    return [(task, rows) for task, rows in found if len(rows)]
+
+
+def single_rows(table: ExampleTable, rows: np.ndarray, source: str) -> pd.DataFrame:
+    """Who and what, for tasks with one target: everything but score and answer."""
+    return _base(table, rows, source).assign(item=table.item[rows], label=table.label[rows], position=-1)
+
+
+def list_rows(table: ExampleTable, rows: np.ndarray, source: str) -> pd.DataFrame:
+    """The same for lists: one row a candidate, ``position`` its place and ``label`` whether it is the target."""
+    lists = [table.list_of("candidates", int(row)) for row in rows]
+    frame = example_rows(table, rows, lists, source)
+    target = np.repeat(table.position[rows], [len(candidates) for candidates in lists])
+    return frame.assign(label=(frame["position"].to_numpy() == target).astype(float))
+
+
+def example_rows(table: ExampleTable, rows: np.ndarray, lists: Sequence[np.ndarray], source: str) -> pd.DataFrame:
+    """One row for each item of lists that are not the examples' own; ``label`` is 1 for the target."""
+    sizes = np.asarray([len(items) for items in lists])
+    owner = np.repeat(rows, sizes)
+    items = np.concatenate([np.asarray(part, dtype=np.int64) for part in lists]) if len(lists) else np.empty(0, int)
+    place = np.concatenate([np.arange(size) for size in sizes]) if len(sizes) else np.empty(0, int)
+    label = (items == table.item[owner]).astype(float)
+    return _base(table, owner, source).assign(item=items, label=label, position=place, answer="")
+
+
+def _base(table: ExampleTable, rows: np.ndarray, source: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "source": source,
+            "example_id": np.asarray(table.example_id, dtype=object)[rows],
+            "task": table.task[rows],
+            "user": table.user[rows],
+            "warm_seen": table.warm_seen[rows].astype(bool),
+            "warm_3": table.warm_3[rows].astype(bool),
+        }
+    )

@@ -1,0 +1,124 @@
+"""Explanations as text, from training to the report: prompts, sampling by name, floors, and the line of why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+import ckf
+from ckf import pipeline
+from ckf.artifacts import fingerprint, read_json
+from ckf.config.compose import compose, load_yaml, run_hash_payload
+from ckf.config.schema import EvaluateConfig
+from ckf.data.records import ExampleTable
+from ckf.errors import ConfigError
+from ckf.eval.texts import floor_reviews, review_metrics
+from ckf.runs import read_run
+from tests.integration.conftest import run_small
+
+MIX = "tasks=[{name: ctr, weight: 1}, {name: rating, weight: 1}, {name: review, weight: 2}]"
+SHORT = ["evaluate.text_tokens=12", "evaluate.max_examples=24"]
+
+
+@pytest.fixture(scope="module")
+def writer(home) -> Path:
+    return run_small(home, MIX, *SHORT)
+
+
+def test_the_prompt_says_item_and_rating_and_never_the_review(writer):
+    model = ckf.load(writer)
+    table = ExampleTable(model.inputs.examples / "examples.parquet", "test", ["review"])
+    example, encoder = table[0], model.collator.encoder
+    prompt = encoder.encode(example, slots=True)
+    words = encoder.tokenizer.decode([token for token in prompt.token_ids if token >= 0])
+    assert encoder.titles[example.item] in words
+    assert f" {example.label:g}." in words
+    assert example.review not in words
+    assert {kind for _, kind, _ in prompt.slots} == {"user", "item"}
+    assert encoder.true_label(example) == example.review
+
+
+def test_reviews_are_measured_beside_two_floors_from_the_file_alone(writer):
+    metrics = read_json(writer / "metrics.json")
+    rows = pd.read_parquet(writer / "predictions" / "test-review.parquet")
+    assert set(rows["source"]) == {"model", "text", "frequent", "random"}
+    again = review_metrics(rows, "test", "[greedy]")
+    assert {key: metrics[key] for key in again} == pytest.approx(again)
+    for prefix in ("", "text/", "frequent/", "random/"):
+        for name in ("bleu1", "bleu4", "rouge1", "rouge2", "rougeL", "length", "n", "users", "unusable"):
+            assert f"{prefix}test/review/{name}[greedy]" in metrics
+    assert "test/review/rmse" not in metrics
+    page = (writer / "report.md").read_text()
+    assert "written reviews (test)" in page
+    assert "the item's most frequent sentence" in page
+
+
+def test_floors_by_hand(writer):
+    path = Path(read_run(writer)[1]["artifacts"]["examples"]["path"]) / "examples.parquet"
+    table, train = (ExampleTable(path, split, ["review"]) for split in ("test", "train"))
+    found = floor_reviews(table, train)
+    for row in range(20):
+        said = Counter()
+        for item, review in zip(train.item, train.review, strict=True):
+            if item == table.item[row]:
+                said.update(part if part.endswith(".") else f"{part}." for part in review.split(". "))
+        if said:
+            best = max(said.values())
+            assert found["frequent"][row] == min(text for text, count in said.items() if count == best)
+    assert set(found["random"]) <= set(train.review)
+
+
+def test_sampled_texts_are_named_by_their_seed_and_the_same_again(writer, tmp_path):
+    asked = ["evaluate.text_decoding=sampled", *SHORT]
+    outs = []
+    for name, seed, size in (("a", 0, 128), ("b", 0, 7), ("c", 1, 128)):
+        drawn = [*asked, f"evaluate.text_seed={seed}", f"evaluate.batch_size={size}"]
+        outs.append(pipeline.evaluate(writer, drawn, out=tmp_path / name))
+    rows = [pd.read_parquet(out / "predictions" / "test-review.parquet") for out in outs]
+    texts = [part.query("source == 'model'")["text"] for part in rows]
+    assert texts[0].tolist() == texts[1].tolist(), "whatever the batches"
+    assert texts[0].tolist() != texts[2].tolist()
+    assert "test/review/bleu4[sampled-s0-t1]" in read_json(outs[0] / "metrics.json")
+    assert "test/review/bleu4[sampled-s1-t1]" in read_json(outs[2] / "metrics.json")
+
+
+def test_a_model_that_writes_says_why(writer):
+    found = ckf.load(writer).recommend(user="u4", top=3)
+    assert found["why"].map(type).eq(str).all()
+    assert not found["why"].str.contains("\n").any()
+
+
+def test_runs_that_do_not_write_keep_their_names():
+    exp = compose([])[0]
+    payload = run_hash_payload(exp)
+    assert "review" not in payload["prompts"]
+    assert not {"candidates", "protocols", "text_tokens"} & set(payload["evaluate"])
+    digest = fingerprint(payload)
+    assert fingerprint(run_hash_payload(compose(["prompts.review.text='{candidate} {rating}'"])[0])) == digest
+    assert fingerprint(run_hash_payload(compose(["evaluate.text_seed=3"])[0])) != digest
+
+
+def test_what_cannot_be_written_is_refused():
+    with pytest.raises(ConfigError, match="review is written, not scored; list a scored task beside it"):
+        compose(["tasks=[{name: review, weight: 1}]"])
+    with pytest.raises(ConfigError, match=r"tasks.mix\[1\].name: review, but dataset=ml1m provides"):
+        compose(["tasks=[{name: ctr, weight: 1}, {name: review, weight: 1}]", "dataset=ml1m", "dataset.root=/x"])
+    assert list(EvaluateConfig(text_decoding="best", temperature=0, candidates="some", protocols=["x"]).problems()) == [
+        "candidates: 'some' is not allowed; one of listed, all, or a file (lists.parquet)",
+        "text_decoding: 'best' is not allowed; one of greedy, sampled",
+        "temperature: must be above 0, got 0 (text_decoding=greedy takes the best token)",
+        "protocols: 'x' is not allowed; one of slots, generate, constrained",
+    ]
+
+
+def test_configs_of_before_are_read_with_the_defaults(writer, tmp_path):
+    before = yaml.safe_load((writer / "config.yaml").read_text())
+    del before["prompts"]["review"], before["evaluate"]["text_seed"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(before))
+    exp = load_yaml(tmp_path / "config.yaml")
+    assert exp.prompts.review.answer == " {label}"
+    assert exp == read_run(writer)[0]
