@@ -174,12 +174,15 @@ def _one_run(command: Command, composed: Composed, own: verbs.OwnArguments) -> P
         print("config ok: " + " ".join(f"{group}={option}" for group, option in composed.choices.items()))
         return None
     own.check(composed.exp)
-    if command.verb in ("audit", "inspect"):
+    if command.verb in ("audit", "inspect", "plan"):
         from ckf import look
 
         if command.verb == "audit":
             return look.audit(composed.exp)
-        look.inspect(composed.exp, own.request())
+        if command.verb == "plan":
+            look.plan(composed.exp)
+        else:
+            look.inspect(composed.exp, own.request())
         return None
     from ckf import pipeline
 

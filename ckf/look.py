@@ -1,4 +1,4 @@
-"""Stages that look and change nothing: the audit of what is prepared, and examples token by token."""
+"""Stages that look and train nothing: the audit of what is prepared, examples token by token, what a run will take."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckf.artifacts import Artifact, read_json
-from ckf.config.schema import ExperimentConfig, TinyBackboneConfig
+from ckf.config.schema import ExperimentConfig, NoBackboneConfig, NoCurriculumConfig, TinyBackboneConfig
+from ckf.errors import CkfError, ConfigError
 from ckf.stages import get_backbone, prepare_dataset, prepare_examples, say, store
 
 if TYPE_CHECKING:
@@ -61,3 +62,23 @@ def _tokenizer_folder(exp: ExperimentConfig, dataset: Artifact) -> str:
 
     settings = {"vocabulary": cfg.vocabulary, "seed": exp.pretrain.seed, "prompts": exp.prompts}
     return str(store(exp).get("tokenizer", "tiny", settings, [dataset.hash], build).path)
+
+
+def plan(exp: ExperimentConfig) -> None:
+    """``ckf plan``: print parameters, tokens, time, memory and disk of a run; nothing is trained.
+
+    Raises:
+        ConfigError: the config trains nothing.
+    """
+    if isinstance(exp.backbone, NoBackboneConfig) or isinstance(exp.curriculum, NoCurriculumConfig):
+        raise ConfigError([f"plan: backbone={exp.backbone.name} with curriculum={exp.curriculum.name} trains nothing"])
+    from ckf.train.outlook import outlook
+
+    try:
+        dataset = prepare_dataset(exp)
+        folders = dataset.path, prepare_examples(exp, dataset).path, _tokenizer_folder(exp, dataset)
+    except CkfError as error:  # the parts can be counted without any data
+        say(f"data: {str(error).splitlines()[0]}")
+        folders = None
+    for line in outlook(exp, folders):
+        say(line)

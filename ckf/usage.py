@@ -10,6 +10,7 @@ VERBS = {
     "prepare": "source files -> dataset and examples, audited; prints the dataset's folder [export=FORMAT out=DIR]",
     "audit": "what could leak: a line for each kind, pass, warn or stop; prints the examples' folder",
     "inspect": "examples as the model gets them: text, tokens, label mask, slots, what was cut",
+    "plan": "what a run will take: parameters by part, tokens, time, memory and disk; trains nothing",
     "cf": "the collaborative-filtering model and the floor; prints its folder",
     "train": "everything up to the trained model, without scoring it",
     "evaluate": "score a trained run again: run=PATH [evaluate.batch_size=... trainer.devices=...]",
@@ -22,7 +23,7 @@ VERBS = {
     "check": "check the config and do nothing; --all: every option and every experiments/*/*.yaml",
     "sweep": "a sweep file: FILE [key=value ...] [--jobs N]",
 }
-COMPOSED = ("", "prepare", "audit", "inspect", "cf", "train", "check")
+COMPOSED = ("", "prepare", "audit", "inspect", "plan", "cf", "train", "check")
 """Verbs (with the main job) whose arguments are a config."""
 
 SWEPT = ("", "prepare", "cf", "train")

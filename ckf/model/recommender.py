@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ckf.model.attention import Masks, after_prefix_allowed, attention_masks, branch_allowed
 from ckf.model.backbone import vocabulary_logits
 from ckf.model.fusion import Fusion
+from ckf.model.last_layer import LastLayer, Reads
 from ckf.model.lora import AdapterSpec, MultiLoraLinear, Routing
 from ckf.model.past import Past
 from ckf.model.prefix import PrefixStates, States
@@ -39,6 +40,7 @@ class Recommender(nn.Module):
         self.adapters = list(adapters)
         self.routing = routing
         self.fusion = fusion
+        self._last_layer = LastLayer(backbone.get_decoder().layers[-1])
 
     def adapter_parameters(self) -> list[nn.Parameter]:
         """The stacked adapters of all layers."""
@@ -65,9 +67,10 @@ class Recommender(nn.Module):
         the rows have behind them.
         """
         self.routing.learn = learn_adapters
-        hidden = self.hidden(batch, learn_fusion=learn_fusion, states=states, past=past)
+        reads, place = Reads.of(batch.answer_rows, batch.answer_cols, len(batch.input_ids))
+        hidden = self.hidden(batch, learn_fusion=learn_fusion, states=states, past=past, reads=reads)
         # the vocabulary projection is the largest matrix there is: only answer positions go through it
-        logits = vocabulary_logits(self.backbone, hidden[batch.answer_rows, batch.answer_cols])
+        logits = vocabulary_logits(self.backbone, hidden[batch.answer_rows, place])
         if batch.answer_read is not None:  # several answers start at one position
             return logits.log_softmax(dim=1)[batch.answer_read, batch.answer_targets]
         return -F.cross_entropy(logits, batch.answer_targets, reduction="none")
@@ -79,35 +82,37 @@ class Recommender(nn.Module):
         learn_fusion: bool = True,
         states: States | None = None,
         past: Past | None = None,
+        reads: Reads | None = None,
     ) -> Tensor:
-        """Last hidden states [B, T, d]; what is read is appended to the cache of ``past``."""
+        """Last hidden states [B, T, d], or [B, Q, d] of ``reads``; the pass is appended to the cache of ``past``."""
         self.routing.task_index = batch.task_index
         embeddings = self.backbone.get_input_embeddings()(batch.input_ids)
         if batch.slots is not None:
             embeddings = self._fill_slots(embeddings, batch.slots, learn_fusion)
-        found: Tensor = self.backbone.get_decoder()(
-            inputs_embeds=embeddings,
-            attention_mask=self._masks(batch, embeddings.dtype, past),
-            position_ids=batch.position_ids,
-            past_key_values=states if past is None else past.cache,
-            use_cache=past is not None,
-        ).last_hidden_state
+        with self._last_layer.reading(reads):
+            found: Tensor = self.backbone.get_decoder()(
+                inputs_embeds=embeddings,
+                attention_mask=self._masks(batch, embeddings.dtype, past),
+                position_ids=batch.position_ids,
+                past_key_values=states if past is None else past.cache,
+                use_cache=past is not None,
+            ).last_hidden_state
         return found
 
-    def two_streams(self, text: PromptBatch, branch: PromptBatch) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of the text prompts' answers [A] and of the slot prompts' [A'], the prefix computed once.
+    def two_streams(self, text: PromptBatch, branch: PromptBatch) -> Iterator[Tensor]:
+        """Log-probabilities of the text prompts' answers [A], then of the slot prompts' [A'], the prefix computed once.
 
-        ``branch`` is what each slot prompt holds after its shared beginning (`Collator.sharing`). Adapters
+        ``branch`` is what each slot prompt holds after its shared beginning (`Collator.branched`). Adapters
         learn from the text and the fusion from the branch, as in two passes with these rights: the prefix
         holds no slot, and what the branch reads of it is cut from the graph, so its backward pass is as
-        short as it is. With dropout each stream keeps its distribution; both see one draw of the prefix.
+        short as it is, and the text's may be over before it starts. With dropout each stream keeps its
+        distribution; both see one draw of the prefix.
         """
         if branch.prefix is None:
-            raise RuntimeError("the batch is no branch; make it with Collator.sharing")
+            raise RuntimeError("the batch is no branch; make it with Collator.branched")
         states = PrefixStates()
-        of_text = self(text, learn_fusion=False, states=states)
-        width = int(branch.prefix.max())
-        return of_text, self(branch, learn_adapters=False, states=states.before(width))
+        yield self(text, learn_fusion=False, states=states)
+        yield self(branch, learn_adapters=False, states=states.before(int(branch.prefix.max())))
 
     def _masks(self, batch: PromptBatch, dtype: torch.dtype, past: Past | None) -> Masks | None:
         config = self.backbone.config

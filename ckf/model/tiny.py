@@ -93,10 +93,22 @@ def train_tokenizer(documents: list[str], vocabulary: int) -> Any:
 
 def new_model(cfg: TinyBackboneConfig, tokenizer: Any, seed: int) -> Any:
     """Make a Llama of the given shape with random weights drawn from ``seed``."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
 
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
+    config = tiny_config(cfg, len(tokenizer))
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(config, name, getattr(tokenizer, name))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config)
+
+
+def tiny_config(cfg: TinyBackboneConfig, vocabulary: int) -> Any:
+    """The ``transformers`` config of the tiny backbone, for a tokenizer of so many words."""
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=vocabulary,
         hidden_size=cfg.hidden_size,
         intermediate_size=cfg.intermediate_size,
         num_hidden_layers=cfg.layers,
@@ -105,13 +117,7 @@ def new_model(cfg: TinyBackboneConfig, tokenizer: Any, seed: int) -> Any:
         max_position_embeddings=4096,
         tie_word_embeddings=True,
         initializer_range=0.1,  # at this width transformers' default of 0.02 starts too flat to train in a minute
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return LlamaForCausalLM(config)
 
 
 def pretrain_model(model: Any, stream: np.ndarray, cfg: PretrainConfig, seed: int) -> None:

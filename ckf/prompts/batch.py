@@ -7,7 +7,7 @@ needs no attention mask; scoring lays the possible answers out as branches (`bra
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -53,6 +53,7 @@ class PromptBatch:
     prefix: Tensor | None = None  # [B]: the row goes on after so many tokens of the text prompt's row
     slots: SlotBatch | None = None
     history_cut: int = 0
+    example_ids: list[str] = field(default_factory=list)  # of training rows
 
     def to(self, device: torch.device) -> PromptBatch:
         """Move every tensor to ``device``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from ckf.errors import DataError
 from ckf.prompts.batch import PromptBatch, SlotBatch
 from ckf.prompts.codes import HashedCodes
 from ckf.prompts.encode import SLOT_TOKEN, Prompt, PromptEncoder
+from ckf.prompts.rows import TrainingRow
 
 
 class Collator:
@@ -39,62 +40,74 @@ class Collator:
         """The same prompts with other vectors (and their codes)."""
         return Collator(self.encoder, self.tasks, tables, self.codes.of(tables) if self.codes else None)
 
+    def rows(self, examples: list[Example], weights: Sequence[float], kinds: Iterable[bool]) -> list[TrainingRow]:
+        """Encode examples for training, as the kinds of prompts asked for (True: with slots)."""
+        answers = [self.encoder.answer_ids(x.task, self.encoder.true_label(x)) for x in examples]
+        prompts = {slots: self.prompts(examples, slots=slots) for slots in kinds}
+        return [
+            TrainingRow(
+                example, weights[row], {slots: of_kind[row] for slots, of_kind in prompts.items()}, answers[row]
+            )
+            for row, example in enumerate(examples)
+        ]
+
     def training(self, examples: list[Example], weights: Sequence[float], *, slots: bool) -> PromptBatch:
         """Prompts followed by their right answers; ``weights[b]`` is the loss weight of each answer token of row b.
 
         A list whose candidates are asked one by one has its answers inside: Yes after the target, No after
         the others. They share the weight that the answer's tokens would have had.
         """
-        return self._training(examples, weights, self.prompts(examples, slots=slots))
+        return self.whole(self.rows(examples, weights, (slots,)), slots=slots)
 
     def sharing(self, examples: list[Example], weights: Sequence[float]) -> tuple[PromptBatch, PromptBatch]:
+        """Text prompts and the branches of the slot prompts, as `branched` makes them."""
+        return self.branched(self.rows(examples, weights, (False, True)))
+
+    def whole(self, rows: list[TrainingRow], *, slots: bool) -> PromptBatch:
+        """The rows' prompts of one kind, each followed by its right answer."""
+        return self._training(rows, [row.prompts[slots] for row in rows])
+
+    def branched(self, rows: list[TrainingRow]) -> tuple[PromptBatch, PromptBatch]:
         """The text prompts, and of the slot prompts what comes after the beginning that each shares with its text.
 
         Either is followed by its right answer; the second batch says in ``prefix`` how long the beginning is.
         """
-        text, fused = (self.prompts(examples, slots=slots) for slots in (False, True))
-        prefix = [shared_beginning(a, b) for a, b in zip(text, fused, strict=True)]
-        branches = [prompt.after(length) for prompt, length in zip(fused, prefix, strict=True)]
-        branch = self._training(examples, weights, branches)
+        prefix = [row.shared for row in rows]
+        branch = self._training(rows, [row.prompts[True].after(skip) for row, skip in zip(rows, prefix, strict=True)])
         branch.prefix = torch.tensor(prefix)
         branch.position_ids = branch.prefix[:, None] + torch.arange(branch.input_ids.shape[1])
-        return self._training(examples, weights, text), branch
+        return self.whole(rows, slots=False), branch
 
     def prompts(self, examples: list[Example], *, slots: bool) -> list[Prompt]:
         """The encoded prompts of some examples."""
         return [self.encoder.encode(example, slots=slots, codes=self.codes) for example in examples]
 
-    def _training(self, examples: list[Example], weights: Sequence[float], prompts: list[Prompt]) -> PromptBatch:
-        sequences: list[list[int]] = []
-        rows: list[int] = []
-        cols: list[int] = []
-        targets: list[int] = []
-        token_weights: list[float] = []
-        for row, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
-            answer = self.encoder.answer_ids(example.task, self.encoder.true_label(example))
-            if prompt.asked:
-                sequences.append(prompt.token_ids)
-                places = list(prompt.asked)
-                read = [self.encoder.verdicts[number == example.position] for number in range(len(places))]
-            else:
-                sequences.append([*prompt.token_ids, *answer[:-1]])
-                first = len(prompt.token_ids) - 1
-                places, read = list(range(first, first + len(answer))), answer
-            rows.extend([row] * len(places))
-            cols.extend(places)
-            targets.extend(read)
-            token_weights.extend([weights[row] * len(answer) / len(places)] * len(places))
+    def _training(self, rows: list[TrainingRow], prompts: list[Prompt]) -> PromptBatch:
+        examples = [row.example for row in rows]
+        read = [self._read(row, prompt) for row, prompt in zip(rows, prompts, strict=True)]
+        counts = [len(places) for places, _ in read]
+        of_row = torch.arange(len(rows)).repeat_interleave(torch.tensor(counts))
+        weights = [row.weight * len(row.answer) / count for row, count in zip(rows, counts, strict=True)]
         return PromptBatch(
-            input_ids=_padded(sequences, 0),
+            input_ids=_padded([row.sequence(prompt) for row, prompt in zip(rows, prompts, strict=True)], 0),
             task_index=self._task_index(examples),
-            answer_rows=torch.tensor(rows),
-            answer_cols=torch.tensor(cols),
-            answer_targets=torch.tensor(targets),
-            answer_weights=torch.tensor(token_weights, dtype=torch.float32),
-            answer_branch=torch.tensor(rows),
+            answer_rows=of_row,
+            answer_cols=torch.tensor([place for places, _ in read for place in places]),
+            answer_targets=torch.tensor([token for _, tokens in read for token in tokens]),
+            answer_weights=torch.tensor(weights, dtype=torch.float32)[of_row],
+            answer_branch=of_row,
             slots=self._slots(examples, prompts),
             history_cut=sum(p.history_cut > 0 for p in prompts),
+            example_ids=[example.example_id for example in examples],
         )
+
+    def _read(self, row: TrainingRow, prompt: Prompt) -> tuple[Sequence[int], list[int]]:
+        """Places whose next token is scored, and those tokens: the answer's, or a verdict on each candidate."""
+        if prompt.asked:
+            verdicts = [number == row.example.position for number in range(len(prompt.asked))]
+            return prompt.asked, [self.encoder.verdicts[verdict] for verdict in verdicts]
+        first = len(prompt.token_ids) - 1
+        return range(first, first + len(row.answer)), row.answer
 
     def scoring(self, examples: list[Example], *, slots: bool) -> tuple[PromptBatch, list[int]]:
         """Prompts followed by every possible answer as a branch; also the number of answers of each example.
@@ -231,13 +244,6 @@ class Collator:
                 "they were made for other data"
             )
         return table[ids]
-
-
-def shared_beginning(text: Prompt, fused: Prompt) -> int:
-    """Number of tokens that both prompts begin with; at least one of ``fused`` comes after them."""
-    most = min(len(text.token_ids), len(fused.token_ids) - 1)
-    pairs = zip(text.token_ids[:most], fused.token_ids[:most], strict=True)
-    return next((place for place, (a, b) in enumerate(pairs) if a != b), most)
 
 
 def _padded(sequences: list[list[int]], value: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,9 +11,11 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ckf.data.records import Example, ExampleTable
+from ckf.data.records import ExampleTable
 from ckf.prompts.batch import PromptBatch
 from ckf.prompts.collate import Collator
+from ckf.prompts.rows import TrainingRow
+from ckf.train.buckets import length_buckets, padding_share
 from ckf.train.curriculum import Curriculum
 from ckf.train.plan import BatchPlan
 
@@ -31,11 +34,13 @@ class StepBatch:
     prompts: dict[bool, list[PromptBatch]]  # by "has slots"
     history_cut: int
     shared: bool = False
+    padding: float = 0.0  # share of the computed tokens
+    tokens: int = 0  # computed ones without the padding
 
     def to(self, device: torch.device) -> StepBatch:
         """Move every prompt batch to ``device``."""
         prompts = {slots: [b.to(device) for b in batches] for slots, batches in self.prompts.items()}
-        return StepBatch(self.step, self.example_ids, prompts, self.history_cut, self.shared)
+        return dataclasses.replace(self, prompts=prompts)
 
 
 class StepDataset(Dataset[StepBatch]):
@@ -61,8 +66,6 @@ class StepDataset(Dataset[StepBatch]):
         self.accumulation_steps, self.rank, self.world_size = accumulation_steps, rank, world_size
         self.share_prefix = share_prefix
         self.task_weights = np.asarray(task_weights) / sum(task_weights)
-        self.answer_tokens = answer_token_counts(table, collator)
-        self.lengths = approximate_lengths(table, collator)
 
     def __len__(self) -> int:
         return self.steps * self.accumulation_steps
@@ -72,43 +75,42 @@ class StepDataset(Dataset[StepBatch]):
         shards = self.world_size * self.accumulation_steps
         everyone = self.plan.batch(step)
         mine = everyone[self.rank * self.accumulation_steps + micro :: shards]
-        weights = self._token_weights(everyone)
         # Lightning averages over accumulated micro-batches and DDP over ranks; the weights are for a sum
-        weights *= shards
-        buckets = self._buckets(mine)
-        if self.share_prefix:
-            pairs = [self._collate_shared(bucket, weights) for bucket in buckets]
-            prompts = {False: [text for text, _ in pairs], True: [branch for _, branch in pairs]}
-        else:
-            streams = self.curriculum.streams(step)
-            prompts = {s.slots: [self._collate(bucket, weights, s.slots) for bucket in buckets] for s in streams}
+        weights = self._token_weights(everyone) * shards
+        kinds = [stream.slots for stream in self.curriculum.streams(step)]
+        rows = self.collator.rows(
+            [self.table[int(i)] for i in mine], weights[self.table.task_index[mine]].tolist(), kinds
+        )
+        lengths = np.asarray([self._lengths(row, kinds) for row in rows])
+        buckets = length_buckets(lengths, self.length_buckets)
         return StepBatch(
             step=step,
             example_ids=[self.table.example_id[i] for i in mine],
-            prompts=prompts,
-            history_cut=max(sum(b.history_cut for b in batches) for batches in prompts.values()),
+            prompts=self._prompts([[rows[i] for i in bucket] for bucket in buckets], kinds),
+            history_cut=sum(any(p.history_cut for p in row.prompts.values()) for row in rows),
             shared=self.share_prefix,
+            padding=padding_share(lengths, buckets),
+            tokens=int(lengths.sum()),
         )
+
+    def _lengths(self, row: TrainingRow, kinds: list[bool]) -> list[int]:
+        """Tokens of each of the row's passes."""
+        if self.share_prefix:
+            return [row.length(False), row.length(True) - row.shared]
+        return [row.length(slots) for slots in kinds]
+
+    def _prompts(self, buckets: list[list[TrainingRow]], kinds: list[bool]) -> dict[bool, list[PromptBatch]]:
+        if not self.share_prefix:
+            return {slots: [self.collator.whole(rows, slots=slots) for rows in buckets] for slots in kinds}
+        pairs = [self.collator.branched(rows) for rows in buckets]
+        return {False: [text for text, _ in pairs], True: [branch for _, branch in pairs]}
 
     def _token_weights(self, everyone: np.ndarray) -> np.ndarray:
         """Loss weight of an answer token by task: task weight / the task's tokens in the global batch."""
-        tokens = np.bincount(
-            self.table.task_index[everyone], weights=self.answer_tokens[everyone], minlength=len(self.task_weights)
-        )
+        encoder, examples = self.collator.encoder, [self.table[int(i)] for i in everyone]
+        counts = [len(encoder.answer_ids(x.task, encoder.true_label(x))) for x in examples]
+        tokens = np.bincount(self.table.task_index[everyone], weights=counts, minlength=len(self.task_weights))
         return self.task_weights / np.maximum(tokens, 1)
-
-    def _buckets(self, rows: np.ndarray) -> list[np.ndarray]:
-        ordered = rows[np.argsort(self.lengths[rows], kind="stable")]
-        return [part for part in np.array_split(ordered, self.length_buckets) if len(part)]
-
-    def _collate(self, rows: np.ndarray, weights: np.ndarray, slots: bool) -> PromptBatch:
-        return self.collator.training(*self._examples(rows, weights), slots=slots)
-
-    def _collate_shared(self, rows: np.ndarray, weights: np.ndarray) -> tuple[PromptBatch, PromptBatch]:
-        return self.collator.sharing(*self._examples(rows, weights))
-
-    def _examples(self, rows: np.ndarray, weights: np.ndarray) -> tuple[list[Example], list[float]]:
-        return [self.table[int(i)] for i in rows], weights[self.table.task_index[rows]].tolist()
 
 
 class Remaining(Sampler[int]):
@@ -140,15 +142,6 @@ class StepDataModule(pl.LightningDataModule):
     def transfer_batch_to_device(self, batch: StepBatch, device: torch.device, dataloader_idx: int) -> StepBatch:
         """Move a step's tensors."""
         return batch.to(device)
-
-
-def answer_token_counts(table: ExampleTable, collator: Collator) -> np.ndarray:
-    """Number of answer tokens of each example, terminator included. [n]"""
-    encoder = collator.encoder
-    return np.asarray(
-        [len(encoder.answer_ids(x.task, encoder.true_label(x))) for x in (table[i] for i in range(len(table)))],
-        dtype=np.int64,
-    )
 
 
 def approximate_lengths(table: ExampleTable, collator: Collator) -> np.ndarray:

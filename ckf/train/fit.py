@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
-import logging
-import resource
-import sys
-import time
-import warnings
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import TQDMProgressBar
-from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import Logger
 
 from ckf.artifacts import read_json
 from ckf.cf.leaks import refuse_overlap
 from ckf.cf.vectors import VectorTables
 from ckf.config.schema import BinaryFusionConfig, ExperimentConfig, NoCurriculumConfig, RandomFusionConfig
-from ckf.data.records import ExampleTable
 from ckf.errors import CkfError
 from ckf.model.backbone import load_tokenizer
 from ckf.model.build import build_recommender, start_adapters
 from ckf.model.identity import check_identity
 from ckf.model.recommender import Recommender
 from ckf.model.saved import load_model, save_model
+from ckf.model.shape import folder_bytes
 from ckf.prompts.codes import HashedCodes
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import PromptEncoder
 from ckf.prompts.noise import noisy_titles
 from ckf.runs import CARD
 from ckf.train.checkpoints import Checkpoint, CheckpointFiles, say_on_stderr
-from ckf.train.curriculum import build_curriculum
-from ckf.train.data import StepDataModule, StepDataset
-from ckf.train.loggers import JsonlLogger
+from ckf.train.clock import StepClock
+from ckf.train.data import StepDataModule
+from ckf.train.forecast import Forecast, forecast, memory_bytes, parts_of
 from ckf.train.module import FineTuning
-from ckf.train.plan import BatchPlan
-from ckf.train.sharing import stream_path
+from ckf.train.steps import run_steps
+from ckf.train.trainer import build_trainer, without_advice
+
+WAITING = 0.05
+"""Share of a step's time that its data may take before the user is told what to do about it."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +49,10 @@ class Inputs:
     cf: Path | None
 
 
-def build_collator(exp: ExperimentConfig, inputs: Inputs, tokenizer: Any) -> Collator:
-    """Make the collator of a run: titles, rating scale, wording and (memory-mapped) CF vectors."""
+def build_collator(
+    exp: ExperimentConfig, inputs: Inputs, tokenizer: Any, tables: VectorTables | None = None
+) -> Collator:
+    """Make the collator of a run: titles, rating scale, wording and CF vectors (memory-mapped, unless given)."""
     items = pd.read_parquet(inputs.dataset / "items.parquet", columns=["item", "title"])
     titles = [""] * (int(items["item"].max()) + 1)
     for item, title in zip(items["item"], items["title"], strict=True):
@@ -71,7 +69,7 @@ def build_collator(exp: ExperimentConfig, inputs: Inputs, tokenizer: Any) -> Col
         chat=getattr(exp.backbone, "chat_template", "none") == "auto",
         shuffle_seed=exp.noise.noise_seed if exp.noise.shuffled_history else None,
     )
-    tables = load_tables(exp, inputs)
+    tables = tables or load_tables(exp, inputs)
     codes = None
     if isinstance(exp.fusion, BinaryFusionConfig) and tables is not None:
         dotted = exp.fusion.code == "dotted"
@@ -128,6 +126,8 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
     """
     if inputs.cf is not None:
         refuse_overlap(inputs.cf, inputs.dataset, {*exp.evaluate.splits, "test"})
+    device = "cuda" if exp.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    held = memory_bytes(device)
     collator = build_collator(exp, inputs, _tokenizer(exp, inputs))
     tasks = task_names(exp)
     model = build_recommender(exp, inputs.backbone, collator.tables, tasks)
@@ -135,68 +135,56 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
     if isinstance(exp.curriculum, NoCurriculumConfig):
         save_model(model, collator.encoder.tokenizer, inputs.backbone, run)
         return {"steps": 0, "examples_per_step": 0, **_parameter_counts(model), "history_cut": 0}
-    table = ExampleTable(inputs.examples / "examples.parquet", "train", tasks)
-    weights = [task.weight for task in exp.task_mix]
-    plan = BatchPlan(table.task_index, tasks, weights, exp.train.global_batch_size, exp.seed)
-    steps = exp.train.max_steps or plan.steps(exp.train.epochs)
-    curriculum = build_curriculum(exp.curriculum, steps)
     checkpoint, first_step = CheckpointFiles(run).newest(say_on_stderr)
-    path = stream_path(curriculum, table, collator)
-    module = FineTuning(model, curriculum, exp.train, exp.seed)
-    saver = Checkpoint(run, exp.train.checkpoint_every_steps)
-    trainer = _trainer(exp, run, steps, first_step, logger, saver)
-    dataset = StepDataset(
-        table,
-        collator,
-        plan,
-        steps=steps,
-        curriculum=curriculum,
-        task_weights=weights,
-        length_buckets=exp.train.length_buckets,
-        accumulation_steps=exp.train.accumulation_steps,
-        rank=trainer.global_rank,
-        world_size=trainer.world_size,
-        share_prefix=path.shared,
-    )
+    saver, clock = Checkpoint(run, exp.train.checkpoint_every_steps), StepClock()
+    data, path = run_steps(exp, inputs.examples, collator)
+    trainer = build_trainer(exp, run, data.steps, first_step, logger, [saver, clock])
+    data.rank = trainer.global_rank
+    foretold = None
     if trainer.is_global_zero:
-        say_on_stderr(f"train: {steps} steps of {exp.train.global_batch_size} examples; streams: {path}")
-    data = StepDataModule(dataset, first_step, exp.train.workers)
-    begun = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*mid-epoch.*")
-        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # the frozen backbone
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's own
-        if first_step < steps:
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        say_on_stderr(f"train: {data.steps} steps of {exp.train.global_batch_size} examples; streams: {path}")
+        if first_step == 0:
+            parts = parts_of(model, getattr(exp.backbone, "quantization", "none"))
+            foretold = forecast(exp, parts, model.backbone.config, data, held_bytes=held, device=device)
+    module = FineTuning(model, data.curriculum, exp.train, exp.seed)
+    with without_advice():
+        if first_step < data.steps:
+            loader = StepDataModule(data, first_step, exp.train.workers)
+            trainer.fit(module, datamodule=loader, ckpt_path=checkpoint, weights_only=True)
         elif checkpoint is not None:  # trained to the end, and killed before its model was saved, or trained alone
             module.load_state_dict(
                 torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"], strict=False
             )
-    if first_step < steps and trainer.global_step < steps:
+    if first_step < data.steps and trainer.global_step < data.steps:
         why = "saved" if saver.stop.asked else "which is not the end of its schedule"
-        raise CkfError(f"{run}: stopped at step {trainer.global_step} of {steps}, {why}; the same command continues it")
+        raise CkfError(
+            f"{run}: stopped at step {trainer.global_step} of {data.steps}, {why}; the same command continues it"
+        )
     if trainer.is_global_zero:
         save_model(model, collator.encoder.tokenizer, inputs.backbone, run)
-    examples = max(0, steps - first_step) * exp.train.global_batch_size
-    cost = {"examples_per_second": examples / (time.perf_counter() - begun)} if examples else {}
+    took = clock.counts(first_step)
+    cost = {"examples_per_second": exp.train.global_batch_size / took["seconds_per_step"]} if took else {}
     return {
-        "steps": steps,
+        "steps": data.steps,
         "examples_per_step": exp.train.global_batch_size,
         **cost,
-        "peak_memory_gib": peak_memory_gib(),
+        "peak_memory_gib": memory_bytes(device) / 2**30,
         "streams": str(path),
         **_parameter_counts(model),
+        **_account(foretold, took, run, device),
         "history_cut": module.history_cut,
     }
 
 
-def peak_memory_gib() -> float:
-    """Most memory this process has held: of the GPU where there is one, else of the machine."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on a Mac bytes
-    return peak / (2**30 if sys.platform == "darwin" else 2**20)
+def _account(foretold: Forecast | None, took: dict[str, float], run: Path, device: str) -> dict[str, Any]:
+    """What was foretold and what it took, for the run's card; told to the user too."""
+    if foretold is None or not took:
+        return {"took": took} if took else {}
+    took = {**took, "peak_memory_bytes": memory_bytes(device), "disk_bytes": folder_bytes(run)}
+    say_on_stderr(f"train: {foretold.beside(took)}")
+    if took["waiting_share"] > WAITING:
+        say_on_stderr("train: the steps wait for their data; train.workers=1 prepares it in a process of its own")
+    return {"predicted": dataclasses.asdict(foretold), "took": took}
 
 
 def _parameter_counts(model: Recommender) -> dict[str, int]:
@@ -210,48 +198,3 @@ def _parameter_counts(model: Recommender) -> dict[str, int]:
 def _tokenizer(exp: ExperimentConfig, inputs: Inputs) -> Any:
     revision = getattr(exp.backbone, "revision", None)
     return load_tokenizer(inputs.backbone, revision, getattr(exp.backbone, "trust_remote_code", False))
-
-
-def _trainer(
-    exp: ExperimentConfig, run: Path, steps: int, first_step: int, logger: Logger | None, saver: Checkpoint
-) -> pl.Trainer:
-    from hydra.utils import get_class
-
-    # which devices there are, and advertisements, are not news to who chose the trainer
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    cfg = exp.trainer
-    return get_class(cfg._target_)(
-        accelerator=cfg.accelerator,
-        devices=cfg.devices,
-        num_nodes=cfg.num_nodes,
-        strategy=_strategy(cfg.strategy, cfg.accelerator),
-        precision=cfg.precision,
-        max_steps=steps,
-        max_epochs=1,
-        accumulate_grad_batches=exp.train.accumulation_steps,
-        gradient_clip_val=exp.train.gradient_clip,
-        log_every_n_steps=exp.train.log_every_steps,
-        logger=[JsonlLogger(run, first_step), *([logger] if logger else [])],
-        callbacks=[saver, Progress(refresh_rate=10)],
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        default_root_dir=str(run),
-    )
-
-
-def _strategy(name: str, accelerator: str) -> Any:
-    if name == "ddp" and accelerator == "cpu":
-        from pytorch_lightning.strategies import DDPStrategy
-
-        return DDPStrategy(process_group_backend="gloo")
-    return name
-
-
-class Progress(TQDMProgressBar):
-    """Lightning's bar on stderr: stdout is for what the run says and its folder."""
-
-    def init_train_tqdm(self) -> Tqdm:
-        """Make the bar over the steps."""
-        return Tqdm(desc="training", unit="step", leave=True, dynamic_ncols=True, file=sys.stderr, mininterval=1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,8 +13,12 @@ from torch import Tensor
 from ckf.config.schema import TrainConfig
 from ckf.errors import CkfError
 from ckf.model.recommender import Recommender
+from ckf.prompts.batch import PromptBatch
 from ckf.train.curriculum import Curriculum, Stream
 from ckf.train.data import StepBatch
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+_ADVICE = "lower train.learning_rate or train.fusion_learning_rate"
 
 
 class FineTuning(pl.LightningModule):
@@ -25,47 +29,88 @@ class FineTuning(pl.LightningModule):
         self.model, self.curriculum, self.cfg, self.seed = model, curriculum, cfg, seed
         self.strict_loading = False  # the frozen backbone is not in the checkpoint
         self.history_cut = 0
+        self.examples: list[str] = []
+        self.one_backward = False
 
     def on_train_batch_start(self, batch: StepBatch, batch_idx: int) -> None:
         """Dropout is a function of (seed, step, rank), so a resumed run draws what the unbroken one did."""
         torch.manual_seed(hash((self.seed, batch.step, batch_idx, self.global_rank)) % 2**63)
+        if batch_idx % self.cfg.accumulation_steps == 0:
+            self.zero_grad(set_to_none=True)
+
+    def optimizer_zero_grad(self, *args: Any) -> None:
+        """Not here, where Lightning would do it: between `training_step`, which leaves gradients, and its backward."""
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:
-        """Sum over streams and buckets of weighted answer-token losses."""
-        streams = self.curriculum.streams(batch.step)
-        losses = self._shared_losses(batch) if batch.shared else [self._stream_loss(batch, x) for x in streams]
-        total = torch.zeros((), device=self.device)
-        for stream, loss in zip(streams, losses, strict=True):
-            total = total + stream.weight * loss
-            self._log("loss_cf" if stream.slots else "loss_text", loss.detach())
-        if not torch.isfinite(total):
-            rows = ", ".join(batch.example_ids[:8])
+        """Sum over streams and buckets of weighted answer-token losses.
+
+        Each pass goes backward before the next one goes forward, so memory holds the graph of one pass. What
+        Lightning (and DDP, which waits for the gradient of every parameter) takes backward after it is the sum
+        with zeros for a graph. FSDP gathers parameters around one backward pass: there the sum keeps its graph.
+        """
+        try:
+            return self._step(batch)
+        except (RuntimeError, MemoryError) as error:  # torch's own for GPUs is a RuntimeError too
+            if not any(sign in str(error) for sign in _NO_MEMORY) and not isinstance(error, MemoryError):
+                raise
             raise CkfError(
-                f"step {batch.step}: the loss is {total.item()}; lower train.learning_rate or "
-                f"train.fusion_learning_rate. First of {len(batch.example_ids)} examples: {rows}"
-            )
-        self.history_cut += batch.history_cut
-        self._log("loss", total.detach())
+                f"step {batch.step}: out of memory with {len(batch.example_ids)} examples at a time "
+                f"({batch.tokens:,} tokens); raise train.accumulation_steps or train.length_buckets, set "
+                "train.gradient_checkpointing=true, or lower train.max_length_tokens"
+            ) from None
+
+    def _step(self, batch: StepBatch) -> Tensor:
+        total, by_stream = torch.zeros((), device=self.device), dict[str, Tensor]()
+        passes: list[tuple[PromptBatch, Tensor]] = []
+        for stream, prompts, log_probability in self._passes(batch):
+            loss = -(log_probability * prompts.answer_weights).sum()
+            name = "loss_cf" if stream.slots else "loss_text"
+            by_stream[name] = by_stream.get(name, 0.0) + loss.detach()
+            passes.append((prompts, log_probability.detach()))
+            if self.one_backward:
+                total = total + stream.weight * loss
+            else:
+                self._backward(stream.weight * loss)
+                total = total + stream.weight * loss.detach()
+        if not torch.isfinite(total):
+            raise CkfError(self._not_finite(batch, passes, float(total)))
+        self.examples, self.history_cut = batch.example_ids, self.history_cut + batch.history_cut
+        for name, value in {**by_stream, "loss": total.detach()}.items():
+            self._log(name, value)
+        self._log("padding", batch.padding)
         self._log("weight_text", self.curriculum.text_weight(batch.step))
-        return total + self._nothing_for_resting(batch.step)
+        return total + self._nothing()
 
-    def _stream_loss(self, batch: StepBatch, stream: Stream) -> Tensor:
-        loss = torch.zeros((), device=self.device)
-        for prompts in batch.prompts[stream.slots]:
-            log_probability = self.model(
-                prompts, learn_adapters=stream.learn_adapters, learn_fusion=stream.learn_fusion
-            )
-            loss = loss - (log_probability * prompts.answer_weights).sum()
-        return loss
+    def _passes(self, batch: StepBatch) -> Iterator[tuple[Stream, PromptBatch, Tensor]]:
+        """The step's forward passes: stream, prompts and their answers' log-probabilities."""
+        streams = self.curriculum.streams(batch.step)
+        if batch.shared:
+            for pair in zip(batch.prompts[False], batch.prompts[True], strict=True):
+                yield from zip(streams, pair, self.model.two_streams(*pair), strict=True)
+            return
+        for stream in streams:
+            learners = {"learn_adapters": stream.learn_adapters, "learn_fusion": stream.learn_fusion}
+            for prompts in batch.prompts[stream.slots]:
+                yield stream, prompts, self.model(prompts, **learners)
 
-    def _shared_losses(self, batch: StepBatch) -> list[Tensor]:
-        """Losses of the text and of the slot stream, their prefix computed once."""
-        of_text = of_slots = torch.zeros((), device=self.device)
-        for text, branch in zip(batch.prompts[False], batch.prompts[True], strict=True):
-            text_log_probability, slot_log_probability = self.model.two_streams(text, branch)
-            of_text = of_text - (text_log_probability * text.answer_weights).sum()
-            of_slots = of_slots - (slot_log_probability * branch.answer_weights).sum()
-        return [of_text, of_slots]
+    def _backward(self, loss: Tensor) -> None:
+        if not loss.requires_grad:  # a stream that nobody here learns from, e.g. text without adapters
+            return
+        with torch.autocast(self.device.type, enabled=False):
+            (loss / self.cfg.accumulation_steps).backward()
+
+    def _not_finite(self, batch: StepBatch, passes: list[tuple[PromptBatch, Tensor]], loss: float) -> str:
+        rows = [p.example_ids[row] for p, x in passes for row in p.answer_rows[~torch.isfinite(x)].unique().tolist()]
+        named = ", ".join(dict.fromkeys(rows or batch.example_ids[:8]))
+        return f"step {batch.step}: the loss is {loss} (examples: {named}); {self._largest_gradient()}; {_ADVICE}"
+
+    def _largest_gradient(self) -> str:
+        """The parameter with the largest gradient, one that is not a number first."""
+        norms = {n: float(p.grad.norm()) for n, p in self.model.named_parameters() if p.grad is not None}
+        if not norms:
+            return "there is no gradient yet"
+        name = max(norms, key=lambda n: (math.isnan(norms[n]), norms[n]))
+        return f"the largest gradient is {norms[name]:.3g}, of {name}"
 
     def _parts(self) -> dict[str, list[torch.nn.Parameter]]:
         return {"adapters": self.model.adapter_parameters(), "fusion": self.model.fusion_parameters()}
@@ -75,11 +120,12 @@ class FineTuning(pl.LightningModule):
         parts = self._parts().values()
         return [p for part, rests in zip(parts, self.curriculum.resting(step), strict=True) if rests for p in part]
 
-    def _nothing_for_resting(self, step: int) -> Tensor:
-        """Zero, with the resting parameters in its graph: DDP waits for the gradient of every parameter."""
+    def _nothing(self) -> Tensor:
+        """Zero, with every parameter in its graph."""
         zero = torch.zeros((), device=self.device)
-        for parameter in self._resting(step):
-            zero = zero + 0.0 * parameter.sum()
+        for part in self._parts().values():
+            for parameter in part:
+                zero = zero + 0.0 * parameter.sum()
         return zero
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -88,6 +134,9 @@ class FineTuning(pl.LightningModule):
             parameter.grad = None
         norms = {name: gradient_norm(part) for name, part in self._parts().items() if part}
         total = sum(norms.values())
+        if not math.isfinite(total):
+            named = ", ".join(self.examples[:8])
+            raise CkfError(f"step {self.global_step}: {self._largest_gradient()} (examples: {named}); {_ADVICE}")
         for name, norm in norms.items():
             self._log(f"grad_norm_{name}", norm)
             self._log(f"grad_share_{name}", norm / total if total > 0 else 0.0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ckf.data.records import ExampleTable
-from ckf.prompts.collate import Collator, shared_beginning
+from ckf.prompts.collate import Collator
 from ckf.train.curriculum import Curriculum
 
 SAMPLE, ENOUGH = 32, 0.1
@@ -53,8 +53,8 @@ def common_share(table: ExampleTable, collator: Collator) -> float:
     """Share of the slot prompts' tokens that lie in the beginning common with the text prompts, over a sample."""
     common = total = 0
     for task in range(len(table.tasks)):
-        for i in np.flatnonzero(table.task_index == task)[:SAMPLE]:
-            text, fused = (collator.encoder.encode(table[int(i)], slots=s, codes=collator.codes) for s in (False, True))
-            common += shared_beginning(text, fused)
-            total += len(fused.token_ids)
+        some = [table[int(i)] for i in np.flatnonzero(table.task_index == task)[:SAMPLE]]
+        for row in collator.rows(some, [1.0] * len(some), (False, True)):
+            common += row.shared
+            total += len(row.prompts[True].token_ids)
     return common / max(1, total)

@@ -110,7 +110,10 @@ def test_exit_statuses(
 @pytest.mark.parametrize(
     ("argv", "problem"),
     [
-        (["prepar"], "prepar: unknown verb; did you mean 'prepare'? (one of prepare, audit, inspect, cf, train, "),
+        (
+            ["prepar"],
+            "prepar: unknown verb; did you mean 'prepare'? (one of prepare, audit, inspect, plan, cf, train, ",
+        ),
         (["size=small", "train"], "train: neither key=value nor an option; a verb stands before them"),
         (["--confg-dir=x"], "--confg-dir=x: unknown option; did you mean '--config-dir'?"),
         (["--config-dir"], "--config-dir: needs a value"),

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,3 +36,36 @@ def test_two_processes_have_the_losses_of_one(home):
     one = losses(home, "one")
     assert len(one) == STEPS
     assert losses(home, "two", "trainer=ddp_cpu") == pytest.approx(one, abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").is_file(), reason="finds the other process in Linux's /proc")
+@pytest.mark.parametrize("dies", ["0", "1"])
+def test_a_process_that_dies_ends_the_job(home, tmp_path, dies):
+    """Whichever of the two is killed, the command ends with a status that is not 0 and leaves nobody behind."""
+    small = [x for x in SMALL if not x.startswith(("train.max_steps", "train.log_every"))]
+    job = subprocess.Popen(
+        [sys.executable, "-m", "ckf", "train", *small, "train.max_steps=100000", "train.log_every_steps=1",
+         "baselines.text=false", "trainer=ddp_cpu", f"paths.cache={home / 'cache'}", f"paths.outputs={tmp_path}"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while job.poll() is None and not any(path.stat().st_size for path in tmp_path.glob("*/metrics.jsonl")):
+        time.sleep(0.2)
+    workers = processes_of(tmp_path)
+    assert set(workers) == {"0", "1"}, "two processes train"
+    os.kill(workers[dies], signal.SIGKILL)
+    assert job.wait(timeout=120) not in (0, None)
+    time.sleep(1.0)
+    assert not processes_of(tmp_path)
+
+
+def processes_of(outputs: Path) -> dict[str, int]:
+    """Training processes of the run below a folder, by local rank."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            command = (folder / "cmdline").read_bytes().decode().split("\0")
+            if "ckf.train.worker" in command and any(str(outputs) in word for word in command):
+                given = dict(x.split("=", 1) for x in (folder / "environ").read_text().split("\0") if "=" in x)
+                found[given.get("LOCAL_RANK", "0")] = int(folder.name)
+    return found

@@ -11,8 +11,9 @@ from ckf.model import recommender as recommender_module
 from ckf.model.attention import after_prefix_allowed
 from ckf.model.backbone import checkpoint_activations
 from ckf.model.prefix import PrefixStates
-from ckf.prompts.collate import Collator, shared_beginning
+from ckf.prompts.collate import Collator
 from ckf.prompts.encode import Prompt, PromptEncoder
+from ckf.prompts.rows import TrainingRow
 from tests.conftest import LORA, TASKS, TITLES, make_example, make_model
 from tests.unit.model.families import KINDS, WINDOWED, recommender
 
@@ -105,11 +106,11 @@ def test_checkpointed_layers_share_too(checkpoint, tables, collator):
 
 def test_the_slot_stream_teaches_no_adapter_and_the_text_no_fusion(model, collator):
     text, branch = collator.sharing(EXAMPLES, [1.0] * len(EXAMPLES))
-    model.two_streams(text, branch)[1].sum().backward()
+    list(model.two_streams(text, branch))[1].sum().backward()
     adapters, fusion = gradients(model)
     assert all(not g.any() for g in adapters)
     assert all(g.any() for g in fusion)
-    model.two_streams(text, branch)[0].sum().backward()
+    next(model.two_streams(text, branch)).sum().backward()
     adapters, fusion = gradients(model)
     assert all(g.any() for g in adapters)
     assert all(not g.any() for g in fusion)
@@ -124,7 +125,7 @@ def test_a_leak_through_the_prefix_would_be_seen(model, collator, monkeypatch):
             return keys, values
 
     monkeypatch.setattr(recommender_module, "PrefixStates", Leaking)
-    model.two_streams(*collator.sharing(EXAMPLES, [1.0] * len(EXAMPLES)))[1].sum().backward()
+    list(model.two_streams(*collator.sharing(EXAMPLES, [1.0] * len(EXAMPLES))))[1].sum().backward()
     assert any(g.any() for g in gradients(model)[0])
 
 
@@ -145,13 +146,13 @@ def test_a_branch_does_not_see_the_other(model, collator):
         torch.testing.assert_close(slots_too, of_slots, atol=0, rtol=0)
         before = torch.arange(text.input_ids.shape[1]) < branch.prefix[:, None] - 1
         text.input_ids = torch.where(before, 9, text.input_ids)
-        assert (model.two_streams(text, branch)[1] - of_slots).abs().max() > 1e-4
+        assert (list(model.two_streams(text, branch))[1] - of_slots).abs().max() > 1e-4
 
 
 def test_rows_do_not_depend_on_their_batch(model, collator):
     with torch.no_grad():
-        together = model.two_streams(*collator.sharing(EXAMPLES, [1.0] * len(EXAMPLES)))[1]
-        apart = [model.two_streams(*collator.sharing([x], [1.0]))[1] for x in EXAMPLES]
+        together = list(model.two_streams(*collator.sharing(EXAMPLES, [1.0] * len(EXAMPLES))))[1]
+        apart = [list(model.two_streams(*collator.sharing([x], [1.0])))[1] for x in EXAMPLES]
     torch.testing.assert_close(together, torch.cat(apart), atol=1e-5, rtol=1e-5)
 
 
@@ -179,7 +180,7 @@ def test_dropout_keeps_the_distribution_of_the_slot_stream(backbone_folder, tabl
     fused = collator.training(rows, [1.0] * len(rows), slots=True)
     with torch.no_grad():
         torch.manual_seed(0)
-        shared = model.two_streams(text, branch)[1].view(400, -1).sum(1)
+        shared = list(model.two_streams(text, branch))[1].view(400, -1).sum(1)
         apart = model(fused).view(400, -1).sum(1)
     error = (shared.var() / 400 + apart.var() / 400).sqrt()
     assert abs(shared.mean() - apart.mean()) < 4 * error
@@ -190,8 +191,10 @@ def test_masks_and_beginnings_by_hand():
     mask = after_prefix_allowed(torch.tensor([1, 3]), 3, 2).int()
     assert ["".join(map(str, row)) for row in mask[0].tolist()] == ["10010", "10011"]
     assert ["".join(map(str, row)) for row in mask[1].tolist()] == ["11110", "11111"]
-    assert shared_beginning(Prompt([5, 6, 7, 8], [], 0), Prompt([5, 6, -1, 7, 8], [], 0)) == 2
-    assert shared_beginning(Prompt([5, 6], [], 0), Prompt([5, 6, -1, -1], [], 0)) == 2
-    assert shared_beginning(Prompt([5, 6], [], 0), Prompt([5, 6], [], 0)) == 1, (
-        "something is left to read the answer at"
-    )
+    assert shared([5, 6, 7, 8], [5, 6, -1, 7, 8]) == 2
+    assert shared([5, 6], [5, 6, -1, -1]) == 2
+    assert shared([5, 6], [5, 6]) == 1, "something is left to read the answer at"
+
+
+def shared(text: list[int], fused: list[int]) -> int:
+    return TrainingRow(EXAMPLES[0], 1.0, {False: Prompt(text, [], 0), True: Prompt(fused, [], 0)}, [3]).shared

@@ -47,13 +47,16 @@ class Bare(FineTuning):
         pass
 
 
-def gradients(world, collator, model, *, shared: bool, buckets=1, accumulation=1, world_size=1, step=4):
+def gradients(
+    world, collator, model, *, shared: bool, buckets=1, accumulation=1, world_size=1, step=4, one_backward=False
+):
     """Loss and gradients of a step as Lightning and DDP make them: means over micro-batches and ranks."""
     curriculum = Curriculum("sigmoid", STEPS)
     table = world[1]
     plan = BatchPlan(table.task_index, TASKS, [2.0, 1.0, 1.0, 1.0], 16, 0)
-    module = Bare(model, curriculum, TrainConfig(), 0)
-    loss, shards = 0.0, accumulation * world_size
+    module = Bare(model, curriculum, TrainConfig(accumulation_steps=accumulation), 0)
+    module.one_backward = one_backward
+    loss = 0.0
     for rank in range(world_size):
         data = StepDataset(
             table, collator, plan, steps=STEPS, curriculum=curriculum, task_weights=[2.0, 1.0, 1.0, 1.0],
@@ -61,15 +64,16 @@ def gradients(world, collator, model, *, shared: bool, buckets=1, accumulation=1
             share_prefix=shared,
         )  # fmt: skip
         for micro in range(accumulation):
-            part = module.training_step(data[step * accumulation + micro], micro) / shards
+            part = module.training_step(data[step * accumulation + micro], micro) / accumulation
             part.backward()
-            loss += part.item()
-    found = [p.grad.clone() for p in [*model.adapter_parameters(), *model.fusion_parameters()]]
+            loss += part.item() / world_size
+    found = [p.grad / world_size for p in [*model.adapter_parameters(), *model.fusion_parameters()]]
     model.zero_grad(set_to_none=True)
     return loss, found
 
 
-@pytest.mark.parametrize("layout", [{}, {"buckets": 4}, {"accumulation": 2}, {"world_size": 2, "buckets": 2}])
+@pytest.mark.parametrize("layout", [{}, {"buckets": 4}, {"accumulation": 2}, {"world_size": 2, "buckets": 2},
+                                    {"buckets": 3, "one_backward": True}])  # fmt: skip
 def test_a_step_is_the_same_in_every_layout(world, encoder, backbone_folder, tables, layout):
     collator, model = collator_of(world, encoder), make_model(backbone_folder, tables)
     loss, found = gradients(world, collator, model, shared=False)

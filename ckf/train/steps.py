@@ -1,0 +1,37 @@
+"""The steps of a run: its batch plan, curriculum and the way of its streams, from a config and its examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ckf.config.schema import ExperimentConfig
+from ckf.data.records import ExampleTable
+from ckf.prompts.collate import Collator
+from ckf.train.curriculum import build_curriculum
+from ckf.train.data import StepDataset
+from ckf.train.plan import BatchPlan
+from ckf.train.sharing import StreamPath, stream_path
+
+
+def run_steps(exp: ExperimentConfig, examples: Path, collator: Collator) -> tuple[StepDataset, StreamPath]:
+    """The micro-batches of a run (of rank 0, until ``rank`` is set), and which way its streams go."""
+    tasks, weights = [task.name for task in exp.task_mix], [task.weight for task in exp.task_mix]
+    table = ExampleTable(examples / "examples.parquet", "train", tasks)
+    plan = BatchPlan(table.task_index, tasks, weights, exp.train.global_batch_size, exp.seed)
+    steps = exp.train.max_steps or plan.steps(exp.train.epochs)
+    curriculum = build_curriculum(exp.curriculum, steps)
+    path = stream_path(curriculum, table, collator)
+    dataset = StepDataset(
+        table,
+        collator,
+        plan,
+        steps=steps,
+        curriculum=curriculum,
+        task_weights=weights,
+        length_buckets=exp.train.length_buckets,
+        accumulation_steps=exp.train.accumulation_steps,
+        rank=0,
+        world_size=exp.trainer.world_size,
+        share_prefix=path.shared,
+    )
+    return dataset, path

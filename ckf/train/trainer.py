@@ -1,0 +1,76 @@
+"""Lightning's trainer for a run."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
+from pytorch_lightning.loggers import Logger
+
+from ckf.config.schema import ExperimentConfig
+from ckf.train.loggers import JsonlLogger
+
+
+def build_trainer(
+    exp: ExperimentConfig, run: Path, steps: int, first_step: int, logger: Logger | None, own: list[pl.Callback]
+) -> pl.Trainer:
+    """Make the configured trainer; ``own`` are the run's callbacks."""
+    from hydra.utils import get_class
+
+    # which devices there are, and advertisements, are not news to who chose the trainer
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    cfg = exp.trainer
+    return get_class(cfg._target_)(
+        accelerator=cfg.accelerator,
+        devices=cfg.devices,
+        num_nodes=cfg.num_nodes,
+        strategy=_strategy(cfg.strategy, cfg.accelerator),
+        precision=cfg.precision,
+        max_steps=steps,
+        max_epochs=1,
+        accumulate_grad_batches=exp.train.accumulation_steps,
+        gradient_clip_val=exp.train.gradient_clip,
+        log_every_n_steps=exp.train.log_every_steps,
+        logger=[JsonlLogger(run, first_step), *([logger] if logger else [])],
+        callbacks=[*own, Progress(refresh_rate=10)],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        default_root_dir=str(run),
+    )
+
+
+def _strategy(name: str, accelerator: str) -> Any:
+    if name == "ddp" and accelerator == "cpu":
+        from pytorch_lightning.strategies import DDPStrategy
+
+        return DDPStrategy(process_group_backend="gloo")
+    return name
+
+
+@contextmanager
+def without_advice() -> Iterator[None]:
+    """Leave out the warnings of Lightning that are no news here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*mid-epoch.*")
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # the frozen backbone
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        yield
+
+
+class Progress(TQDMProgressBar):
+    """Lightning's bar on stderr: stdout is for what the run says and its folder."""
+
+    def init_train_tqdm(self) -> Tqdm:
+        """Make the bar over the steps."""
+        return Tqdm(desc="training", unit="step", leave=True, dynamic_ncols=True, file=sys.stderr, mininterval=1.0)

@@ -1,0 +1,33 @@
+"""Length buckets: every row once, never more tokens than equal parts, and the best cuts of all."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from ckf.train.buckets import length_buckets, padding_share
+
+
+def cost(lengths: np.ndarray, buckets: list[np.ndarray]) -> int:
+    return sum(len(rows) * lengths[rows].max(axis=0).sum() for rows in buckets)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 9])
+def test_the_cuts_are_the_best_there_are(count):
+    draw = np.random.default_rng(count)
+    lengths = np.stack([draw.integers(1, 40, 8), draw.integers(1, 9, 8)], axis=1)
+    found = length_buckets(lengths, count)
+    assert sorted(np.concatenate(found).tolist()) == list(range(8))
+    assert len(found) <= count
+    order = np.argsort(lengths[:, 0], kind="stable")
+    ways = [np.split(order, cuts) for k in range(min(count, 8)) for cuts in combinations(range(1, 8), k)]
+    assert cost(lengths, found) == min(cost(lengths, way) for way in ways)
+    assert padding_share(lengths, found) == pytest.approx(1 - lengths.sum() / cost(lengths, found))
+
+
+def test_rows_of_one_length_are_one_bucket():
+    (only,) = length_buckets(np.full((5, 2), 7), 4)
+    assert only.tolist() == [0, 1, 2, 3, 4]
+    assert padding_share(np.full((5, 2), 7), [only]) == 0.0
