@@ -34,9 +34,9 @@ OVERLAPPING = dataclasses.replace(
 
 def make_run(folder: Path, kind: str, backbone: Path, tables: Any, lora: Any = LORA, dtype: str = "float32") -> Path:
     """A run folder as training leaves it, without the training."""
-    exp, _ = compose(["backbone=hf", f"backbone.path={backbone}", f"backbone.dtype={dtype}", "fusion=linear"])
+    settings = [f"backbone.path={backbone}", f"backbone.dtype={dtype}", f"backbone.attention={attention_of(kind)}"]
+    exp, _ = compose(["backbone=hf", *settings, "fusion=linear"])
     exp = dataclasses.replace(exp, lora=lora)
-    exp.backbone.attention = attention_of(kind)  # type: ignore[attr-defined]
     open_run(folder, exp, {"backbone": {"path": str(backbone), "hash": "x"}})
     model = recommender(kind, backbone, tables, lora, "linear", dtype=dtype)
     save_model(model, load_tokenizer(backbone), str(backbone), folder)
