@@ -75,14 +75,18 @@ def same_data(lines: Sequence[Line]) -> bool:
 
 
 def _baselines(rows: list[Line]) -> list[Line]:
-    """One line where all rows have the same baseline, else one line for each row."""
+    """One line where all rows have the same baseline, else one line for each row.
+
+    A row of fewer tasks has fewer metrics of the same baseline.
+    """
     lines = []
     for source, name in BASELINES.items():
         mine = {line.name: _of_source(line.seeds, source) for line in rows}
         merged: Seeds = {}
         for seeds in mine.values():
-            merged.update(seeds)
-        if any(merged[seed] != metrics for seeds in mine.values() for seed, metrics in seeds.items()):
+            for seed, metrics in seeds.items():
+                merged[seed] = {**merged.get(seed, {}), **metrics}
+        if any(metrics.items() - merged[seed].items() for seeds in mine.values() for seed, metrics in seeds.items()):
             lines += [
                 Line(f"{name} ({line.name})", mine[line.name], source, line.results, line.row)
                 for line in rows

@@ -127,6 +127,14 @@ def test_a_baseline_that_depends_on_the_row_has_a_row_for_each(tmp_path):
     assert text.count("| bias floor") == 1
 
 
+def test_a_row_of_fewer_tasks_shares_the_baselines_of_the_others(folder, tmp_path):
+    make_run(tmp_path / "o" / "m", "fusion=meta")
+    make_run(tmp_path / "o" / "l", "fusion=linear", metrics={"cf/test/rating/rmse": None, "test/rating/rmse": None})
+    text = render_table(folder, tmp_path / "o").read_text(encoding="utf-8")
+    assert text.count("| CF model") == 1
+    assert "–" not in cells(text, "CF model")
+
+
 def test_a_swept_key_that_is_no_row_is_not_averaged_over(folder, tmp_path):
     grid = "grid: {fusion: [linear, meta], lora.rank: [4, 8], seed: [0, 1]}"
     (folder / "sweep.yaml").write_text(SWEEP.replace(SWEEP.splitlines()[4], grid), encoding="utf-8")
