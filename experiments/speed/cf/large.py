@@ -1,6 +1,7 @@
 """Ten million made interactions of a million users: seconds and peak memory of one epoch: large.py MODEL [FOLDS].
 
-Tables are of 1,000,001 and 100,001 rows; their gradients are sparse, a step touches its own rows alone.
+Tables are of 1,000,001 and 100,001 rows. Those of mf have sparse gradients, a step touches its own rows alone;
+lightgcn propagates all of them in each step.
 """
 
 from __future__ import annotations
