@@ -144,7 +144,7 @@ def _right(collator: Collator, example: Example) -> int:
 
 
 def _loss_rises(sample: list[Example], right: list[int], found: dict[str, list[np.ndarray]]) -> dict[str, float]:
-    """Rise of the loss of each task with an interval over users: ``health/<task>/loss_rise_<change>[_low|_high]``."""
+    """Each task's loss and its rise with an interval over users: ``health/<task>/loss_rise_<change>[_low|_high]``."""
     tasks = np.asarray([example.task for example in sample])
     users = np.asarray([example.user for example in sample])
     tail = 100 * (1 - LEVEL) / 2 / len(set(tasks.tolist()))
@@ -152,7 +152,7 @@ def _loss_rises(sample: list[Example], right: list[int], found: dict[str, list[n
         name: -np.log([max(p[place], 1e-12) for p, place in zip(distributions, right, strict=True)])
         for name, distributions in found.items()
     }
-    out: dict[str, float] = {}
+    out = {f"health/{task}/loss": float(loss[""][tasks == task].mean()) for task in dict.fromkeys(tasks.tolist())}
     for name in [name for name in found if name]:
         for task in dict.fromkeys(tasks.tolist()):
             names, codes = np.unique(users[tasks == task], return_inverse=True)

@@ -135,6 +135,7 @@ def test_the_loss_rises_for_a_model_that_learned_from_its_slots_and_not_for_the_
     low, high = (values[f"health/ctr/loss_rise_shuffled_{end}"] for end in ("low", "high"))
     assert low < values["health/ctr/loss_rise_shuffled"] < high
     assert low <= 0 if shuffled else low > 0.1
+    assert 0 < values["health/ctr/loss"] < 2
 
 
 def test_rows_that_are_not_fused_are_seen(backbone_folder, tables, collator, table):
