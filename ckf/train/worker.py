@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +44,23 @@ def _is_first() -> bool:
     return next((int(os.environ[k]) for k in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if k in os.environ), 0) == 0
 
 
+def end_with_parent(every_s: float = 2.0) -> None:
+    """End this process when the one that started it has died: it would wait for its exchange in vain, for long."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(every_s)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def main() -> int:
     """Entry point of a training process: every rank of a distributed run comes through here."""
     run = Path(sys.argv[1])
+    if not _is_first():
+        end_with_parent()
     logger = build_logger(read_run(run)[0], run) if _is_first() else None
     try:
         train_run(run, logger)

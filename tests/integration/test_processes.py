@@ -55,7 +55,9 @@ def test_a_process_that_dies_ends_the_job(home, tmp_path, dies):
     assert set(workers) == {"0", "1"}, "two processes train"
     os.kill(workers[dies], signal.SIGKILL)
     assert job.wait(timeout=120) not in (0, None)
-    time.sleep(1.0)
+    deadline = time.monotonic() + 30
+    while processes_of(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.2)
     assert not processes_of(tmp_path)
 
 
