@@ -92,7 +92,8 @@ def test_bad_input_ends_with_one_line_and_leaves_nothing(tmp_path):
 def test_a_loss_that_is_not_finite_stops_with_step_and_examples(home):
     from ckf.errors import CkfError
 
-    with pytest.raises(CkfError, match=r"step \d+: the loss is (nan|inf) \(examples: \w+/train/.*; the largest gradient is .*lower train"):
+    line = r"step \d+: the loss is (nan|inf) \(examples: \w+/train/.*; the largest gradient is .*lower train"
+    with pytest.raises(CkfError, match=line):
         run_small(home, "train.learning_rate=1e30", "train.gradient_clip=1e30", "baselines.text=false")
 
 
