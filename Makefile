@@ -30,7 +30,7 @@ each = @status=0; for file in $(1); do \
 	done; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help install run tune-cf test test-all test-gpu lint types format check wheel speed-prepare tables tables-small figures dashboard docs clean
+.PHONY: help install run tune-cf test test-slow test-all test-gpu lint types format check wheel speed-prepare tables tables-small figures dashboard docs clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-10s %s\n", $$1, $$2 }'
@@ -52,8 +52,10 @@ run: install ## the main job on the built-in data (CPU, a few minutes)
 test: install ## the tests that take seconds
 	$(PYTEST) -m "not slow and not gpu"
 
-test-all: install ## every test that needs no GPU
-	$(PYTEST) -m "not gpu"
+test-slow: install ## the tests that take minutes: kills, processes, a hundred trials, a browser
+	$(PYTEST) -m "slow and not gpu"
+
+test-all: test test-slow ## every test that needs no GPU
 
 test-gpu: install ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
