@@ -104,7 +104,7 @@ class Checkpoint(pl.Callback):
         before, self.saved = self.saved, step
         self.files.last.parent.mkdir(parents=True, exist_ok=True)
         try:
-            trainer.save_checkpoint(self.files.writing)
+            trainer.save_checkpoint(self.files.writing, weights_only=False)
             if trainer.is_global_zero:
                 self.files.promote()
         except (OSError, RuntimeError) as error:  # torch's zip writer says RuntimeError where a disk is full

@@ -62,7 +62,7 @@ def without_advice() -> Iterator[None]:
     """Leave out the warnings of Lightning that are no news here."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*mid-epoch.*")
+        warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # its sampler starts at the step
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # the frozen backbone
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         yield
