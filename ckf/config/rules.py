@@ -233,6 +233,12 @@ def _task_problems(exp: ExperimentConfig) -> Iterator[str]:
     ranks = any(entry.name == "topk" for entry in exp.task_mix)
     if ranks and isinstance(exp.dataset, schema.SyntheticConfig) and exp.tasks.candidates > exp.dataset.items:
         yield f"tasks.candidates: {exp.tasks.candidates}, but dataset.items is {exp.dataset.items}"
+    wording = exp.prompts.topk.slots if exp.fusion.fuses else exp.prompts.topk.text
+    if exp.evaluate.length_normalisation == "mean" and "?}" in wording:
+        yield (
+            "evaluate.length_normalisation: mean, but prompts.topk asks the candidates one by one, and a Yes has no "
+            "length; use none, or a wording without {candidates?}, e.g. prompts=late"
+        )
 
 
 def _batch_problems(exp: ExperimentConfig) -> Iterator[str]:

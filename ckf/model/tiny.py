@@ -123,7 +123,8 @@ def tiny_config(cfg: TinyBackboneConfig, vocabulary: int) -> Any:
 def pretrain_model(model: Any, stream: np.ndarray, cfg: PretrainConfig, seed: int) -> None:
     """Next-token training on random windows of the token stream, in place."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=cfg.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, cfg.learning_rate, total_steps=cfg.steps, pct_start=0.1)
+    rise = max(0.1, 2 / cfg.steps)  # a rise of a single step divides by zero
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, cfg.learning_rate, total_steps=cfg.steps, pct_start=rise)
     draw = named_generator(seed, "pretraining windows")
     length = min(cfg.length_tokens, len(stream) - 1)
     model.train()

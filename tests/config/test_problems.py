@@ -244,3 +244,11 @@ def test_implied_choices(overrides: list[str], notes: list[str], curriculum: str
 def test_a_later_override_wins() -> None:
     exp, _ = compose(["seed=1", "fusion=meta", "seed=2", "fusion=linear"])
     assert (exp.seed, exp.fusion.name) == (2, "linear")
+
+
+def test_a_yes_has_no_length_to_divide_by() -> None:
+    assert problems("method=ckf_plus", "evaluate.length_normalisation=mean") == [
+        "evaluate.length_normalisation: mean, but prompts.topk asks the candidates one by one, and a Yes has no "
+        "length; use none, or a wording without {candidates?}, e.g. prompts=late"
+    ]
+    compose(["method=ckf_plus", "fusion=none", "evaluate.length_normalisation=mean"])

@@ -22,7 +22,8 @@ class PretrainConfig:
 
     def problems(self) -> Iterator[str]:
         """Check ranges."""
-        for name in ("steps", "batch_size", "length_tokens"):
+        yield from at_least("steps", self.steps, 3)  # its schedule rises and falls
+        for name in ("batch_size", "length_tokens"):
             yield from at_least(name, getattr(self, name), 1)
 
 
