@@ -77,11 +77,11 @@ def same_data(lines: Sequence[Line]) -> bool:
 def _baselines(rows: list[Line]) -> list[Line]:
     """One line where all rows have the same baseline, else one line for each row.
 
-    A row of fewer tasks has fewer metrics of the same baseline.
+    A row of fewer tasks has fewer metrics of the same baseline. A row that is the CF model itself needs none.
     """
     lines = []
     for source, name in BASELINES.items():
-        mine = {line.name: _of_source(line.seeds, source) for line in rows}
+        mine = {line.name: _of_source(line.seeds, source) for line in rows if source != "cf" or not _is_cf(line)}
         merged: Seeds = {}
         for seeds in mine.values():
             for seed, metrics in seeds.items():
@@ -90,14 +90,18 @@ def _baselines(rows: list[Line]) -> list[Line]:
             lines += [
                 Line(f"{name} ({line.name})", mine[line.name], source, line.results, line.row)
                 for line in rows
-                if mine[line.name]
+                if mine.get(line.name)
             ]
         elif merged:
             # counting draws nothing at random: the same for every seed
             seeds = dict(list(merged.items())[:1]) if source == "floor" else merged
-            results = tuple(r for line in rows for r in line.results if mine[line.name])
+            results = tuple(r for line in rows for r in line.results if mine.get(line.name))
             lines.append(Line(name, seeds, source, results, {}))
     return lines
+
+
+def _is_cf(line: Line) -> bool:
+    return any(result.config.method.name == "cf_only" for result in line.results)
 
 
 def _of_source(seeds: Seeds, source: str) -> Seeds:

@@ -127,6 +127,21 @@ def test_a_baseline_that_depends_on_the_row_has_a_row_for_each(tmp_path):
     assert text.count("| bias floor") == 1
 
 
+def test_a_cf_model_alone_is_no_baseline_of_itself(tmp_path):
+    (tmp_path / "sweep.yaml").write_text(
+        SWEEP.replace("fusion: [linear, meta]", "cf: [mf, din]")
+        .replace("[dataset=synthetic]", "[dataset=synthetic, method=cf_only]")
+        .replace("[fusion]", "[cf]")
+        .replace("fusion: linear", ""),
+        encoding="utf-8",
+    )
+    for cf in ("mf", "din"):
+        make_run(tmp_path / "o" / cf, "method=cf_only", f"cf={cf}", metrics={"cf/test/ctr/auc": len(cf) / 10})
+    text = render_table(tmp_path, tmp_path / "o").read_text(encoding="utf-8")
+    assert "CF model" not in text
+    assert text.count("| bias floor") == 1
+
+
 def test_a_row_of_fewer_tasks_shares_the_baselines_of_the_others(folder, tmp_path):
     make_run(tmp_path / "o" / "m", "fusion=meta", metrics={"cf/test/rating/rmse": 1.1})
     make_run(tmp_path / "o" / "l", "fusion=linear")
