@@ -25,14 +25,18 @@ def scan_blocks(path: Path, schema: Mapping[str, Any]) -> pl.LazyFrame:
     """Rows of a plain or gzipped file in their order; like ``scan_ndjson`` with a schema."""
 
     def frames(columns: Any, predicate: Any, n_rows: Any, batch_size: Any) -> Iterator[pl.DataFrame]:
-        with ThreadPoolExecutor(_AHEAD) as pool:
-            waiting: deque[Future[pl.DataFrame]] = deque()
+        pool = ThreadPoolExecutor(_AHEAD)
+        waiting: deque[Future[pl.DataFrame]] = deque()
+        try:
             for block in _blocks(path):
                 waiting.append(pool.submit(pl.read_ndjson, block, schema=dict(schema)))
                 if len(waiting) > _AHEAD:
                     yield _asked(waiting.popleft().result(), columns, predicate)
             while waiting:
                 yield _asked(waiting.popleft().result(), columns, predicate)
+        finally:
+            # an unfinished reader may be closed by one of these very threads, which cannot wait for itself
+            pool.shutdown(wait=False, cancel_futures=True)
 
     return register_io_source(frames, schema=dict(schema))
 

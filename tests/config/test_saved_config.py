@@ -43,7 +43,7 @@ def test_comes_back_as_it_was(tmp_path: Path, overrides: list[str]) -> None:
             "name: gone",
             "fusion.name: 'gone' is not allowed; one of none, linear, mlp, meta, meta_attention,",
         ),
-        ("\n  steps: 500", "\n  steps: 0", "pretrain.steps: must be at least 1, got 0"),
+        ("\n  steps: 500", "\n  steps: 0", "pretrain.steps: must be at least 3, got 0"),
         ("seed: 0", "seed: [", "not a readable config ("),
     ],
 )
