@@ -28,7 +28,7 @@ _GZIP_FACTOR = 4  # how far text in a gzip grows, roughly
 class Scanner:
     """Opens the files of one source; ``scratch`` is an empty folder for copies, gone when the dataset is made.
 
-    ``room``: bytes of text that memory has room for; a larger file is read in blocks.
+    ``room``: bytes of text that memory has room for; more of it goes through the disk.
     """
 
     scratch: Path
