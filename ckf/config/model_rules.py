@@ -37,6 +37,11 @@ def backbone_problems(exp: ExperimentConfig) -> Iterator[str]:
             f"backbone.quantization: {backbone.quantization} needs a GPU, but trainer.accelerator is cpu; "
             "use trainer=gpu, or backbone.quantization=none"
         )
+    if backbone.quantization != "none" and exp.trainer.strategy == "fsdp":
+        yield (
+            f"backbone.quantization: {backbone.quantization} weights cannot be cut over processes; "
+            "use trainer=ddp, or backbone.quantization=none"
+        )
     family = _family(Path(backbone.path))
     if family is not None and family not in FAMILIES:
         yield (

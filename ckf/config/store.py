@@ -64,7 +64,7 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {
         "text_only": schema.TextOnlyCurriculumConfig,
         "none": schema.NoCurriculumConfig,
     },
-    "trainer": dict.fromkeys(("cpu", "gpu", "ddp", "ddp_cpu"), schema.TrainerConfig),
+    "trainer": dict.fromkeys(("cpu", "gpu", "ddp", "ddp_cpu", "fsdp"), schema.TrainerConfig),
     "logger": {"wandb": schema.WandbConfig, "csv": schema.CSVConfig},
     "launcher": {"local": schema.LocalLauncherConfig, "slurm": schema.SlurmLauncherConfig},
     "search": {"grid": schema.GridSearchConfig, "optuna": schema.OptunaSearchConfig},

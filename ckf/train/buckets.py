@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 
 
-def length_buckets(lengths: np.ndarray, count: int) -> list[np.ndarray]:
-    """Rows in at most ``count`` buckets such that the fewest tokens are computed.
+def length_buckets(lengths: np.ndarray, count: int, *, exactly: bool = False) -> list[np.ndarray]:
+    """Rows in at most (or exactly) ``count`` buckets such that the fewest tokens are computed; none is empty.
 
     ``lengths`` [n, k] are each row's tokens in k passes (the text prompt, the branch or slot prompt); a
     bucket's passes are as long as their longest row. Rows are ordered by the first pass, and the best cuts
@@ -19,7 +19,7 @@ def length_buckets(lengths: np.ndarray, count: int) -> list[np.ndarray]:
     fewest, starts = costs[0], []  # fewest[j]: tokens of the first j rows; starts[.][j]: where their last bucket starts
     for _ in range(min(count, n) - 1):  # with one bucket more each time, where that saves something
         further = fewest[:, None] + costs
-        saves = further.min(axis=0) < fewest
+        saves = (further.min(axis=0) < fewest) | exactly
         starts.append(np.where(saves, further.argmin(axis=0), np.arange(n + 1)))
         fewest = np.where(saves, further.min(axis=0), fewest)
     cuts = [n]

@@ -44,7 +44,10 @@ class StepBatch:
 
 
 class StepDataset(Dataset[StepBatch]):
-    """Micro-batch ``k`` is micro-batch ``k % accumulation`` of step ``k // accumulation``, on one rank."""
+    """Micro-batch ``k`` is micro-batch ``k % accumulation`` of step ``k // accumulation``, on one rank.
+
+    With ``same_passes`` every rank has as many buckets as the others, for processes that gather weights in each pass.
+    """
 
     def __init__(
         self,
@@ -60,11 +63,12 @@ class StepDataset(Dataset[StepBatch]):
         rank: int,
         world_size: int,
         share_prefix: bool,
+        same_passes: bool = False,
     ) -> None:
         self.table, self.collator, self.plan = table, collator, plan
         self.steps, self.curriculum, self.length_buckets = steps, curriculum, length_buckets
         self.accumulation_steps, self.rank, self.world_size = accumulation_steps, rank, world_size
-        self.share_prefix = share_prefix
+        self.share_prefix, self.same_passes = share_prefix, same_passes
         self.task_weights = np.asarray(task_weights) / sum(task_weights)
 
     def __len__(self) -> int:
@@ -82,7 +86,7 @@ class StepDataset(Dataset[StepBatch]):
             [self.table[int(i)] for i in mine], weights[self.table.task_index[mine]].tolist(), kinds
         )
         lengths = np.asarray([self._lengths(row, kinds) for row in rows])
-        buckets = length_buckets(lengths, self.length_buckets)
+        buckets = length_buckets(lengths, self.length_buckets, exactly=self.same_passes)
         return StepBatch(
             step=step,
             example_ids=[self.table.example_id[i] for i in mine],

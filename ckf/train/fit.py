@@ -146,7 +146,7 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
         if first_step == 0:
             parts = parts_of(model, getattr(exp.backbone, "quantization", "none"))
             foretold = forecast(exp, parts, model.backbone.config, data, held_bytes=held, device=device)
-    module = FineTuning(model, data.curriculum, exp.train, exp.seed)
+    module = FineTuning(model, data.curriculum, exp.train, exp.seed, sharded=exp.trainer.strategy == "fsdp")
     with without_advice():
         if first_step < data.steps:
             loader = StepDataModule(data, first_step, exp.train.workers)

@@ -27,12 +27,18 @@ _BITS = {"none": None, "8bit": 1.0, "4bit": 0.5}
 
 @dataclass(frozen=True)
 class Parts:
-    """Numbers of parameters by part; ``backbone_bytes`` as the frozen ones lie in memory."""
+    """Numbers of parameters by part; ``backbone_bytes`` as the frozen ones lie in memory, ``layer_bytes`` of them
+    those of the decoder's layers."""
 
     backbone: int
     adapters: dict[str, int]
     fusion: int
     backbone_bytes: int
+    layer_bytes: int
+
+    def held_bytes(self, sharded_over: int = 1) -> int:
+        """Frozen weights in the memory of one process, of so many that the layers are cut over."""
+        return self.backbone_bytes - self.layer_bytes + self.layer_bytes // sharded_over
 
     @property
     def trained(self) -> int:
@@ -52,9 +58,15 @@ def parts_of(model: Recommender, quantization: str = "none") -> Parts:
         for spec in layer.adapters:
             adapters[spec.name] += sum(weight.numel() for weight in layer.weights_of(spec.name))
     frozen = [p for p in model.backbone.parameters() if not p.requires_grad]
-    backbone, width = sum(p.numel() for p in frozen), _BITS[quantization]
-    size = sum(p.numel() * p.element_size() for p in frozen) if width is None else int(backbone * width)
-    return Parts(backbone, adapters, sum(p.numel() for p in model.fusion_parameters()), size)
+    of_layers = [p for p in model.backbone.get_decoder().layers.parameters() if not p.requires_grad]
+    size, in_layers = (_bytes_of(parameters, _BITS[quantization]) for parameters in (frozen, of_layers))
+    fusion = sum(p.numel() for p in model.fusion_parameters())
+    return Parts(sum(p.numel() for p in frozen), adapters, fusion, size, in_layers)
+
+
+def _bytes_of(parameters: list[torch.nn.Parameter], width: float | None) -> int:
+    """Bytes as they are, or at ``width`` bytes a number once they are quantised."""
+    return int(sum(p.numel() * (p.element_size() if width is None else width) for p in parameters))
 
 
 @dataclass(frozen=True)
@@ -114,7 +126,10 @@ def forecast(
         tokens=int(np.mean([b.tokens for b in batches]) * micro_batches),
         padding=float(np.mean([b.padding for b in batches])),
         seconds=micro_batches * (one + layer * (config.num_hidden_layers - 1)),
-        memory_bytes=held_bytes + parts.backbone_bytes + parts.trained * _FLOAT * _ADAM + _graph(config, batches),
+        memory_bytes=held_bytes
+        + parts.held_bytes(exp.trainer.world_size if exp.trainer.strategy == "fsdp" else 1)
+        + parts.trained * _FLOAT * _ADAM
+        + _graph(config, batches),
         disk_bytes=parts.disk_bytes,
     )
 

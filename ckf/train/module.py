@@ -16,6 +16,7 @@ from ckf.model.recommender import Recommender
 from ckf.prompts.batch import PromptBatch
 from ckf.train.curriculum import Curriculum, Stream
 from ckf.train.data import StepBatch
+from ckf.train.shards import leave_to_shards, shard_layers
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _ADVICE = "lower train.learning_rate or train.fusion_learning_rate"
@@ -24,13 +25,21 @@ _ADVICE = "lower train.learning_rate or train.fusion_learning_rate"
 class FineTuning(pl.LightningModule):
     """Trains adapters and fusion by the curriculum's routing table."""
 
-    def __init__(self, model: Recommender, curriculum: Curriculum, cfg: TrainConfig, seed: int) -> None:
+    def __init__(
+        self, model: Recommender, curriculum: Curriculum, cfg: TrainConfig, seed: int, *, sharded: bool = False
+    ) -> None:
         super().__init__()
         self.model, self.curriculum, self.cfg, self.seed = model, curriculum, cfg, seed
         self.strict_loading = False  # the frozen backbone is not in the checkpoint
         self.history_cut = 0
         self.examples: list[str] = []
-        self.one_backward = False
+        self.sharded = sharded
+
+    def configure_model(self) -> None:
+        """Cut the backbone over the processes, where that is asked for; they are connected by now."""
+        if self.sharded:
+            shard_layers(self.model, self.trainer.strategy.root_device, self.trainer.world_size)
+            leave_to_shards(self)
 
     def on_train_batch_start(self, batch: StepBatch, batch_idx: int) -> None:
         """Dropout is a function of (seed, step, rank), so a resumed run draws what the unbroken one did."""
@@ -46,7 +55,7 @@ class FineTuning(pl.LightningModule):
 
         Each pass goes backward before the next one goes forward, so memory holds the graph of one pass. What
         Lightning (and DDP, which waits for the gradient of every parameter) takes backward after it is the sum
-        with zeros for a graph. FSDP gathers parameters around one backward pass: there the sum keeps its graph.
+        with zeros for a graph.
         """
         try:
             return self._step(batch)
@@ -67,11 +76,8 @@ class FineTuning(pl.LightningModule):
             name = "loss_cf" if stream.slots else "loss_text"
             by_stream[name] = by_stream.get(name, 0.0) + loss.detach()
             passes.append((prompts, log_probability.detach()))
-            if self.one_backward:
-                total = total + stream.weight * loss
-            else:
-                self._backward(stream.weight * loss)
-                total = total + stream.weight * loss.detach()
+            self._backward(stream.weight * loss)
+            total = total + stream.weight * loss.detach()
         if not torch.isfinite(total):
             raise CkfError(self._not_finite(batch, passes, float(total)))
         self.examples, self.history_cut = batch.example_ids, self.history_cut + batch.history_cut

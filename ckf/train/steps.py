@@ -33,5 +33,6 @@ def run_steps(exp: ExperimentConfig, examples: Path, collator: Collator) -> tupl
         rank=0,
         world_size=exp.trainer.world_size,
         share_prefix=path.shared,
+        same_passes=exp.trainer.strategy == "fsdp",
     )
     return dataset, path

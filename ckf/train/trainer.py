@@ -50,6 +50,7 @@ def build_trainer(
 
 
 def _strategy(name: str, accelerator: str) -> Any:
+    name = "ddp" if name == "fsdp" else name  # the backbone is cut before (`ckf.train.shards`), the rest is DDP's
     if name == "ddp" and accelerator == "cpu":
         from pytorch_lightning.strategies import DDPStrategy
 

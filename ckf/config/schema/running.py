@@ -134,10 +134,7 @@ class TrainerConfig:
         """Check ranges and names."""
         yield from at_least("devices", self.devices, 1)
         yield from at_least("num_nodes", self.num_nodes, 1)
-        if self.strategy == "fsdp":
-            yield "strategy: fsdp is not supported: parameters that are trained are few, so ddp; one of auto, ddp"
-        else:
-            yield from one_of("strategy", self.strategy, ("auto", "ddp"))
+        yield from one_of("strategy", self.strategy, ("auto", "ddp", "fsdp"))
         yield from one_of("precision", self.precision, ("32-true", "bf16-mixed"))
         yield from one_of("accelerator", self.accelerator, ("cpu", "gpu", "auto"))
 

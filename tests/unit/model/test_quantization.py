@@ -25,6 +25,8 @@ def test_quantisation_without_its_package_or_a_gpu_is_one_line(monkeypatch):
     with pytest.raises(ConfigError, match=r"backbone\.quantization: 8bit needs a GPU, but trainer\.accelerator is cpu"):
         compose(["backbone=qwen3_0_6b", "backbone.quantization=8bit"])
     compose(["backbone=qwen3_0_6b", "backbone.quantization=8bit", "trainer=gpu"])
+    with pytest.raises(ConfigError, match=r"backbone\.quantization: 8bit weights cannot be cut over processes; use"):
+        compose(["backbone=qwen3_0_6b", "backbone.quantization=8bit", "trainer=fsdp"])
 
 
 @pytest.mark.parametrize("kind", ["4bit", "8bit"])

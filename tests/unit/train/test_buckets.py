@@ -31,3 +31,13 @@ def test_rows_of_one_length_are_one_bucket():
     (only,) = length_buckets(np.full((5, 2), 7), 4)
     assert only.tolist() == [0, 1, 2, 3, 4]
     assert padding_share(np.full((5, 2), 7), [only]) == 0.0
+
+
+def test_every_rank_may_need_as_many_buckets():
+    same, other = np.full((5, 2), 7), np.stack([np.arange(1, 6), np.ones(5, dtype=int)], axis=1)
+    for lengths in (same, other):
+        found = length_buckets(lengths, 3, exactly=True)
+        assert [len(rows) > 0 for rows in found] == [True] * 3
+        assert sorted(np.concatenate(found).tolist()) == [0, 1, 2, 3, 4]
+    assert cost(other, found) == cost(other, length_buckets(other, 3))
+    assert len(length_buckets(same, 9, exactly=True)) == 5

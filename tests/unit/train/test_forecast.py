@@ -35,6 +35,8 @@ def test_a_quantised_backbone_weighs_its_bits():
     plain, half = parts_of(model), parts_of(model, "4bit")
     assert half.backbone_bytes == plain.backbone // 2
     assert plain.backbone_bytes == 4 * plain.backbone
+    assert 0 < plain.layer_bytes < plain.backbone_bytes
+    assert plain.held_bytes(sharded_over=2) == plain.backbone_bytes - plain.layer_bytes // 2
 
 
 def test_without_data_the_parts_are_told_and_what_is_missing():

@@ -47,15 +47,12 @@ class Bare(FineTuning):
         pass
 
 
-def gradients(
-    world, collator, model, *, shared: bool, buckets=1, accumulation=1, world_size=1, step=4, one_backward=False
-):
+def gradients(world, collator, model, *, shared: bool, buckets=1, accumulation=1, world_size=1, step=4):
     """Loss and gradients of a step as Lightning and DDP make them: means over micro-batches and ranks."""
     curriculum = Curriculum("sigmoid", STEPS)
     table = world[1]
     plan = BatchPlan(table.task_index, TASKS, [2.0, 1.0, 1.0, 1.0], 16, 0)
     module = Bare(model, curriculum, TrainConfig(accumulation_steps=accumulation), 0)
-    module.one_backward = one_backward
     loss = 0.0
     for rank in range(world_size):
         data = StepDataset(
@@ -73,7 +70,7 @@ def gradients(
 
 
 @pytest.mark.parametrize("layout", [{}, {"buckets": 4}, {"accumulation": 2}, {"world_size": 2, "buckets": 2},
-                                    {"buckets": 3, "one_backward": True}])  # fmt: skip
+                                    {"buckets": 3}])  # fmt: skip
 def test_a_step_is_the_same_in_every_layout(world, encoder, backbone_folder, tables, layout):
     collator, model = collator_of(world, encoder), make_model(backbone_folder, tables)
     loss, found = gradients(world, collator, model, shared=False)
