@@ -1,7 +1,6 @@
-"""JSON lines read in blocks of whole lines: unpacked in one thread, parsed in others, never whole in memory.
+"""JSON lines in blocks of whole lines: unpacked in one thread, parsed in others, never whole in memory.
 
-Polars' own reader unpacks a gzip without handing it to a second core, and maps a plain file whole, whose pages
-count as memory of the process.
+Polars' own reader maps a plain file whole, and its pages count as memory of the process; a gzip costs ISA-L less.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from ckf.data.lines import BROKEN_GZIP, LONGEST_LINE, open_bytes
 BLOCK_BYTES = 16 * 2**20
 """So many that the calls between blocks do not count."""
 _PARSERS = min(pl.thread_pool_size(), 8)
+"""More would wait for the one that unpacks, and each holds a block."""
 _BOM = b"\xef\xbb\xbf"
 
 
