@@ -81,6 +81,10 @@ class Store:
         self.root = root
         self.say = say
 
+    def place(self, stage: str, name: str, settings: Any, inputs: list[str]) -> Path:
+        """Where the artifact of these settings and input hashes lies, once it is built."""
+        return self.root / stage / f"{name}-{fingerprint(stage, settings, inputs)}"
+
     def get(self, stage: str, name: str, settings: Any, inputs: list[str], build: Callable[[Path], None]) -> Artifact:
         """Return the artifact made by ``build`` from these settings and input hashes, building it if needed.
 
@@ -88,7 +92,7 @@ class Store:
         artifact; when it raises, nothing is left behind.
         """
         digest = fingerprint(stage, settings, inputs)
-        path = self.root / stage / f"{name}-{digest}"
+        path = self.place(stage, name, settings, inputs)
         if (path / STAMP).is_file():
             self.say(f"{stage}: reusing {path}")
             return Artifact(path, digest, reused=True)

@@ -24,6 +24,7 @@ from ckf.config.schema import (
 from ckf.errors import CkfError
 from ckf.runs import CARD, CONFIG, LAST, PREVIOUS, artifact_path, is_finished, open_run, read_run, record, run_folder
 from ckf.stages import (
+    cf_place,
     get_backbone,
     named_by_content,
     prepare_dataset,
@@ -55,14 +56,16 @@ def prepare(exp: ExperimentConfig, export: str = "", out: Path | None = None) ->
 
 
 def cf(exp: ExperimentConfig) -> Path:
-    """``ckf cf``: the CF model and the floor, its figures logged; returns the CF model's folder."""
-    from ckf.train.loggers import log_cf
+    """``ckf cf``: the CF model and the floor, its figures logged as they come; returns the CF model's folder."""
+    from ckf.train.cf_log import CFLog
 
     dataset = prepare_dataset(exp)
     examples = prepare_examples(exp, dataset)
     train_floor(exp, dataset, examples)
-    found = train_cf(exp, dataset, examples).path
-    say(f"cf: logged in {log_cf(exp, found)}")
+    with CFLog(exp, cf_place(exp, dataset, examples)) as log:
+        found = train_cf(exp, dataset, examples, log.epoch).path
+        log.kept()
+    say(f"cf: logged in {log.run}")
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ckf.artifacts import Artifact, Store, fingerprint, plain
 from ckf.config.schema import (
@@ -15,6 +16,9 @@ from ckf.config.schema import (
     PretrainedConfig,
     TinyBackboneConfig,
 )
+
+if TYPE_CHECKING:
+    from ckf.cf.training import OnEpoch
 
 CF_FORMAT = 3
 """Version of what a CF artifact holds; since 2 it says what it was trained on, since 3 it is trained otherwise."""
@@ -82,18 +86,28 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
         raise LeakError(error.report, kept) from None
 
 
-def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Artifact:
-    """The CF model of the config: vectors (where it has some) and predictions."""
+def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_epoch: OnEpoch | None = None) -> Artifact:
+    """The CF model of the config: vectors (where it has some) and predictions.
+
+    ``on_epoch`` is told the figures of each epoch as it ends, unless the model is there already.
+    """
     from ckf.cf.fit import build_cf
 
-    named = named_by_content(exp)
     return store(exp).get(
-        "cf",
-        exp.cf.name,
-        {**plain(named.cf), "seed": named.seed, "format": CF_FORMAT},
-        [dataset.hash, examples.hash],
-        lambda out: build_cf(exp.cf, dataset.path, examples.path, exp.seed, out),
+        **_cf_key(exp, dataset, examples),
+        build=lambda out: build_cf(exp.cf, dataset.path, examples.path, exp.seed, out, on_epoch),
     )
+
+
+def cf_place(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Path:
+    """Where `train_cf` puts the CF model."""
+    return store(exp).place(**_cf_key(exp, dataset, examples))
+
+
+def _cf_key(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> dict[str, Any]:
+    named = named_by_content(exp)
+    settings = {**plain(named.cf), "seed": named.seed, "format": CF_FORMAT}
+    return {"stage": "cf", "name": exp.cf.name, "settings": settings, "inputs": [dataset.hash, examples.hash]}
 
 
 def named_by_content(exp: ExperimentConfig) -> ExperimentConfig:

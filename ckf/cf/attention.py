@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 
 from ckf.cf.dropout import Dropout
@@ -26,6 +26,27 @@ def attend(queries: Tensor, keys_values: Tensor, unseen: Tensor, heads: int, dro
     factors = dropout.factors(unseen.new_empty(shape))
     read: Tensor = _Attention.apply(queries, keys_values, unseen, heads, factors)
     return read
+
+
+def attend_once(
+    queries: Tensor, states: Tensor, key_value: nn.Linear, unseen: Tensor, heads: int, dropout: Dropout
+) -> Tensor:
+    """`attend` for a single query each, over the keys and values that ``key_value`` makes of ``states``. [n, 1, d]
+
+    They are not made: ``q (W x) = (q W) x``, weighed values are the values of the weighed states, and what is
+    then left for every state are dot products. The bias of a key is the same for all, so the softmax drops it.
+    ``queries`` [n, 1, d], ``states`` [n, T, d], ``unseen`` [n, 1, T].
+    """
+    count, part = len(queries), queries.shape[-1] // heads
+    to_keys, to_values = key_value.weight.view(2, heads, part, -1)
+    asked = torch.einsum("nhp,hpd->nhd", queries.view(count, heads, part), to_keys * part**-0.5)
+    weights = torch.softmax(torch.baddbmm(unseen, asked, states.transpose(1, 2)), dim=-1)
+    factors = dropout.factors(unseen.new_empty(heads, *unseen.shape))
+    if factors is not None:
+        weights = weights * factors[:, :, 0].transpose(0, 1)
+    read = torch.einsum("nhd,hpd->nhp", torch.bmm(weights, states), to_values)
+    bias = key_value.bias.view(2, heads, part)[1]
+    return (read + weights.sum(dim=-1, keepdim=True) * bias).reshape(count, 1, heads * part)
 
 
 class _Attention(Function):

@@ -18,7 +18,7 @@ from ckf.cf.cold import learned_null
 from ckf.cf.content import Content
 from ckf.cf.ranking import Ranking
 from ckf.cf.table import CFBatch, CFData
-from ckf.cf.training import CHECKPOINT_RULE, Schedule, fit, shuffled
+from ckf.cf.training import CHECKPOINT_RULE, OnEpoch, Schedule, fit, shuffled
 from ckf.config.schema import EmbeddingConfig
 from ckf.data.seeds import named_generator
 from ckf.errors import DataError
@@ -55,7 +55,7 @@ class EmbeddingModel(ABC):
     probabilities by two numbers fitted on val.
     """
 
-    def __init__(self, data: CFData, cfg: EmbeddingConfig, seed: int) -> None:
+    def __init__(self, data: CFData, cfg: EmbeddingConfig, seed: int, on_epoch: OnEpoch | None = None) -> None:
         self.data, self.cfg, self.seed = data, cfg, seed
         self.history_items = cfg.reads_history
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -74,7 +74,9 @@ class EmbeddingModel(ABC):
         self.net.register_parameter("stars", self.stars)
         self.net.to(self.device)
         self._columns = self._training_columns()
-        self.fitted = fit(self.net, self.batches(), self.loss, self._val_figures, self._schedule(), seed, cfg.name)
+        self.fitted = fit(
+            self.net, self.batches(), self.loss, self._val_figures, self._schedule(), seed, cfg.name, on_epoch
+        )
         del self._columns
         self.scale = self._calibrated()
         self.ranking = Ranking.fit(data, self.logit, seed)
@@ -177,14 +179,6 @@ class EmbeddingModel(ABC):
         train, mean = self.data.train, self.additive.mean
         of_user = learned_null(item_table[train.item], train.click, mean, l2)
         return of_user, learned_null(self.user_vectors(train.batch), train.click, mean, l2)
-
-    @property
-    def epochs(self) -> list[dict[str, float]]:
-        """What was measured after each epoch."""
-        return self.fitted.history
-
-    def _pair_logits(self, users: Tensor, items: Tensor, history: Tensor) -> Tensor:
-        return self.net(users, items[:, None], history)[0][:, 0]
 
     @torch.no_grad()
     def _by_chunks(self, batch: CFBatch, what: Callable[[Tensor, Tensor, Tensor], Tensor]) -> np.ndarray:

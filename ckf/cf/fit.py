@@ -25,15 +25,23 @@ from ckf.cf.pretrained import PretrainedModel, write_given_rows
 from ckf.cf.sasrec import SASRecModel
 from ckf.cf.sequences import padded_histories
 from ckf.cf.table import CFBatch, CFData
+from ckf.cf.training import OnEpoch
 from ckf.config import schema
 
 
-def build_cf(cfg: schema.CFConfig, dataset: Path, examples: Path, seed: int, out: Path) -> None:
-    """Fit the configured model on the training split and write its artifact to ``out``."""
+def build_cf(
+    cfg: schema.CFConfig, dataset: Path, examples: Path, seed: int, out: Path, on_epoch: OnEpoch | None = None
+) -> None:
+    """Fit the configured model on the training split and write its artifact to ``out``.
+
+    ``on_epoch`` is told the figures of each epoch as it ends, by models that have epochs.
+    """
     started = time.perf_counter()
     data = CFData.load(dataset, cfg.reads_history)
     model = (
-        PretrainedModel(cfg, data, dataset) if isinstance(cfg, schema.PretrainedConfig) else fit_model(cfg, data, seed)
+        PretrainedModel(cfg, data, dataset)
+        if isinstance(cfg, schema.PretrainedConfig)
+        else fit_model(cfg, data, seed, on_epoch)
     )
     predict_examples(model, examples).to_parquet(out / "predictions.parquet", index=False)
     card = {"model": cfg.name, "settings": plain(cfg), "seed": seed, **model.card}
@@ -55,8 +63,8 @@ def build_cf(cfg: schema.CFConfig, dataset: Path, examples: Path, seed: int, out
     write_json(out / "manifest.json", {**card, "seconds": round(time.perf_counter() - started, 2)})
 
 
-def fit_model(cfg: schema.CFConfig, data: CFData, seed: int) -> CFModel:
-    """Fit the model of a config.
+def fit_model(cfg: schema.CFConfig, data: CFData, seed: int, on_epoch: OnEpoch | None = None) -> CFModel:
+    """Fit the model of a config; ``on_epoch`` as of `build_cf`.
 
     Raises:
         DataError: data on which it cannot be fitted, or whose val split cannot choose an epoch.
@@ -71,13 +79,13 @@ def fit_model(cfg: schema.CFConfig, data: CFData, seed: int) -> CFModel:
         case schema.FeaturesConfig():
             return FeaturesModel(data, cfg, seed)
         case schema.MFConfig():
-            return MFModel(data, cfg, seed)
+            return MFModel(data, cfg, seed, on_epoch)
         case schema.LightGCNConfig():
-            return LightGCNModel(data, cfg, seed)
+            return LightGCNModel(data, cfg, seed, on_epoch)
         case schema.SASRecConfig():
-            return SASRecModel(data, cfg, seed)
+            return SASRecModel(data, cfg, seed, on_epoch)
         case schema.DINConfig():
-            return DINModel(data, cfg, seed)
+            return DINModel(data, cfg, seed, on_epoch)
     raise TypeError(f"no CF model is built from {type(cfg).__name__}; add a case in ckf/cf/fit.py")
 
 

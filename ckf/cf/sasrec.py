@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ckf.cf.attention import attend
+from ckf.cf.attention import attend, attend_once
 from ckf.cf.content import Content
 from ckf.cf.dropout import Dropout
 from ckf.cf.embedding import EmbeddingModel, Net
@@ -111,14 +111,16 @@ class _Block(nn.Module):
         self.heads, self.dropout = heads, Dropout(dropout)
         self.before, self.between = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.query, self.key_value, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
-        self.forward_net = nn.Sequential(
-            nn.Linear(dim, dim), nn.ReLU(inplace=True), Dropout(dropout), nn.Linear(dim, dim)
-        )
+        self.forward_net = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), Dropout(dropout), nn.Linear(dim, dim))
 
     def forward(self, inputs: Tensor, mask: Tensor, *, last: bool = False) -> Tensor:
         """States of all places of ``inputs`` [n, T, d], or of the ``last`` one; ``mask`` [n, Q, T]. [n, Q, d]"""
         normed = self.before(inputs)
-        queries = inputs[:, -1:] if last else inputs
-        asked = self.query(self.before(queries) if last else normed)
-        x = self.out(attend(asked, self.key_value(normed), mask, self.heads, self.dropout)).add_(queries)
-        return self.forward_net(self.between(x)).add_(x)
+        if last:
+            inputs = inputs[:, -1:]
+            asked = self.query(self.before(inputs))
+            read = attend_once(asked, normed, self.key_value, mask, self.heads, self.dropout)
+        else:
+            read = attend(self.query(normed), self.key_value(normed), mask, self.heads, self.dropout)
+        x = self.out(read) + inputs  # in place it would be on a view, which autograd copies three times
+        return self.forward_net(self.between(x)) + x

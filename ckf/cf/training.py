@@ -13,6 +13,8 @@ from tqdm import tqdm
 from ckf.data.seeds import named_generator
 
 CHECKPOINT_RULE = "highest ctr AUC on val"
+OnEpoch = Callable[[dict[str, float]], None]
+"""Told the figures of each epoch as it ends."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ def fit(
     schedule: Schedule,
     seed: int,
     name: str,
+    on_epoch: OnEpoch | None = None,
 ) -> Fitted:
     """Train ``net`` in place and leave it at its best epoch.
 
@@ -73,6 +76,8 @@ def fit(
             net.eval()
             figures = evaluate()
             fitted.history.append({"epoch": epoch, "train_loss": round(float(total) / max(1, rows_met), 6), **figures})
+            if on_epoch:
+                on_epoch(fitted.history[-1])
             bar.set_postfix({key: f"{value:.4f}" for key, value in figures.items()}, refresh=False)
             fitted.epochs_run = epoch
             if figures["val_auc"] > fitted.best["val_auc"] + 1e-5:

@@ -11,6 +11,9 @@ from omegaconf import OmegaConf
 
 from ckf.errors import ConfigError
 
+TUNED = "tuned"
+"""Folder of values found for a CF model on a dataset (``tuned/<dataset>_<cf>.yaml``): no group, they are not chosen."""
+
 
 def conf_dir() -> Path:
     """Return the folder of the built-in options: in the installed package, or the checkout's ``conf/``."""
@@ -45,6 +48,8 @@ def _options_below(folder: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for path in sorted(folder.glob("*/**/*.yaml")):
         group, *rest = path.relative_to(folder).with_suffix("").parts
+        if group == TUNED:
+            continue
         found.setdefault(group, []).append("/".join(rest))
     return found
 
@@ -81,5 +86,10 @@ def _add_own(options: dict[str, list[str]], user_dir: Path) -> None:
                     f"--config-dir: {user_dir / group / name}.yaml: {group}={name} exists already; use another name"
                 )
         options[group] = sorted({*options[group], *names})
+    pairs = {f"{dataset}_{cf}" for dataset in options["dataset"] for cf in options["cf"]}
+    for path in sorted((user_dir / TUNED).glob("*.yaml")):
+        if path.stem not in pairs:
+            near = did_you_mean(path.stem, pairs)
+            problems.append(f"--config-dir: {path}: not the name of a dataset and a cf, as in collm_ml1m_mf{near}")
     if problems:
         raise ConfigError(problems)

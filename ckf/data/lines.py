@@ -6,13 +6,13 @@ Run only after the quick reader has failed, or to turn record numbers into line 
 from __future__ import annotations
 
 import csv
-import gzip
 import json
-import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
+
+from isal import igzip, isal_zlib
 
 from ckf.data.cells import converter, noun
 from ckf.errors import DataError
@@ -21,6 +21,8 @@ MAX_LINE_BYTES = 16 * 2**20
 """No review, title or metadata row of any source comes near it: a longer text is a fault."""
 LONGEST_LINE = 256 * 2**20
 """Read at most to look whether a longer line is a record after all: columns that nobody reads may be as long."""
+BROKEN_GZIP: tuple[type[Exception], ...] = (EOFError, igzip.BadGzipFile, isal_zlib.error)  # type: ignore[assignment]
+"""What a truncated or damaged gzip raises when it is read."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def open_bytes(path: Path) -> IO[bytes]:
     """Open a plain or gzipped file by its first bytes, whatever its name."""
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if zipped else path.open("rb")  # type: ignore[return-value]
+    return igzip.open(path, "rb") if zipped else path.open("rb")
 
 
 def first_line(path: Path, encoding: str = "utf8") -> str:
@@ -97,7 +99,7 @@ def raw_lines(path: Path, longest: int = MAX_LINE_BYTES) -> Iterator[tuple[int, 
                 while not data.endswith(b"\n") and (data := file.readline(longest)):
                     size += len(data)
                 yield number, _too_long(path, number, size)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except BROKEN_GZIP as error:
         raise DataError(f"{path}: truncated or broken gzip after line {number} ({error})") from None
 
 

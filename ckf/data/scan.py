@@ -28,7 +28,7 @@ _GZIP_FACTOR = 4  # how far text in a gzip grows, roughly
 class Scanner:
     """Opens the files of one source; ``scratch`` is an empty folder for copies, gone when the dataset is made.
 
-    ``room``: bytes of text that memory has room for; a larger file is read in blocks.
+    ``room``: bytes of text that memory has room for; more of it goes through the disk.
     """
 
     scratch: Path
@@ -44,11 +44,7 @@ class Scanner:
         table = self._seen(Table(path, dict(columns)))
         if path in self.salvaged:
             return self._salvaged(table, line)
-        if text_bytes(path) >= self.room:
-            return scan_blocks(path, columns).with_row_index(line, offset=1).cast({line: pl.Int64})
-        return pl.scan_ndjson(
-            self._plain_name(path), schema=dict(columns), row_index_name=line, row_index_offset=1
-        ).cast({line: pl.Int64})
+        return scan_blocks(path, columns).with_row_index(line, offset=1).cast({line: pl.Int64})
 
     def delimited(
         self,

@@ -11,15 +11,13 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from ckf.artifacts import plain, read_json, write_json
+from ckf.artifacts import plain
 from ckf.config.schema import CSVConfig, ExperimentConfig, WandbConfig
 
 STEPS = "metrics.jsonl"
 _TAGGED = ("dataset", "split", "cf", "backbone", "lora", "fusion", "curriculum", "method")
 """Groups whose options are a run's tags."""
 _OF_THIS_MACHINE = ("paths", "launcher", "search", "force")
-LOGGED = "logged.json"
-"""Says that a CF artifact's figures have gone to the logger, and what the kept epoch's are."""
 
 
 class JsonlLogger(Logger):
@@ -90,31 +88,6 @@ def build_logger(exp: ExperimentConfig, run: Path, job_type: str = "train") -> L
             logger = target()
     logger.log_hyperparams(flat_config(exp))
     return logger
-
-
-def log_cf(exp: ExperimentConfig, cf: Path) -> Path:
-    """Put the figures of a CF model's epochs and those of the kept one into the configured logger, once.
-
-    One run a CF artifact, below ``outputs/cf/``: a sweep of the CF stage is compared there as one of runs is.
-    Returns its folder.
-    """
-    run = Path(exp.paths.outputs) / "cf" / cf.name
-    if (run / LOGGED).is_file() and not exp.force:
-        return run
-    run.mkdir(parents=True, exist_ok=True)
-    card = read_json(cf / "manifest.json")
-    epochs = cf / STEPS  # models that are not trained by steps have none
-    lines = [json.loads(line) for line in epochs.read_text(encoding="utf-8").splitlines()] if epochs.is_file() else []
-    kept = {key: value for key, value in card.items() if key in ("epoch", "epochs_run", "seconds") or "val_" in key}
-    logger = build_logger(exp, run, job_type="cf")
-    try:
-        for line in lines:
-            logger.log_metrics({f"cf/{key}": value for key, value in line.items()}, step=int(line["epoch"]))
-        logger.log_metrics({f"cf/kept/{key}": float(value) for key, value in kept.items()}, step=len(lines) + 1)
-    finally:
-        finish(logger)
-    write_json(run / LOGGED, {"cf": str(cf), "model": exp.cf.name, "seed": exp.seed, **kept})
-    return run
 
 
 def wandb_arguments(exp: ExperimentConfig, cfg: WandbConfig, run: Path, job_type: str) -> dict[str, Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from ckf.check import check_all
 from ckf.config.compose import compose, compose_with_notes
-from ckf.config.groups import conf_dir, load_groups
+from ckf.config.groups import TUNED, conf_dir, load_groups
 from ckf.config.store import SCHEMAS
 from ckf.errors import ConfigError
 from ckf.sweep import check_trials, file_trials, load_sweep
@@ -17,7 +20,7 @@ from ckf.sweep import check_trials, file_trials, load_sweep
 ROOT = Path(__file__).parents[2]
 CONF = conf_dir()
 FILES = sorted(CONF.rglob("*.yaml"))
-OPTIONS = [path for path in FILES if path.parent != CONF]
+OPTIONS = [path for path in FILES if path.parent not in (CONF, CONF / TUNED)]
 SWEEPS = sorted((ROOT / "experiments").glob("*/*.yaml"))
 
 
@@ -61,6 +64,40 @@ def test_every_schema_has_a_file_and_every_file_a_schema() -> None:
         group: sorted(found) for group, found in options.items() if group in SCHEMAS
     }
     assert set(options) - set(SCHEMAS) == {"method", "size"}
+
+
+@pytest.mark.parametrize("path", sorted((CONF / TUNED).glob("*.yaml")), ids=name)
+def test_values_found_by_a_search_name_their_command(path: Path) -> None:
+    dataset, cf = next(p for p in itertools.product(SCHEMAS["dataset"], SCHEMAS["cf"]) if "_".join(p) == path.stem)
+    exp = compose_with_notes([f"dataset={dataset}", f"cf={cf}"], fill_missing=True, rules=False).exp
+    found = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(found, dict)
+    assert {key: getattr(exp.cf, str(key)) for key in found} == found
+    comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    assert any("python " in line for line in comments[1:]), "the command that found them"
+
+
+def test_values_found_for_a_dataset_are_its_defaults_alone(tmp_path: Path) -> None:
+    (tmp_path / TUNED).mkdir()
+    (tmp_path / TUNED / "synthetic_din.yaml").write_text("# found\ndim: 24\n")
+    plain = compose(["cf=din"])[0].cf
+    assert compose(["cf=din"], tmp_path)[0].cf == dataclasses.replace(plain, dim=24)
+    assert compose(["cf=din", "cf.dim=6"], tmp_path)[0].cf == dataclasses.replace(plain, dim=6)
+    assert compose(["cf=mf"], tmp_path)[0].cf == compose(["cf=mf"])[0].cf
+    assert compose(["method=cf_only", "cf=din"], tmp_path)[0].cf.dim == 24, "also under a preset"
+    other = ["dataset=collm_ml1m", "dataset.root=somewhere", "cf=din"]
+    assert compose(other, tmp_path)[0].cf == plain
+
+
+def test_values_that_nobody_would_read_are_refused(tmp_path: Path) -> None:
+    (tmp_path / TUNED).mkdir()
+    (tmp_path / TUNED / "synthetic_dim.yaml").write_text("dim: 24\n")
+    with pytest.raises(ConfigError, match=r"synthetic_dim.yaml: not the name .* did you mean 'synthetic_din'\?"):
+        compose([], tmp_path)
+    (tmp_path / TUNED / "synthetic_dim.yaml").rename(tmp_path / TUNED / "synthetic_mf.yaml")
+    (tmp_path / TUNED / "synthetic_mf.yaml").write_text("dims: 24\n")
+    with pytest.raises(ConfigError, match="dims"):
+        compose([], tmp_path)
 
 
 def test_a_group_on_the_command_line_wins_over_a_preset() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from ckf import tune
+from ckf.config.compose import compose
 from ckf.errors import CkfError, ConfigError
 from tests.worlds import small_source, write_world
 
@@ -53,6 +54,26 @@ def test_the_best_val_figures_are_chosen_and_a_search_is_repeatable(world, tmp_p
     assert [line["cf.dim"] for line in csv.DictReader(rest)] == [str(row["cf.dim"]) for row in rows]
 
 
+def test_every_seed_counts(world, tmp_path):
+    pytest.importorskip("optuna", reason="the search needs the extra `tune`")
+    rows = []
+    for seeds, first in ((1, 0), (1, 1), (2, 0)):
+        search = tune.parse([*FIXED, "cf.dim=choice(4)", "trials=1", f"seeds={seeds}"])
+        folder = tmp_path / f"{seeds}-{first}"
+        rows += tune.run_search(search, first, tune.without_test(*world, folder), folder)
+    alone, both = [row["val_auc"] for row in rows[:2]], rows[2]["val_auc"]
+    assert alone[0] != alone[1]
+    assert both == pytest.approx(sum(alone) / 2, abs=2e-6)
+
+
+def test_the_best_values_become_what_the_dataset_means_by_the_model(tmp_path):
+    best = {"cf.dim": "12", "cf.learning_rate": 0.0123, "cf.loss": "bpr"}
+    path = tune.store_best(tmp_path, compose(FIXED)[0], best, "python -m ckf.tune cf=mf")
+    assert "python -m ckf.tune cf=mf" in path.read_text(encoding="utf-8")
+    cf = compose(["cf=mf"], tmp_path)[0].cf
+    assert (cf.dim, cf.learning_rate, cf.loss) == (12, 0.0123, "bpr")
+
+
 def test_a_model_has_a_space_of_its_own_or_needs_one():
     for name, lines in tune.SPACES.items():
         assert set(tune.parse([f"cf={name}"]).space.suggest) == {line.partition("=")[0] for line in lines}
@@ -64,6 +85,8 @@ def test_a_model_has_a_space_of_its_own_or_needs_one():
     ("line", "problem"),
     [
         ("trials=0", "trials: '0' is not a whole number"),
+        ("seeds=0", "seeds: '0' is not a whole number"),
+        ("store=nowhere", "store: nowhere: no such folder"),
         ("seed=1,2", "seed: only keys of cf can be searched"),
         ("cf.dim=glob(*)", "only choice"),
         ("cf.dim=choice(", "cannot be read"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ckf.cf.attention import attend
+from ckf.cf.attention import attend, attend_once
 from ckf.cf.dropout import Dropout
 from ckf.cf.pairs import dots_and_squares
 from ckf.cf.rows import Sums, Table, product, rows_of
@@ -89,6 +89,26 @@ def test_attention_and_its_gradient_are_those_of_torch(heads, asked):
         return read(q, k, v, Dropout(0.5).train())
 
     assert torch.autograd.gradcheck(dropped, (queries, keys, values))
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_one_query_without_keys_and_values_is_one_with_them(heads, rate):
+    queries, states, key_value = doubles(3, 1, 4), doubles(3, 5, 4), torch.nn.Linear(4, 8).double()
+    unseen = torch.zeros(3, 1, 5, dtype=torch.float64)
+    unseen[1, :, 3:] = float("-inf")
+    dropout, grad = Dropout(rate).train(), torch.randn(3, 1, 4, dtype=torch.float64)
+    parts = (queries, states, key_value.weight, key_value.bias)
+    found = []
+    for short in (True, False):
+        torch.manual_seed(4)  # the same weights are dropped
+        if short:
+            read = attend_once(queries, states, key_value, unseen, heads, dropout)
+        else:
+            read = attend(queries, key_value(states), unseen, heads, dropout)
+        found.append((read, *torch.autograd.grad(read, parts, grad)))
+    for short, long in zip(*found, strict=True):
+        torch.testing.assert_close(short, long)
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():

@@ -145,7 +145,7 @@ def test_vectors_and_card(cfg, data):
     assert (items[0] == 0).all()
     assert model.card["checkpoint_rule"] == "highest ctr AUC on val"
     assert model.card["val_auc"] == pytest.approx(auc(data.val.click, model.logit(data.val.batch)), abs=1e-6)
-    assert [line["epoch"] for line in model.epochs] == list(range(1, model.card["epochs_run"] + 1))
+    assert [line["epoch"] for line in model.fitted.history] == list(range(1, model.card["epochs_run"] + 1))
 
 
 @pytest.mark.parametrize("cfg", [c for c in EMBEDDING if c.name != "din"], ids=label)

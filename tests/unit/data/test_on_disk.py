@@ -15,7 +15,7 @@ import pytest
 
 from ckf.artifacts import read_json
 from ckf.config.schema import CollmConfig, DatasetConfig, FilterConfig, SplitConfig
-from ckf.data import blocks, ingest, scan, write
+from ckf.data import blocks, ingest, write
 from ckf.data.prepare import build_dataset
 from ckf.errors import DataError
 from tests.unit.data.amazon_dumps import META, config, review
@@ -29,8 +29,7 @@ def through_the_disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Every source counts as too large and portions hold some rows; returns the portions of each dataset made."""
     dealt: list[int] = []
     deal = write._deal
-    for module in (ingest, scan):
-        monkeypatch.setattr(module, "text_bytes", lambda path: 2**60)
+    monkeypatch.setattr(ingest, "text_bytes", lambda path: 2**60)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 10_000)
     monkeypatch.setattr(write, "_SHARE", 2**16)  # of 2 GiB
     monkeypatch.setattr(ingest, "STRETCH_ROWS", 100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -12,8 +13,9 @@ from pytorch_lightning.loggers import Logger
 
 from ckf.artifacts import write_json
 from ckf.config.compose import compose
-from ckf.config.schema import LoggerConfig
-from ckf.train.loggers import STEPS, JsonlLogger, log_cf
+from ckf.config.schema import ExperimentConfig, LoggerConfig
+from ckf.train.cf_log import LOGGED, CFLog, _epochs
+from ckf.train.loggers import STEPS, JsonlLogger
 
 
 def test_a_resumed_run_logs_again_from_its_checkpoint_on(tmp_path):
@@ -54,19 +56,38 @@ def cf(tmp_path):
     return folder
 
 
+def logged(exp: ExperimentConfig, cf: Path) -> Path:
+    with CFLog(exp, cf) as log:
+        log.kept()
+    return log.run
+
+
 def test_the_epochs_of_a_cf_model_reach_the_configured_logger_once(tmp_path, cf):
     exp = compose(["logger=csv", f"paths.outputs={tmp_path}/outputs"])[0]
     own = dataclasses.replace(exp, logger=LoggerConfig(_target_=f"{__name__}.Kept"))
     Kept.lines.clear()
-    run = log_cf(own, cf)
+    run = logged(own, cf)
     assert run == tmp_path / "outputs" / "cf" / "mf-0123"
     assert [step for step, _ in Kept.lines] == [1, 2, 3]
     assert Kept.lines[1][1]["cf/val_auc"] == 0.7
     assert Kept.lines[2][1] == {"cf/kept/epoch": 2, "cf/kept/epochs_run": 2, "cf/kept/val_auc": 0.7}
-    log_cf(own, cf)
+    logged(own, cf)
     assert len(Kept.lines) == 3, "a CF model that is reused is no new trial"
-    log_cf(dataclasses.replace(own, force=True), cf)
+    logged(dataclasses.replace(own, force=True), cf)
     assert len(Kept.lines) == 6
+
+
+def test_an_epoch_can_be_read_while_the_next_one_runs(tmp_path, cf):
+    exp = compose(["logger=csv", f"paths.outputs={tmp_path}/outputs"])[0]
+    with CFLog(exp, cf) as log:
+        for number, line in enumerate(_epochs(cf), 1):
+            log.epoch(line)
+            assert len(pd.read_csv(log.run / "csv" / "metrics.csv")) == number
+        assert not (log.run / LOGGED).exists()
+        log.kept()
+    table = pd.read_csv(log.run / "csv" / "metrics.csv")
+    assert table["cf/val_auc"].dropna().tolist() == [0.6, 0.7], "each once"
+    assert table["cf/kept/val_auc"].dropna().tolist() == [0.7]
 
 
 def test_cf_figures_as_csv_and_in_an_offline_run_of_wandb(tmp_path, cf, monkeypatch):
@@ -75,7 +96,7 @@ def test_cf_figures_as_csv_and_in_an_offline_run_of_wandb(tmp_path, cf, monkeypa
     monkeypatch.setenv("HOME", str(tmp_path))  # no login
     for logger in ("csv", "wandb"):
         exp = compose([f"logger={logger}", f"paths.outputs={tmp_path}/{logger}"])[0]
-        run = log_cf(exp, cf)
+        run = logged(exp, cf)
         if logger == "csv":
             table = pd.read_csv(run / "csv" / "metrics.csv")
             assert table["cf/val_auc"].dropna().tolist() == [0.6, 0.7]
