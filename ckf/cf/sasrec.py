@@ -12,6 +12,7 @@ from ckf.cf.content import Content
 from ckf.cf.dropout import Dropout
 from ckf.cf.embedding import EmbeddingModel, Net
 from ckf.cf.items import ItemEncoder, started
+from ckf.cf.likes import like_vectors
 from ckf.cf.pairs import dots_and_squares
 from ckf.config.schema import SASRecConfig
 
@@ -26,6 +27,8 @@ class SASRecModel(EmbeddingModel):
         cfg, data = self.cfg, self.data
         states = CausalEncoder(cfg.dim, cfg.history_items, cfg.blocks, cfg.heads, cfg.dropout)
         items = ItemEncoder(content, data.train.item, data.n_items, cfg.dim, draw)
+        if cfg.item_start == "likes":
+            items.begin_at(like_vectors(data, cfg.dim, draw))
         biases = [started(n, 1, seen, draw, scale=0.0) for n, seen in self.sizes()]
         return SelfAttentive(items, states, *biases)
 
