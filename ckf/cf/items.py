@@ -48,7 +48,7 @@ class ItemEncoder(nn.Module):
         """Start the items' own vectors at ``vectors`` [n_items + 1, d] where those are not zero."""
         told = np.flatnonzero(vectors.any(axis=1))
         with torch.no_grad():
-            self.ids.weight[torch.from_numpy(told)] = torch.from_numpy(vectors[told].astype(np.float32))
+            self.ids.weight[torch.from_numpy(told)] = torch.from_numpy(vectors[told])
 
     def forward(self, items: Tensor) -> Tensor:
         """Vectors of items of any shape. [..., d]"""
