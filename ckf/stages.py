@@ -11,6 +11,7 @@ from ckf.config.schema import (
     TASKS,
     WRITTEN,
     BiasConfig,
+    EmbeddingConfig,
     ExperimentConfig,
     HFBackboneConfig,
     PretrainedConfig,
@@ -95,7 +96,9 @@ def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_ep
 
     return store(exp).get(
         **_cf_key(exp, dataset, examples),
-        build=lambda out: build_cf(exp.cf, dataset.path, examples.path, exp.seed, out, on_epoch),
+        build=lambda out: build_cf(
+            exp.cf, dataset.path, examples.path, exp.seed, out, on_epoch, vector_folds=_vector_folds(exp)
+        ),
     )
 
 
@@ -106,8 +109,20 @@ def cf_place(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Pa
 
 def _cf_key(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> dict[str, Any]:
     named = named_by_content(exp)
-    settings = {**plain(named.cf), "seed": named.seed, "format": CF_FORMAT}
+    folds = _vector_folds(exp)
+    settings = {
+        **plain(named.cf),
+        "seed": named.seed,
+        "format": CF_FORMAT,
+        **({"vector_folds": folds} if folds else {}),
+    }
     return {"stage": "cf", "name": exp.cf.name, "settings": settings, "inputs": [dataset.hash, examples.hash]}
+
+
+def _vector_folds(exp: ExperimentConfig) -> int:
+    """Folds of the CF vectors, where a fusion reads them and they are fitted here."""
+    fitted = exp.fusion.reads_vectors and isinstance(exp.cf, EmbeddingConfig)
+    return exp.train.vector_folds if fitted else 0
 
 
 def named_by_content(exp: ExperimentConfig) -> ExperimentConfig:

@@ -42,20 +42,45 @@ def write_tables(
     if tables[0].shape[1] != tables[1].shape[1]:
         widths = " and ".join(str(table.shape[1]) for table in tables)
         raise ArtifactError(f"user and item vectors are {widths} wide; one width is needed for both")
+    filled = filled_tables(tables, data, cold, l2, nulls)
     cards = {}
+    for kind, table, whole, ids in zip(
+        ("users", "items"), tables, filled, (data.train.user, data.train.item), strict=True
+    ):
+        save_file({"vectors": torch.from_numpy(whole)}, out / f"{kind}.safetensors")
+        cards[kind] = {**_coverage(table, whole, _seen(ids, len(table))), "cold": cold}
+    return cards
+
+
+def filled_tables(
+    tables: tuple[np.ndarray, np.ndarray],
+    data: CFData,
+    cold: str,
+    l2: float,
+    nulls: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both tables, float32, with the rows of ids that ``data.train`` never met filled by the rule ``cold``.
+
+    Raises:
+        ArtifactError: a table of the wrong height, or with NaN.
+    """
+    found = []
     for kind, table, ids, largest, titles, null in (
         ("users", tables[0], data.train.user, data.n_users, None, nulls[0]),
         ("items", tables[1], data.train.item, data.n_items, data.titles or None, nulls[1]),
     ):
         if len(table) != largest + 1:
             raise ArtifactError(f"{kind}: {len(table)} vectors for ids 0 to {largest}")
-        seen = np.zeros(largest + 1, dtype=bool)
-        seen[ids] = True
-        filled = np.ascontiguousarray(fill_cold(table, seen, cold, titles, l2, null), dtype=np.float32)
-        check_finite(filled, f"{kind} of the CF model")
-        save_file({"vectors": torch.from_numpy(filled)}, out / f"{kind}.safetensors")
-        cards[kind] = {**_coverage(table, filled, seen), "cold": cold}
-    return cards
+        filled = fill_cold(table, _seen(ids, len(table)), cold, titles, l2, null)
+        found.append(np.ascontiguousarray(filled, dtype=np.float32))
+        check_finite(found[-1], f"{kind} of the CF model")
+    return found[0], found[1]
+
+
+def _seen(ids: np.ndarray, count: int) -> np.ndarray:
+    seen = np.zeros(count, dtype=bool)
+    seen[ids] = True
+    return seen
 
 
 def check_finite(table: np.ndarray, what: str) -> None:

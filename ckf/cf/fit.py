@@ -10,11 +10,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from ckf.artifacts import plain, write_json
-from ckf.cf.artifact import write_epochs, write_histories, write_tables, write_training_rows
+from ckf.cf.artifact import filled_tables, write_epochs, write_histories, write_tables, write_training_rows
 from ckf.cf.bias import BiasModel
 from ckf.cf.din import DINModel
 from ckf.cf.embedding import EmbeddingModel
 from ckf.cf.features import FeaturesModel
+from ckf.cf.folds import FoldModel, fit_folds, write_fold_vectors
 from ckf.cf.itemknn import ItemKNNModel
 from ckf.cf.lightgcn import LightGCNModel
 from ckf.cf.mf import MFModel
@@ -30,11 +31,18 @@ from ckf.config import schema
 
 
 def build_cf(
-    cfg: schema.CFConfig, dataset: Path, examples: Path, seed: int, out: Path, on_epoch: OnEpoch | None = None
+    cfg: schema.CFConfig,
+    dataset: Path,
+    examples: Path,
+    seed: int,
+    out: Path,
+    on_epoch: OnEpoch | None = None,
+    vector_folds: int = 0,
 ) -> None:
     """Fit the configured model on the training split and write its artifact to ``out``.
 
-    ``on_epoch`` is told the figures of each epoch as it ends, by models that have epochs.
+    ``on_epoch`` is told the figures of each epoch as it ends, by models that have epochs. With ``vector_folds``
+    the training examples get vectors of models that were fitted without their fold (`ckf.cf.folds`).
     """
     started = time.perf_counter()
     data = CFData.load(dataset, cfg.reads_history)
@@ -53,14 +61,41 @@ def build_cf(
     write_epochs(out, fitted.history if fitted else [])
     tables = model.vectors()
     if tables is not None and isinstance(cfg, (schema.EmbeddingConfig, schema.PretrainedConfig)):
-        nulls: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
-        if isinstance(model, EmbeddingModel) and cfg.cold == "learned":
-            nulls = model.nulls(tables[1], cfg.cold_l2)
-        card |= write_tables(out, tables, data, cfg.cold, cfg.cold_l2, nulls)
+        card |= write_tables(out, tables, data, cfg.cold, cfg.cold_l2, _nulls(cfg, model, tables))
         card["histories"] = write_histories(out, data.train, data.n_users)
+        folds = (
+            _fold_models(cfg, model, data, vector_folds, seed)
+            if vector_folds and isinstance(cfg, schema.EmbeddingConfig)
+            else []
+        )
+        if folds:
+            card["fold_vectors"] = write_fold_vectors(out, folds, examples, seed)
         if model.history_items:
-            card["example_users"] = write_example_users(out, model, examples)
+            card["example_users"] = write_example_users(out, model, examples, folds, seed)
     write_json(out / "manifest.json", {**card, "seconds": round(time.perf_counter() - started, 2)})
+
+
+def _nulls(
+    cfg: schema.EmbeddingConfig | schema.PretrainedConfig, model: CFModel, tables: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The learned vectors of cold users and items, where those are asked for."""
+    if isinstance(model, EmbeddingModel) and cfg.cold == "learned":
+        return model.nulls(tables[1], cfg.cold_l2)
+    return None, None
+
+
+def _fold_models(cfg: schema.EmbeddingConfig, model: CFModel, data: CFData, folds: int, seed: int) -> list[FoldModel]:
+    """The models fitted without each fold of the training rows."""
+
+    def fill(one: CFModel, part: CFData) -> tuple[np.ndarray, np.ndarray]:
+        tables = one.vectors()
+        assert tables is not None, "every embedding model has vectors"
+        return filled_tables(tables, part, cfg.cold, cfg.cold_l2, _nulls(cfg, one, tables))
+
+    def fit(part: CFData) -> CFModel:
+        return fit_model(cfg, part, seed)
+
+    return fit_folds(fit, fill, data, fill(model, data), folds, seed)
 
 
 def fit_model(cfg: schema.CFConfig, data: CFData, seed: int, on_epoch: OnEpoch | None = None) -> CFModel:

@@ -13,37 +13,43 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ckf.cf.folds import FoldModel, fold_numbers
 from ckf.cf.model import CFModel
+from ckf.cf.noise import with_noise
 from ckf.cf.sequences import padded_histories
 from ckf.cf.table import CFBatch
-from ckf.data.seeds import named_generator, named_keys
+from ckf.data.seeds import named_keys
 from ckf.errors import ArtifactError
 
 FILE = "example_users.safetensors"
 
 
-def write_example_users(out: Path, model: CFModel, examples: Path) -> dict[str, int]:
-    """Write a user vector for each example from its own history, which holds nothing later than it."""
-    table = pq.read_table(examples / "examples.parquet", columns=["example_id", "user", "history"])
+def write_example_users(
+    out: Path, model: CFModel, examples: Path, folds: Sequence[FoldModel] = (), seed: int = 0
+) -> dict[str, int]:
+    """Write a user vector for each example from its own history, which holds nothing later than it.
+
+    Those of training examples are of the model that was fitted without their fold, where there are folds.
+    """
+    columns = ["example_id", "user", "item", "split", "history"]
+    table = pq.read_table(examples / "examples.parquet", columns=columns)
     user = table["user"].to_numpy().astype(np.int64)
     histories = padded_histories(table["history"], model.history_items)
     vectors = model.user_vectors(CFBatch(user, np.zeros_like(user), histories))
     assert vectors is not None, "models that read a history and have vectors have these"
+    vectors = vectors.copy()
+    in_train = np.asarray(table["split"].to_pylist(), dtype=object) == "train"
+    numbers = fold_numbers(user, table["item"].to_numpy().astype(np.int64), max(1, len(folds)), seed)
+    for number, fold in enumerate(folds, start=1):
+        rows = np.flatnonzero(in_train & (numbers == number))
+        batch = CFBatch(user[rows], np.zeros_like(rows), histories[rows])
+        vectors[rows] = fold.model.user_vectors(batch) @ fold.rotation
     keys = named_keys(table["example_id"].to_pylist())
     order = np.argsort(keys, kind="stable")
     save_file(
         {"keys": torch.from_numpy(keys[order].view(np.int64)), "vectors": torch.from_numpy(vectors[order])}, out / FILE
     )
     return {"examples": len(keys), "dim": vectors.shape[1]}
-
-
-def with_noise(table: Tensor, level: float, seed: int, purpose: str) -> Tensor:
-    """A table [n, d] with Gaussian noise of ``level`` times each dimension's spread; rows of zeros (cold) stay."""
-    known = (table != 0).any(dim=1)
-    if int(known.sum()) < 2:
-        return table
-    draw = named_generator(seed, f"noise of {purpose}").standard_normal(tuple(table.shape), dtype=np.float32)
-    return table + level * table[known].std(dim=0) * torch.from_numpy(draw) * known[:, None]
 
 
 @dataclass(frozen=True)

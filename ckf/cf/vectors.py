@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ckf.cf.moments import ExampleUsers, with_noise
+from ckf.cf.folds import FoldVectors
+from ckf.cf.moments import ExampleUsers
+from ckf.cf.noise import with_noise
 from ckf.data.seeds import named_generator
-from ckf.errors import ArtifactError
+from ckf.errors import ArtifactError, DataError
 
 _SAMPLE = 100_000  # rows whose statistics stand for those of a larger table
 
@@ -41,12 +44,14 @@ class VectorTables:
     """User and item vectors, [n + 1, d] each; row 0 is padding, a row of zeros is a cold id.
 
     ``moments`` are the user vectors of models that read a history, as of each example; ``users`` are then
-    those of an empty history. The shuffled control has none: its users are not the examples' own.
+    those of an empty history. ``folds`` are the vectors of training examples, by models that were not fitted
+    on them. The shuffled control has neither: its users are not the examples' own.
     """
 
     users: Tensor | Reordered
     items: Tensor | Reordered
     moments: ExampleUsers | None = None
+    folds: FoldVectors | None = None
 
     @property
     def dim(self) -> int:
@@ -59,7 +64,30 @@ class VectorTables:
         users, items = (_open(folder / f"{kind}.safetensors") for kind in ("users", "items"))
         if users.shape[1] != items.shape[1]:
             raise ArtifactError(f"{folder}: user vectors are {users.shape[1]} wide, item vectors {items.shape[1]}")
-        return cls(users, items, ExampleUsers.load(folder))
+        return cls(users, items, ExampleUsers.load(folder), FoldVectors.load(folder))
+
+    def folds_of(self, example_ids: Sequence[str]) -> Tensor | None:
+        """The fold of each example [n], 0 for those that the model was not fitted on; None without folds."""
+        return None if self.folds is None else self.folds.of(example_ids)
+
+    def gather(self, kind: str, ids: Tensor, folds: Tensor | None = None) -> Tensor:
+        """Vectors of some ids, ``kind`` user or item, each of its fold. [*ids.shape, d]
+
+        Raises:
+            DataError: an id beyond the table.
+        """
+        table = self.users if kind == "user" else self.items
+        if ids.numel() and int(ids.max()) >= len(table):
+            raise DataError(
+                f"{kind} {int(ids.max())} has no row in the CF vectors (they end at {len(table) - 1}); "
+                "they were made for other data"
+            )
+        found = table[ids]
+        if self.folds is None or folds is None or not folds.any():
+            return found
+        of_folds = self.folds.users if kind == "user" else self.folds.items
+        mine = folds > 0
+        return found.index_put((mine,), of_folds[folds[mine] - 1, ids[mine]])
 
     def shuffled(self, seed: int) -> VectorTables:
         """The control: every user gets another user's vector, every item another item's (padding stays)."""
@@ -69,7 +97,7 @@ class VectorTables:
         """The tables with Gaussian noise, in units of each dimension's spread over the trained rows."""
         moments = None if self.moments is None else self.moments.noisy(level, seed)
         users, items = (with_noise(getattr(self, kind), level, seed, kind) for kind in ("users", "items"))
-        return VectorTables(users, items, moments)
+        return VectorTables(users, items, moments, None if self.folds is None else self.folds.noisy(level, seed))
 
 
 @dataclass(frozen=True)

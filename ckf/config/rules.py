@@ -120,6 +120,10 @@ def _fusion_problems(exp: ExperimentConfig) -> Iterator[str]:
             f"fusion={fusion}: curriculum.second_stage=adapters never trains the map; "
             "use curriculum.second_stage=fusion or both"
         )
+    if exp.train.vector_folds and not isinstance(exp.cf, schema.EmbeddingConfig):
+        yield f"train.vector_folds: {exp.train.vector_folds}, but the vectors of cf={exp.cf.name} are of one fit; use 0"
+    if exp.train.vector_folds and isinstance(exp.fusion, schema.BinaryFusionConfig):
+        yield f"train.vector_folds: {exp.train.vector_folds}, but an item's code is one for all examples; use 0"
     yield from _slot_problems(exp)
 
 

@@ -39,6 +39,7 @@ _LATER: dict[str, dict[str, Any]] = {
         "cold_users_up_to": 0,
         "train_fraction": 1.0,
     },
+    "train": {"vector_folds": 0},
     "noise": {"vectors": 0.0, "titles": 0.0, "shuffled_history": False, "noise_seed": 0},
     "evaluate": {
         "candidates": "listed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -81,8 +82,9 @@ def schema_node(group: str, option: str) -> Any:
     return cls(name=option) if named else cls()
 
 
+@functools.cache
 def register() -> None:
-    """Put every schema into Hydra's ConfigStore as ``<group>/_schema_<option>``; safe to repeat."""
+    """Put every schema into Hydra's ConfigStore as ``<group>/_schema_<option>``; once, the store is the process's."""
     store = ConfigStore.instance()
     store.store(name=ROOT_SCHEMA, node=schema.ExperimentConfig)
     for group, options in SCHEMAS.items():

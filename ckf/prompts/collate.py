@@ -211,6 +211,7 @@ class Collator:
         history = np.zeros((len(examples), max(1, longest)), dtype=np.int64)
         for row, example in enumerate(examples):
             history[row, : len(example.history)] = example.history
+        folds = self.tables.folds_of([example.example_id for example in examples]) if self.tables is not None else None
         rows = {kind: torch.tensor([row for row, _, _ in by_kind[kind]], dtype=torch.long) for kind in SLOTS}
         items = {kind: torch.tensor([item for _, _, item in by_kind[kind]], dtype=torch.long) for kind in SLOTS}
         return SlotBatch(
@@ -220,30 +221,26 @@ class Collator:
             item_rows=rows["item"],
             pair_rows=rows["pair"],
             soft_tasks=self._task_index(examples)[rows["soft"]],
-            users=self._users(examples),
-            items=self._vectors("item", items["item"]),
-            pair_items=self._vectors("item", items["pair"]),
-            history=self._vectors("item", torch.from_numpy(history)),
+            users=self._users(examples, folds),
+            items=self._items(items["item"], folds, rows["item"]),
+            pair_items=self._items(items["pair"], folds, rows["pair"]),
+            history=self._items(torch.from_numpy(history), folds, torch.arange(len(examples))[:, None]),
             history_mask=torch.from_numpy(history > 0),
         )
 
-    def _users(self, examples: list[Example]) -> Tensor:
-        """User vectors, as of the example where the CF model reads histories. [B, d]"""
-        if self.tables is not None and self.tables.moments is not None:
+    def _users(self, examples: list[Example], folds: Tensor | None) -> Tensor:
+        """User vectors, as of the example where the CF model reads histories; of width 0 where none is read. [B, d]"""
+        if self.tables is None:
+            return torch.zeros(len(examples), 0)
+        if self.tables.moments is not None:
             return self.tables.moments.of([example.example_id for example in examples])
-        return self._vectors("user", torch.tensor([example.user for example in examples]))
+        return self.tables.gather("user", torch.tensor([example.user for example in examples]), folds)
 
-    def _vectors(self, kind: str, ids: Tensor) -> Tensor:
-        """Rows of a table; of width 0 where no CF vector is read."""
+    def _items(self, ids: Tensor, folds: Tensor | None, rows: Tensor) -> Tensor:
+        """Item vectors, each as the fold of its batch row has it; of width 0 where no CF vector is read."""
         if self.tables is None:
             return torch.zeros(*ids.shape, 0)
-        table = self.tables.users if kind == "user" else self.tables.items
-        if ids.numel() and int(ids.max()) >= len(table):
-            raise DataError(
-                f"{kind} {int(ids.max())} has no row in the CF vectors (they end at {len(table) - 1}); "
-                "they were made for other data"
-            )
-        return table[ids]
+        return self.tables.gather("item", ids, None if folds is None else folds[rows].expand_as(ids))
 
 
 def _padded(sequences: list[list[int]], value: int) -> Tensor:

@@ -67,11 +67,10 @@ def _how(verb: str, space: Space, own: Sequence[str], config_dir: Path | None, j
     if not space.suggest and not problems:
         problems.append("search=optuna: nothing is searched; name a key, e.g. 'lora.rank=choice(4,8,16)'")
     assert isinstance(how.search, OptunaSearchConfig)
-    split = how.search.metric.split("/")[0]
-    if split == "val" and split not in how.evaluate.splits:
+    if how.evaluate.splits != ["val"]:
         problems.append(
-            f"search.metric: {how.search.metric}, but evaluate.splits is [{', '.join(how.evaluate.splits)}]; "
-            "add 'evaluate.splits=[val,test]'"
+            f"evaluate.splits: [{', '.join(how.evaluate.splits)}], but a search scores the val split alone; add "
+            "'evaluate.splits=[val]', and score the best trial with `ckf evaluate run=RUN 'evaluate.splits=[test]'`"
         )
     if verb:
         problems.append(f"search=optuna: ckf {verb} scores nothing to search by; leave the verb out")

@@ -159,6 +159,7 @@ IMPOSSIBLE = [
         "train.accumulation_steps 3 = 6; use a multiple, e.g. 66",
     ),
     (["tasks.candidates=301"], "tasks.candidates: 301, but dataset.items is 300"),
+    (["method=ckf_plus", "fusion=binary", "prompts=codes"], "train.vector_folds: 5, but an item's code is one for all"),
     (["train.global_batch_size=3"], "train.global_batch_size: 3 is fewer than the 4 tasks of a batch"),
 ]
 

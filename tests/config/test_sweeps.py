@@ -165,7 +165,10 @@ def test_nothing_starts_when_one_trial_is_refused(
             "launcher.partition: unknown key here; it belongs to",
         ),
         (["-m", "search=optuna", "seed=1"], "search=optuna: nothing is searched; name a key"),
-        (["-m", "search=optuna", "lora.rank=2,4"], "search.metric: val/ctr/auc, but evaluate.splits is [test]"),
+        (
+            ["-m", "search=optuna", "lora.rank=2,4"],
+            "evaluate.splits: [test], but a search scores the val split alone; add 'evaluate.splits=[val]'",
+        ),
         (
             ["-m", "search=optuna", "lora.rank=2,4", "search.metric=test/ctr/auc"],
             "search.metric: 'test/ctr/auc' is no figure of the val split",

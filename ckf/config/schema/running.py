@@ -29,7 +29,11 @@ class PretrainConfig:
 
 @dataclass
 class TrainConfig:
-    """Fine-tuning. ``max_steps`` (optimizer steps) wins over ``epochs`` (passes over the largest task)."""
+    """Fine-tuning. ``max_steps`` (optimizer steps) wins over ``epochs`` (passes over the largest task).
+
+    ``vector_folds`` (0, or 2 and more): training examples are fused with the vectors of CF models that were fitted
+    without their fold of the training rows, all others with those of the model that was fitted on all.
+    """
 
     epochs: float = 3.0
     max_steps: int | None = None
@@ -48,6 +52,7 @@ class TrainConfig:
     checkpoint_every_steps: int = 200
     gradient_checkpointing: bool = False
     workers: int = 0
+    vector_folds: int = 0
 
     def problems(self) -> Iterator[str]:
         """Check ranges."""
@@ -60,6 +65,8 @@ class TrainConfig:
             yield from at_least(name, getattr(self, name), 1)
         yield from at_least("max_length_tokens", self.max_length_tokens, 16)
         yield from at_least("workers", self.workers, 0)
+        if self.vector_folds < 0 or self.vector_folds == 1:
+            yield f"vector_folds: must be 0 (none) or at least 2, got {self.vector_folds}"
         yield from one_of("schedule", self.schedule, ("linear", "cosine", "constant"))
         yield from fraction("warmup_fraction", self.warmup_fraction)
         for name in ("learning_rate", "fusion_learning_rate"):
