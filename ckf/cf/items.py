@@ -44,6 +44,12 @@ class ItemEncoder(nn.Module):
         self.words = started(len(content.vocabulary), dim, np.arange(1, len(content.vocabulary) + 1), draw)
         self.spans = started(int(self.span_of.max()), dim, np.arange(1, int(self.span_of.max()) + 1), draw)
 
+    def begin_at(self, vectors: np.ndarray) -> None:
+        """Start the items' own vectors at ``vectors`` [n_items + 1, d] where those are not zero."""
+        told = np.flatnonzero(vectors.any(axis=1))
+        with torch.no_grad():
+            self.ids.weight[torch.from_numpy(told)] = torch.from_numpy(vectors[told])
+
     def forward(self, items: Tensor) -> Tensor:
         """Vectors of items of any shape. [..., d]"""
         if self.words is None:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ckf.cf.content import Content
 from ckf.cf.embedding import EmbeddingModel, Net
 from ckf.cf.items import ItemEncoder, started
-from ckf.cf.pairs import dots_and_squares
+from ckf.cf.pairs import scores_and_squares
 from ckf.cf.table import CFData
 from ckf.config.schema import MFConfig
 
@@ -53,9 +53,7 @@ class Factors(Net):
 
     def forward(self, users: Tensor, items: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
         """Interaction logits and squares of users [n] with items [n, k]; the history is not read. [n, k], [n, k]"""
-        dots, squares = dots_and_squares(self.users(users), self.items(items))
-        moved = self.user_bias(users), self.item_bias(items)[..., 0]
-        return dots + moved[0] + moved[1], squares + moved[0].square() + moved[1].square()
+        return scores_and_squares(self.users(users), self.items(items), self.user_bias(users), self.item_bias(items))
 
     def user_side(self, users: Tensor, history: Tensor) -> Tensor:
         """[p_u, d_u]. [n, d + 1]"""

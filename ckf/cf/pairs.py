@@ -1,4 +1,4 @@
-"""Dot products of users with items and the squares of both, their gradients in closed form."""
+"""Scores of users with items and the squares of all that they are made of, their gradients in closed form."""
 
 from __future__ import annotations
 
@@ -9,24 +9,32 @@ from torch import Tensor
 from torch.autograd import Function
 
 
-def dots_and_squares(users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-    """``u v`` and ``u u + v v`` of users [n, d] and the items of each [n, k, d]. [n, k], [n, k]"""
-    found: tuple[Tensor, Tensor] = _Pairs.apply(users, items)
+def scores_and_squares(users: Tensor, items: Tensor, user_bias: Tensor, item_bias: Tensor) -> tuple[Tensor, Tensor]:
+    """``u v + b_u + b_v`` and ``u u + v v + b_u b_u + b_v b_v``. [n, k], [n, k]
+
+    ``users`` [n, d] and ``user_bias`` [n, 1], with the items of each [n, k, d] and [n, k, 1].
+    """
+    found: tuple[Tensor, Tensor] = _Pairs.apply(users, items, user_bias, item_bias)
     return found
 
 
 class _Pairs(Function):
     @staticmethod
-    def forward(ctx: Any, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(users, items)
-        dots = (users[:, None] * items).sum(dim=-1)
-        return dots, users.square().sum(dim=-1, keepdim=True) + items.square().sum(dim=-1)
+    def forward(ctx: Any, users: Tensor, items: Tensor, user_bias: Tensor, item_bias: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(users, items, user_bias, item_bias)
+        of_item = item_bias[..., 0]
+        scores = (users[:, None] * items).sum(dim=-1).add_(user_bias).add_(of_item)
+        squares = items.square().sum(dim=-1).addcmul_(of_item, of_item)
+        return scores, squares.add_(users.square().sum(dim=-1, keepdim=True)).addcmul_(user_bias, user_bias)
 
     @staticmethod
-    def backward(ctx: Any, by_dot: Tensor, by_square: Tensor) -> tuple[Tensor, Tensor]:
-        users, items = ctx.saved_tensors
-        of_users = users * (2.0 * by_square.sum(dim=1, keepdim=True))
+    def backward(ctx: Any, by_score: Tensor, by_square: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        users, items, user_bias, item_bias = ctx.saved_tensors
+        twice = 2.0 * by_square
+        of_all = twice.sum(dim=1, keepdim=True)
+        to_users = users * of_all
         for k in range(items.shape[1]):
-            of_users.addcmul_(by_dot[:, k : k + 1], items[:, k])
-        of_items = torch.addcmul(items * (2.0 * by_square)[..., None], by_dot[..., None], users[:, None])
-        return of_users, of_items
+            to_users.addcmul_(by_score[:, k : k + 1], items[:, k])
+        to_items = torch.addcmul(items * twice[..., None], by_score[..., None], users[:, None])
+        to_user_bias = torch.addcmul(by_score.sum(dim=1, keepdim=True), user_bias, of_all)
+        return to_users, to_items, to_user_bias, torch.addcmul(by_score[..., None], item_bias, twice[..., None])

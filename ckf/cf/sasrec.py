@@ -12,7 +12,8 @@ from ckf.cf.content import Content
 from ckf.cf.dropout import Dropout
 from ckf.cf.embedding import EmbeddingModel, Net
 from ckf.cf.items import ItemEncoder, started
-from ckf.cf.pairs import dots_and_squares
+from ckf.cf.likes import like_vectors
+from ckf.cf.pairs import scores_and_squares
 from ckf.config.schema import SASRecConfig
 
 
@@ -26,6 +27,8 @@ class SASRecModel(EmbeddingModel):
         cfg, data = self.cfg, self.data
         states = CausalEncoder(cfg.dim, cfg.history_items, cfg.blocks, cfg.heads, cfg.dropout)
         items = ItemEncoder(content, data.train.item, data.n_items, cfg.dim, draw)
+        if cfg.item_start == "likes":
+            items.begin_at(like_vectors(data, cfg.dim, draw))
         biases = [started(n, 1, seen, draw, scale=0.0) for n, seen in self.sizes()]
         return SelfAttentive(items, states, *biases)
 
@@ -42,9 +45,8 @@ class SelfAttentive(Net):
 
     def forward(self, users: Tensor, items: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
         """Interaction logits and squares of the vectors of users [n] with items [n, k]. [n, k], [n, k]"""
-        dots, squares = dots_and_squares(self._state(history), self.items(items))
-        moved = self.user_bias(users), self.item_bias(items)[..., 0]
-        return dots + moved[0] + moved[1], squares + moved[0].square() + moved[1].square()
+        state = self._state(history)
+        return scores_and_squares(state, self.items(items), self.user_bias(users), self.item_bias(items))
 
     def user_side(self, users: Tensor, history: Tensor) -> Tensor:
         """[h, d_u]. [n, d + 1]"""

@@ -57,7 +57,9 @@ _LATER: dict[str, dict[str, Any]] = {
 _LATER_GROUPS = {"launcher": "local", "search": "grid"}
 """Groups that came later, each with the option that says what was done before."""
 _LATER_OF: dict[tuple[str, str], dict[str, Any]] = {
-    ("cf", name): {"loss": "bce"} for name in ("lightgcn", "sasrec", "din")
+    ("cf", "lightgcn"): {"loss": "bce"},
+    ("cf", "sasrec"): {"loss": "bce", "item_start": "random"},
+    ("cf", "din"): {"loss": "bce"},
 }
 """The same for one option of a group, by its name."""
 _UNNAMED = ("name", "seed", "method", "paths", "logger", "launcher", "search", "force")

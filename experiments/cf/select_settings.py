@@ -1,11 +1,12 @@
 """Choose the settings of a CF model by its val figures: a random search that is never handed a test label.
 
-    python experiments/cf/select_settings.py DATASET MODEL [MINUTES]
+    python experiments/cf/select_settings.py DATASET MODEL [MINUTES [KEY=VALUE,VALUE ...]]
 
 DATASET is a dataset artifact (`ckf prepare` prints it); of it, `CFData` holds train and val alone. Every
 trial is the mean over its ``seeds`` (the first trials had two). Marked is the smallest model (dim, then blocks)
 whose val AUC + val UAUC is within 0.002 of the best, about what two seeds differ by.
-The log of all trials goes to selection/<dataset>-<model>.csv beside this file; running again adds trials.
+The log of all trials goes to selection/<dataset>-<model>.csv beside this file; running again adds trials, with
+KEY=VALUE,VALUE those of a part of the space.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 from ckf.cf.fit import fit_model
 from ckf.cf.table import CFData
@@ -57,19 +59,20 @@ SPACES: dict[str, dict[str, list[Any]]] = {
         "history_items": [5, 10, 25],
         "loss": ["bce", "bpr"],
         "pseudo_counts": [2.0, 5.0, 20.0],
+        "item_start": ["random", "likes"],
     },
     "din": {**_SEQUENCE, "attention_hidden": [8, 16], "hidden": [8, 16]},
 }
 
 
-def main(dataset: Path, name: str, minutes: float) -> None:
+def main(dataset: Path, name: str, minutes: float, narrowed: dict[str, list[Any]]) -> None:
     """Search for the given time, then write the log with the choice marked."""
     torch.set_num_threads(1)
     space, kind = SPACES[name], SCHEMAS["cf"][name]
     out = Path(__file__).parent / "selection" / f"{dataset.name.rsplit('-', 1)[0]}-{name}.csv"
     trials = list(csv.DictReader(out.open())) if out.is_file() else []
     known = {tuple(trial[key] for key in space) for trial in trials}
-    every = list(itertools.product(*space.values()))
+    every = list(itertools.product(*(space | narrowed).values()))
     order = named_generator(0, f"search {name}").permutation(len(every))
     data = functools.cache(functools.partial(CFData.load, dataset))
     started = time.perf_counter()
@@ -117,4 +120,10 @@ def write(out: Path, trials: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]) if len(sys.argv) > 3 else 4.0)
+    given = [argument.split("=") for argument in sys.argv[4:]]
+    main(
+        Path(sys.argv[1]),
+        sys.argv[2],
+        float(sys.argv[3]) if len(sys.argv) > 3 else 4.0,
+        {key: [yaml.safe_load(value) for value in values.split(",")] for key, values in given},
+    )

@@ -206,16 +206,21 @@ class SequenceConfig(EmbeddingConfig):
 
 @dataclass
 class SASRecConfig(SequenceConfig):
-    """SASRec (Kang and McAuley 2018): causal self-attention over the history."""
+    """SASRec (Kang and McAuley 2018): causal self-attention over the history.
+
+    ``item_start``: item vectors begin at small ``random`` numbers, or at what ``likes`` say of who is near whom.
+    """
 
     blocks: int = 1
     heads: int = 1
+    item_start: str = "random"
 
     def problems(self) -> Iterator[str]:
         """Ranges, and heads that divide the width."""
         yield from super().problems()
         yield from at_least("blocks", self.blocks, 1)
         yield from at_least("heads", self.heads, 1)
+        yield from one_of("item_start", self.item_start, ("random", "likes"))
         if self.heads >= 1 and self.dim % self.heads:
             yield f"heads: must divide dim ({self.dim}), got {self.heads}"
 

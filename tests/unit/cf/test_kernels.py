@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ckf.cf.attention import attend, attend_once
 from ckf.cf.dropout import Dropout
-from ckf.cf.pairs import dots_and_squares
+from ckf.cf.pairs import scores_and_squares
 from ckf.cf.rows import Sums, Table, product, rows_of
 
 
@@ -59,12 +59,13 @@ def test_a_sparse_product_and_its_gradient_are_those_of_the_dense_one():
     torch.testing.assert_close(values.grad, dense.T @ grad)
 
 
-def test_dots_and_squares_and_their_gradient():
-    users, items = doubles(6, 4), doubles(6, 3, 4)
-    dots, squares = dots_and_squares(users, items)
-    torch.testing.assert_close(dots, torch.einsum("nd,nkd->nk", users, items))
-    torch.testing.assert_close(squares, users.square().sum(1)[:, None] + items.square().sum(2))
-    assert torch.autograd.gradcheck(dots_and_squares, (users, items))
+def test_scores_and_squares_and_their_gradient():
+    users, items, user_bias, item_bias = parts = doubles(6, 4), doubles(6, 3, 4), doubles(6, 1), doubles(6, 3, 1)
+    scores, squares = scores_and_squares(*parts)
+    torch.testing.assert_close(scores, torch.einsum("nd,nkd->nk", users, items) + user_bias + item_bias[..., 0])
+    of_users, of_items = (torch.cat(both, dim=-1).square().sum(-1) for both in ((users, user_bias), (items, item_bias)))
+    torch.testing.assert_close(squares, of_users[:, None] + of_items)
+    assert torch.autograd.gradcheck(scores_and_squares, parts)
 
 
 @pytest.mark.parametrize("heads", [1, 2])
