@@ -138,6 +138,7 @@ def text_companion(exp: ExperimentConfig) -> ExperimentConfig:
     return dataclasses.replace(
         exp,
         fusion=NoFusionConfig(name="none"),
+        train=dataclasses.replace(exp.train, vector_folds=0),  # it reads none
         curriculum=TextOnlyCurriculumConfig(name="text_only") if trains else NoCurriculumConfig(name="none"),
         method=MethodConfig(name="text_only"),
     )

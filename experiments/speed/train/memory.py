@@ -1,7 +1,9 @@
 """Peak memory of a step: ``OMP_NUM_THREADS=1 python experiments/speed/train/memory.py``.
 
 Each contender takes one step in a process of its own, forked from one that holds the world; its peak is what it
-adds to that (copies of the weights included). Then ckf's step with item tables of 10,000 and of 10 million rows.
+adds to that (copies of the weights included). Then ckf's step with item tables of 10,000 and of 10 million rows; there
+the pages of the mapped table are told apart: the kernel maps 16 neighbours of each page that is read, and takes
+them back when memory is short.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 import resource
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,29 +26,33 @@ from world import SHAPES, World
 
 from ckf.cf.vectors import VectorTables
 
-WIDTH = 16
+WIDTH = 64  # of the vectors, as `World` has them
 
 
-def peak_of(work: Callable[[], Any]) -> float:
-    """MiB that a forked process adds at its peak while it works."""
+def peak_of(work: Callable[[], Any]) -> tuple[float, float]:
+    """MiB that a forked process adds at its peak while it works, and how many of them are pages of mapped files."""
     read, write = os.pipe()
     if not os.fork():
         try:
-            before = resident()
+            before, mapped = resident(), resident(mapped=True)
             work()
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            os.write(write, str(peak - before).encode())
+            os.write(write, f"{peak - before} {resident(mapped=True) - mapped}".encode())
+        except Exception:  # the parent's code must not run on in this process
+            traceback.print_exc()
         finally:
             os._exit(0)
     os.close(write)
     os.wait()
     with os.fdopen(read) as pipe:
-        return float(pipe.read())
+        peak, of_files = pipe.read().split()
+    return float(peak), float(of_files)
 
 
-def resident() -> float:
-    """MiB that this process holds now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+def resident(*, mapped: bool = False) -> float:
+    """MiB that this process holds now: all, or those that are pages of files."""
+    pages = Path("/proc/self/statm").read_text().split()[2 if mapped else 1]
+    return int(pages) * resource.getpagesize() / 2**20
 
 
 def step_of(make: Any, world: World, number: int = 0) -> Callable[[], None]:
@@ -75,13 +82,14 @@ def main() -> None:
     for vocabulary in (32_000, 128_000):
         world = World(dataclasses.replace(SHAPES["small"], vocab_size=vocabulary), cache, overrides)
         for name, make in (("ckf", Ours), ("stock PEFT", StockPeft), ("as released", Released)):
-            print(f"| {vocabulary:,} words | {name} | {peak_of(step_of(make, world)):,.0f} MiB |", flush=True)
+            print(f"| {vocabulary:,} words | {name} | {peak_of(step_of(make, world))[0]:,.0f} MiB |", flush=True)
     world = World(SHAPES["tiny"], cache, overrides)
     with tempfile.TemporaryDirectory() as folder:
         for items in (10_000, 10_000_000):
             tables = with_items(world, Path(folder), items)
             world.tables, world.collator = tables, world.collator.with_tables(tables)
-            print(f"| {items:,} items | ckf | {peak_of(step_of(Ours, world)):,.0f} MiB |", flush=True)
+            peak, of_files = peak_of(step_of(Ours, world))
+            print(f"| {items:,} items | ckf | {peak:,.0f} MiB | {of_files:,.0f} MiB mapped |", flush=True)
 
 
 if __name__ == "__main__":

@@ -120,3 +120,13 @@ def test_noise_reaches_the_folds_and_the_control_has_none(fitted):
     noisy = fitted.noisy(1.0, 0)
     assert (noisy.folds.items[0] != fitted.folds.items[0]).any()
     assert fitted.shuffled(0).folds is None
+
+
+def test_the_text_companion_reads_no_vectors_whatever_the_folds():
+    """So runs with and without folds are measured against one text-only training."""
+    from ckf.config.compose import compose, run_hash_payload
+    from ckf.pipeline import text_companion
+
+    with_folds, without = (compose(["method=ckf_plus", f"train.vector_folds={n}"])[0] for n in (5, 0))
+    assert run_hash_payload(with_folds) != run_hash_payload(without)
+    assert run_hash_payload(text_companion(with_folds)) == run_hash_payload(text_companion(without))
