@@ -64,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Search, write the log, print the best settings; exit status as ``ckf``'s."""
     try:
         arguments = list(sys.argv[1:] if argv is None else argv)
+        if {"-h", "--help"} & set(arguments):
+            print(__doc__)
+            return 0
         search = parse(arguments)
         exp, _ = compose(search.fixed)
         from ckf import stages

@@ -103,3 +103,10 @@ def test_a_model_without_val_figures_is_refused(world, tmp_path):
     search = tune.parse(["cf=bias", "fusion=none", "cf.pseudo_counts=interval(1,9)", "trials=1"])
     with pytest.raises(CkfError, match="no val_auc"):
         tune.run_search(search, 0, tune.without_test(*world, tmp_path), tmp_path)
+
+
+def test_help_says_how_a_search_is_written(capsys):
+    from ckf.tune import main
+
+    assert main(["--help"]) == 0
+    assert "python -m ckf.tune cf=mf dataset=synthetic trials=20" in capsys.readouterr().out
