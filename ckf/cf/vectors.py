@@ -137,8 +137,8 @@ def trained_rows(table: Tensor | Reordered) -> Tensor:
 
     Single rows drawn at random would bring nearly every page of a mapped file into memory.
     """
-    table = table.table if isinstance(table, Reordered) else table  # the same rows in another order
     if len(table) > _BLOCKS * _ROWS:
+        table = table.table if isinstance(table, Reordered) else table  # the same rows, as they lie
         starts = np.linspace(0, len(table) - _ROWS, _BLOCKS).astype(np.int64)
         rows = torch.cat([table[start : start + _ROWS] for start in starts.tolist()])
     else:
