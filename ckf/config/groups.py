@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,15 +62,23 @@ def load_groups(user_dir: Path | None = None) -> Groups:
         ConfigError: the folder is missing, holds an unknown group, or an option that exists already
             (Hydra would quietly take the built-in one).
     """
-    builtin = conf_dir()
-    options = _options_below(builtin)
-    entries = OmegaConf.to_container(OmegaConf.load(builtin / "config.yaml"))
+    builtin = _builtin(conf_dir())
+    if user_dir is None:
+        return builtin
+    options = {group: list(names) for group, names in builtin.options.items()}
+    _add_own(options, user_dir)
+    return Groups(options, builtin.defaults, user_dir)
+
+
+@functools.cache
+def _builtin(folder: Path) -> Groups:
+    """The built-in options: read once a process, every config that is composed asks for them."""
+    options = _options_below(folder)
+    entries = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     assert isinstance(entries, dict)
     defaults = {group: option for entry in entries["defaults"] if isinstance(entry, dict)
                 for group, option in entry.items()}  # fmt: skip
-    if user_dir is not None:
-        _add_own(options, user_dir)
-    return Groups(dict(sorted(options.items(), key=lambda kv: list(defaults).index(kv[0]))), defaults, user_dir)
+    return Groups(dict(sorted(options.items(), key=lambda kv: list(defaults).index(kv[0]))), defaults)
 
 
 def _add_own(options: dict[str, list[str]], user_dir: Path) -> None:

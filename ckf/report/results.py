@@ -52,7 +52,7 @@ def gather_results(path: Path, sweep: Sweep, outputs: Path) -> tuple[list[Result
         run, file = finished.get(key), kept / f"{key}.json"
         if run is None and not file.is_file():
             continue
-        record = _record(trial, sweep, run) if run is not None else read_json(file)
+        record = _record(trial, config, sweep, run) if run is not None else read_json(file)
         metrics = {**record["metrics"], **cost_metrics(record)}
         results[key] = Result(key, record["row"], record["seed"], metrics, record, config, run)
     if not results:
@@ -104,12 +104,15 @@ def _same_data(results: list[Result]) -> None:
             )
 
 
-def _record(trial: Trial, sweep: Sweep, run: Run) -> dict[str, Any]:
-    """What the table keeps of a run: enough to render it again and to know where it comes from."""
+def _record(trial: Trial, config: ExperimentConfig, sweep: Sweep, run: Run) -> dict[str, Any]:
+    """What the table keeps of a run: enough to render it again and to know where it comes from.
+
+    The row is the trial's: its run may have been another method's companion, of the same config but for the label.
+    """
     shown = tuple(sweep.metrics)
     return {
         "trial": trial.name,
-        "row": {key: trial.variant if key == VARIANT else _value(run.config, key) for key in sweep.rows},
+        "row": {key: trial.variant if key == VARIANT else _value(config, key) for key in sweep.rows},
         "seed": run.config.seed,
         "command": "ckf " + " ".join(trial.overrides),
         "git": run.card.get("git"),

@@ -196,3 +196,17 @@ def test_rows_whose_cf_training_data_are_unknown_are_named_under_the_table(folde
     text = render_table(folder, tmp_path / "o").read_text(encoding="utf-8")
     assert "CF training data unknown: leakage cannot be excluded: fusion=meta." in text
     assert "leakage cannot be excluded: fusion=meta." in (folder / "RESULTS.tex").read_text(encoding="utf-8")
+
+
+def test_a_row_is_called_as_the_sweep_calls_it(tmp_path):
+    """A text-only companion and `method=zero_shot` may be one run; its folder has the label of who came first."""
+    folder = tmp_path / "t"
+    folder.mkdir()
+    sweep = "title: T\nquestion: Q?\ngrid: {method: [zero_shot], seed: [0]}\nrows: [method]\nmetrics: [test/ctr/auc]\n"
+    (folder / "sweep.yaml").write_text(sweep, encoding="utf-8")
+    run = make_run(tmp_path / "o/z", "method=zero_shot")
+    config = (run / "config.yaml").read_text(encoding="utf-8")
+    assert "  name: zero_shot" in config
+    (run / "config.yaml").write_text(config.replace("  name: zero_shot", "  name: text_only"), encoding="utf-8")
+    text = render_table(folder, tmp_path / "o").read_text(encoding="utf-8")
+    assert cells(text, "method=zero_shot")[1] == "0.6123"
