@@ -85,6 +85,7 @@ def _fill(path: Path, file: IO[bytes], buffer: bytearray, held: int) -> int:
     """Read until the buffer is full or the file ends; returns how many bytes the buffer holds."""
     view = memoryview(buffer)
     try:
+        # both kinds of file have readinto; typing's IO does not say so
         while held < len(buffer) and (count := file.readinto(view[held:])):  # type: ignore[attr-defined]
             held += count
     except BROKEN_GZIP as error:

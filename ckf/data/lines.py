@@ -21,6 +21,7 @@ MAX_LINE_BYTES = 16 * 2**20
 """No review, title or metadata row of any source comes near it: a longer text is a fault."""
 LONGEST_LINE = 256 * 2**20
 """Read at most to look whether a longer line is a record after all: columns that nobody reads may be as long."""
+# isal has no types of its own, so its exceptions are of unknown type to mypy
 BROKEN_GZIP: tuple[type[Exception], ...] = (EOFError, igzip.BadGzipFile, isal_zlib.error)  # type: ignore[assignment]
 """What a truncated or damaged gzip raises when it is read."""
 

@@ -38,7 +38,7 @@ def peak_of(work: Callable[[], Any]) -> tuple[float, float]:
             work()
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             os.write(write, f"{peak - before} {resident(mapped=True) - mapped}".encode())
-        except Exception:  # the parent's code must not run on in this process
+        except Exception:  # told here; the parent finds no figures and stops with an error
             traceback.print_exc()
         finally:
             os._exit(0)
