@@ -15,6 +15,8 @@ CF ?= mf
 TRIALS ?= 20
 FORM ?= sweep
 SWEEP ?= experiments/main
+# of these the usual form is the short one
+SHORT_TABLES := experiments/ablation/sweep.yaml experiments/cf_synthetic/sweep.yaml
 ML1M_TABLES := $(if $(wildcard data/collm-ml1m/*.pkl),experiments/main/ml1m.yaml experiments/ablation/ml1m.yaml)
 
 BIN := $(VENV)/bin
@@ -82,7 +84,7 @@ tables: install ## every table in its usual form (hours on a laptop)
 	$(call each,$(wildcard experiments/*/sweep.yaml))
 
 tables-small: install ## every table in its small form: built-in data, and ML-1M where data/collm-ml1m is there
-	$(call each,$(wildcard experiments/*/small.yaml) $(ML1M_TABLES))
+	$(call each,$(wildcard experiments/*/small.yaml) $(SHORT_TABLES) $(ML1M_TABLES))
 
 figures: install ## the figures of every table that has results, as PDF in figures/
 	@for file in $(wildcard experiments/*/*.yaml); do \

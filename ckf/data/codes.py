@@ -37,11 +37,13 @@ def coded(column: pl.Series) -> tuple[pl.Series, pl.Series]:
 
 
 def final_ids(codes: pl.Series, raw_ids: pl.Series, more: pl.Series | None = None) -> pl.DataFrame:
-    """The ids that are left: ``id`` Int32 from 1, ``raw_id``; ``more`` raw ids (of histories) are added."""
-    left = raw_ids.gather(codes.unique())
+    """The ids that are left: ``id`` Int32 from 1, ``raw_id``; ``more`` raw ids (of histories) are added.
+
+    ``raw_ids`` are in the order of `sorted_ids`, as `coded` gives them.
+    """
+    ordered = raw_ids.filter(pl.Series(np.bincount(codes.to_numpy(), minlength=len(raw_ids)) > 0))
     if more is not None:
-        left = pl.concat([left.rename("id"), more.rename("id")])
-    ordered = sorted_ids(left)
+        ordered = sorted_ids(pl.concat([ordered.rename("id"), more.rename("id")]))
     return pl.DataFrame({"id": pl.int_range(1, len(ordered) + 1, dtype=pl.Int32, eager=True), "raw_id": ordered})
 
 

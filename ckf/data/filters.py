@@ -96,12 +96,16 @@ def _often(codes: pl.Series, counted: pl.Series, least: int) -> pl.Series:
 
 def k_core(rows: pl.DataFrame, k: int, *, iterate: bool) -> pl.DataFrame:
     """Rows whose user and item have at least ``k`` interactions each; iterated until that holds of the result."""
-    user, item = rows["user"].to_numpy(), rows["item"].to_numpy()
+    user, item = (rows[kind].to_numpy().astype(np.intp) for kind in ("user", "item"))
     kept = np.arange(rows.height)
+    of_user, of_item = np.bincount(user), np.bincount(item)
     while len(kept):
-        good = (np.bincount(user) >= k)[user] & (np.bincount(item) >= k)[item]
+        good = (of_user >= k)[user] & (of_item >= k)[item]
         if good.all():
             break
+        # few rows go after the first pass: they are taken off the counts, the others are not counted anew
+        of_user -= np.bincount(user[~good], minlength=len(of_user))
+        of_item -= np.bincount(item[~good], minlength=len(of_item))
         user, item, kept = user[good], item[good], kept[good]
         if not iterate:
             break
