@@ -64,19 +64,23 @@ def score_batch(
 ) -> Scored:
     """Score all answers of some examples; a beginning that several prompts share is read once.
 
-    ``model`` must be on ``device`` and in eval mode.
+    ``model`` must be on ``device`` and in eval mode. Rows that share a beginning are put side by side first.
     """
     prompts = collator.prompts(examples, slots=slots)
     owner, heads, lengths = shared_beginnings(examples, prompts)
     past, skip = None, [0] * len(prompts)
     whole = sum(len(prompt.token_ids) for prompt in prompts)
     if whole - sum(lengths[g] for g in owner) + sum(lengths) < WORTH_SHARING * whole:
+        if owner != sorted(owner):
+            order = np.argsort(owner, kind="stable")
+            sorted_rows = score_batch(model, collator, [examples[i] for i in order], slots=slots, device=device)
+            return Scored([sorted_rows.answers[i] for i in np.argsort(order)], sorted_rows.history_cut)
         first = collator.beginnings([examples[i] for i in heads], [prompts[i] for i in heads], lengths).to(device)
         past = Past.nothing(len(heads), device)
         model.hidden(first, past=past)
         columns = torch.arange(first.input_ids.shape[1], device=device).expand(len(heads), -1)
         past.append(columns < torch.tensor(lengths, device=device)[:, None], columns)
-        past, skip = past.of_rows(torch.tensor(owner, device=device)), [lengths[g] for g in owner]
+        past, skip = past.of_rows(np.bincount(owner).tolist(), in_parts=model.in_parts), [lengths[g] for g in owner]
     batch, counts = collator.branches(examples, prompts, skip)
     batch = batch.to(device)
     totals = torch.zeros(sum(counts), dtype=torch.float64, device=device)

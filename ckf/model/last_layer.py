@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ckf.model.parts import Keys
+
 
 @dataclass(frozen=True)
 class Reads:
@@ -39,10 +41,10 @@ class Reads:
 class _Given:
     """A cache that hands a layer the keys and values of all positions in place of those of its few."""
 
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
+    def __init__(self, keys: Keys, values: Keys) -> None:
         self.keys, self.values = keys, values
 
-    def update(self, keys: Tensor, values: Tensor, layer_idx: int, *args: object) -> tuple[Tensor, Tensor]:
+    def update(self, keys: Tensor, values: Tensor, layer_idx: int, *args: object) -> tuple[Keys, Keys]:
         """Called by the attention layer."""
         return self.keys, self.values
 
@@ -68,6 +70,8 @@ class LastLayer:
             return None
         (hidden,), rows, cols = args, self._reads.rows(), self._reads.cols
         cos, sin = kwargs["position_embeddings"]
+        keys: Keys
+        values: Keys
         keys, values = keys_and_values(layer, hidden, cos, sin)
         if kwargs.get("past_key_values") is not None:
             keys, values = kwargs["past_key_values"].update(keys, values, layer.self_attn.layer_idx)
@@ -76,7 +80,7 @@ class LastLayer:
             "past_key_values": _Given(keys, values),
             "position_embeddings": tuple(x.expand(count, -1, -1)[rows, cols] for x in (cos, sin)),
             "position_ids": kwargs["position_ids"].expand(count, -1)[rows, cols],
-            "attention_mask": _mask_of(kwargs.get("attention_mask"), rows, cols, keys.shape[2]),
+            "attention_mask": _mask_of(kwargs.get("attention_mask"), rows, cols, hidden.shape[1]),
         }
         return (hidden[rows, cols],), {**kwargs, **narrowed}
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ckf.model.parts import Keys, Parts
 
 
 @dataclass
@@ -34,12 +37,24 @@ class Past:
         self.allowed = torch.cat([self.allowed, allowed], dim=1)
         self.positions = torch.cat([self.positions, positions], dim=1)
 
-    def of_rows(self, owner: Tensor) -> Past:
-        """The past of row ``owner[r]`` for each r: several rows may go on from one."""
-        from transformers import DynamicCache
+    def of_rows(self, counts: Sequence[int], *, in_parts: bool) -> Past:
+        """The past of each row: ``counts[k]`` rows, one after the other, go on from row k of this one.
 
-        def taken(states: Tensor) -> Tensor:  # of a single row nothing is copied
-            return states.expand(len(owner), -1, -1, -1) if len(states) == 1 else states[owner]
+        A pass over them is not appended. ``in_parts``: the attention takes `Parts`, so that nothing is copied.
+        """
+        layers = {number: (layer.keys, layer.values) for number, layer in enumerate(self.cache.layers)}
+        owner = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(self.allowed.device)
+        return Past(_Shared(layers, counts, in_parts), self.allowed[owner], self.positions[owner])
 
-        layers = [(taken(layer.keys), taken(layer.values)) for layer in self.cache.layers]
-        return Past(DynamicCache(layers), self.allowed[owner], self.positions[owner])
+
+class _Shared:
+    """Keys and values that several rows have behind them, put before a pass's own."""
+
+    def __init__(self, layers: Mapping[int, tuple[Tensor, Tensor]], counts: Sequence[int], in_parts: bool) -> None:
+        self._layers, self._counts, self._in_parts = layers, counts, in_parts
+
+    def update(self, keys: Tensor, values: Tensor, layer_idx: int, *args: object) -> tuple[Keys, Keys]:
+        """Called by every attention layer."""
+        both = zip(self._layers[layer_idx], (keys, values), strict=True)
+        key, value = (Parts(before, own, self._counts) for before, own in both)
+        return (key, value) if self._in_parts else (key.joined(), value.joined())

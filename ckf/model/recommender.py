@@ -14,6 +14,7 @@ from ckf.model.backbone import vocabulary_logits
 from ckf.model.fusion import Fusion
 from ckf.model.last_layer import LastLayer, Reads
 from ckf.model.lora import AdapterSpec, MultiLoraLinear, Routing
+from ckf.model.parts import take_parts
 from ckf.model.past import Past
 from ckf.model.prefix import PrefixStates, States
 from ckf.prompts.batch import PromptBatch, SlotBatch
@@ -40,6 +41,7 @@ class Recommender(nn.Module):
         self.adapters = list(adapters)
         self.routing = routing
         self.fusion = fusion
+        self.in_parts = take_parts(backbone)
         self._last_layer = LastLayer(backbone.get_decoder().layers[-1])
 
     def adapter_parameters(self) -> list[nn.Parameter]:
