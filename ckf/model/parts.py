@@ -13,9 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 NAME = "ckf_sdpa"
 
@@ -76,6 +73,8 @@ def attend_in_parts(
 
     Parts are for scoring: nothing is dropped out of their weights.
     """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
     if isinstance(key, Parts) and isinstance(value, Parts):
         if query.device.type == "cpu" and attention_mask is not None:
             return _in_parts(query, key, value, attention_mask, scaling), None
@@ -93,12 +92,13 @@ def _in_parts(query: Tensor, key: Parts, value: Parts, mask: Tensor, scaling: fl
     return found.flatten(1, 2).transpose(1, 2).contiguous()
 
 
-AttentionInterface.register(NAME, attend_in_parts)
-AttentionMaskInterface.register(NAME, sdpa_mask)
-
-
 def take_parts(backbone: Any) -> bool:
     """Let a backbone with torch's fused attention take keys in parts; returns whether it can."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
     if backbone.config._attn_implementation == "sdpa":
+        AttentionInterface.register(NAME, attend_in_parts)
+        AttentionMaskInterface.register(NAME, sdpa_mask)
         backbone.set_attn_implementation(NAME)
     return bool(backbone.config._attn_implementation == NAME)

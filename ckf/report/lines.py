@@ -20,7 +20,7 @@ FLOOR = BASELINES["floor"]
 class Line:
     """A line: its name, the metrics of each seed, where they come from, and the results behind them.
 
-    ``row`` has the line's swept values; a baseline that is the same for all rows has none.
+    ``row`` has the line's swept values; that of a baseline what its rows have in common, nothing where it is of all.
     """
 
     name: str
@@ -54,7 +54,7 @@ def table_lines(sweep: Sweep, results: Sequence[Result]) -> list[Line]:
         Line(name, {r.seed: r.metrics for r in mine}, "model", tuple(mine), mine[0].row)
         for name, mine in by_row.items()
     ]
-    lines = [*rows, *_baselines(rows)]
+    lines = [*rows, *_baselines(rows, sweep.metrics)]
     return [line for line in lines if any(line.values(metric) for metric in sweep.metrics)]
 
 
@@ -74,39 +74,58 @@ def same_data(lines: Sequence[Line]) -> bool:
     return len({data_name(result.config) for line in lines for result in line.results}) == 1
 
 
-def _baselines(rows: list[Line]) -> list[Line]:
-    """One line where all rows have the same baseline, else one line for each row.
+def _baselines(rows: list[Line], shown: Sequence[str]) -> list[Line]:
+    """One line for all rows whose baseline has the same figures in the columns ``shown``.
 
     A row of fewer tasks has fewer metrics of the same baseline. A row that is the CF model itself needs none.
     """
     lines = []
     for source, name in BASELINES.items():
-        mine = {line.name: _of_source(line.seeds, source) for line in rows if source != "cf" or not _is_cf(line)}
-        merged: Seeds = {}
-        for seeds in mine.values():
-            for seed, metrics in seeds.items():
-                merged[seed] = {**merged.get(seed, {}), **metrics}
-        if any(metrics.items() - merged[seed].items() for seeds in mine.values() for seed, metrics in seeds.items()):
-            lines += [
-                Line(f"{name} ({line.name})", mine[line.name], source, line.results, line.row)
-                for line in rows
-                if mine.get(line.name)
-            ]
-        elif merged:
+        groups: list[tuple[Seeds, list[Line]]] = []
+        for line in rows:
+            seeds = {} if source == "cf" and _is_cf(line) else _of_source(line.seeds, source, shown)
+            if seeds:
+                _join(groups, seeds, line)
+        for seeds, members in groups:
+            common = _common(members) if len(groups) > 1 else {}
+            of = f" ({_named(members, common, rows)})" if len(groups) > 1 else ""
             # counting draws nothing at random: the same for every seed
-            seeds = dict(list(merged.items())[:1]) if source == "floor" else merged
-            results = tuple(r for line in rows for r in line.results if mine.get(line.name))
-            lines.append(Line(name, seeds, source, results, {}))
+            kept = dict(list(seeds.items())[:1]) if source == "floor" and len(groups) == 1 else seeds
+            results = tuple(result for line in members for result in line.results)
+            lines.append(Line(name + of, kept, source, results, common))
     return lines
 
 
+def _join(groups: list[tuple[Seeds, list[Line]]], seeds: Seeds, line: Line) -> None:
+    """Put a row to the first group that says nothing else of any seed and metric, or to a group of its own."""
+    for merged, members in groups:
+        both = [(metrics, merged[seed]) for seed, metrics in seeds.items() if seed in merged]
+        if all(metrics[key] == other[key] for metrics, other in both for key in metrics.keys() & other.keys()):
+            for seed, metrics in seeds.items():
+                merged[seed] = {**merged.get(seed, {}), **metrics}
+            members.append(line)
+            return
+    groups.append((seeds, [line]))
+
+
+def _common(members: Sequence[Line]) -> dict[str, Any]:
+    """The swept values that all of these rows have."""
+    return {key: value for key, value in members[0].row.items() if all(line.row[key] == value for line in members)}
+
+
+def _named(members: Sequence[Line], common: dict[str, Any], rows: Sequence[Line]) -> str:
+    """What these rows have in common where no other row has it, else their names."""
+    alike = [line for line in rows if common and common.items() <= line.row.items()]
+    return row_name(common) if len(alike) == len(members) else "; ".join(line.name for line in members)
+
+
 def _is_cf(line: Line) -> bool:
-    return any(result.config.method.name == "cf_only" for result in line.results)
+    return any(result.config.method.name in ("cf_only", "bias") for result in line.results)
 
 
-def _of_source(seeds: Seeds, source: str) -> Seeds:
+def _of_source(seeds: Seeds, source: str, shown: Sequence[str]) -> Seeds:
     found = {
-        seed: {key.removeprefix(f"{source}/"): metrics[key] for key in metrics if key.startswith(f"{source}/")}
+        seed: {key: metrics[f"{source}/{key}"] for key in shown if f"{source}/{key}" in metrics}
         for seed, metrics in seeds.items()
     }
     return {seed: metrics for seed, metrics in found.items() if metrics}

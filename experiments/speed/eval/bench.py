@@ -4,7 +4,8 @@
 
 A random Llama of STACK's shape (hidden 256, 6 layers, vocabulary 8,192) with Multi-LoRA and slots on made data.
 All ways of a case take turns. Figures are medians over the rounds, collation included, per second of the process's
-CPU time with one thread (others may share the machine: clock time would measure them); on a GPU, per second.
+CPU time with one thread (others may share the machine: clock time would measure them); on a GPU, per second. Beside
+them the floating-point operations of an example, whose ratio is what a way could gain by arithmetic alone.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
 from ckf.cf.vectors import VectorTables
 from ckf.config.compose import compose
 from ckf.config.schema import SyntheticConfig
@@ -43,6 +46,9 @@ HERE = Path(__file__).parent
 TASKS = ["ctr", "rating", "topk", "explain"]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CLOCK = time.process_time if DEVICE.type == "cpu" else time.perf_counter
+ATTENTION = {  # torch counts it on a GPU alone
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+}
 ITEMS, USERS, DIM, BATCH, HISTORY = 2_000, 500, 33, 128, 20
 
 
@@ -181,15 +187,25 @@ def measure(
             work(model, collator, examples[:count])
             seconds[way].append((CLOCK() - began) / len(examples[:count]))
     middle = {way: statistics.median(values) for way, values in seconds.items()}
+    gflop = {way: operations(work, model, collator, examples[:count]) for way, (work, count) in ways.items()}
     prompts = [len(p.token_ids) for p in collator.prompts(examples[:50], slots=True)]
     row = {
         "case": name,
         "prompt_tokens": round(float(np.mean(prompts)), 1),
         "per_second": {way: round(1 / value, 1) for way, value in middle.items()},
         "ckf_times": {way: round(value / middle["ckf"], 2) for way, value in middle.items() if way != "ckf"},
+        "gflop": {way: round(value, 3) for way, value in gflop.items()},
+        "gflop_times": {way: round(value / gflop["ckf"], 2) for way, value in gflop.items() if way != "ckf"},
     }
     print(json.dumps(row), flush=True)
     return row
+
+
+def operations(work: Way, model: Recommender, collator: Collator, examples: list[Example]) -> float:
+    """Floating-point operations of an example, in units of 10^9."""
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+        work(model, collator, examples)
+    return counter.get_total_flops() / 1e9 / len(examples)
 
 
 def agree(a: list[np.ndarray], b: list[np.ndarray]) -> float:

@@ -150,6 +150,26 @@ def test_a_row_of_fewer_tasks_shares_the_baselines_of_the_others(folder, tmp_pat
     assert "–" not in cells(text, "CF model")
 
 
+def test_rows_with_one_baseline_have_one_line_for_it(folder, tmp_path):
+    """Named by what they have in common, else by the rows."""
+    grid = "grid: {fusion: [linear, meta], lora.rank: [4, 8], seed: [0]}"
+    sweep = SWEEP.replace(SWEEP.splitlines()[4], grid).replace("rows: [fusion]", "rows: [fusion, lora.rank]")
+    (folder / "sweep.yaml").write_text(sweep.replace("control: {fusion: linear}", ""), encoding="utf-8")
+    for fusion in ("linear", "meta"):
+        for rank in (4, 8):
+            odd = (fusion, rank) == ("meta", 8)
+            own = {"text/test/ctr/auc": rank / 100, "cf/test/ctr/auc": 0.9 if odd else 0.8}
+            own["cf/test/ctr/log_loss"] = rank + len(fusion)  # no column, so no reason for a line
+            make_run(tmp_path / "o" / f"{fusion}{rank}", f"fusion={fusion}", f"lora.rank={rank}", metrics=own)
+    text = render_table(folder, tmp_path / "o").read_text(encoding="utf-8")
+    assert cells(text, "text-only (lora.rank=4)")[1] == "0.0400"
+    assert cells(text, "text-only (lora.rank=8)")[1] == "0.0800"
+    three = "fusion=linear, lora.rank=4; fusion=linear, lora.rank=8; fusion=meta, lora.rank=4"
+    assert cells(text, f"CF model ({three})")[1] == "<ins>0.8000</ins>"
+    assert cells(text, "CF model (fusion=meta, lora.rank=8)")[1] == "**0.9000**"
+    assert text.count("| text-only") == text.count("| CF model") == 2
+
+
 def test_a_swept_key_that_is_no_row_is_not_averaged_over(folder, tmp_path):
     grid = "grid: {fusion: [linear, meta], lora.rank: [4, 8], seed: [0, 1]}"
     (folder / "sweep.yaml").write_text(SWEEP.replace(SWEEP.splitlines()[4], grid), encoding="utf-8")
