@@ -118,7 +118,7 @@ def typed(source: Source) -> pl.LazyFrame:
     kept = [name for name in ("split", "history") if name in present]
     place = pl.col("file").cast(pl.UInt8) if "file" in present else pl.lit(0, dtype=pl.UInt8)
     rows = rows.select(*kept, pl.col("line").cast(pl.Int64), file=place, **given, **absent)
-    return rows.with_columns(review=pl.when(pl.col("review").str.contains(r"\S")).then("review"))
+    return rows.with_columns(review=pl.when(pl.col("review").str.strip_chars() != "").then("review"))
 
 
 def with_faults(table: pl.DataFrame, ids: Mapping[str, pl.Series], checks: list[Check]) -> pl.DataFrame:

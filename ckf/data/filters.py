@@ -97,19 +97,20 @@ def _often(codes: pl.Series, counted: pl.Series, least: int) -> pl.Series:
 def k_core(rows: pl.DataFrame, k: int, *, iterate: bool) -> pl.DataFrame:
     """Rows whose user and item have at least ``k`` interactions each; iterated until that holds of the result."""
     user, item = (rows[kind].to_numpy().astype(np.intp) for kind in ("user", "item"))
-    kept = np.arange(rows.height)
     of_user, of_item = np.bincount(user), np.bincount(item)
-    while len(kept):
-        good = (of_user >= k)[user] & (of_item >= k)[item]
-        if good.all():
+    left = np.ones(rows.height, dtype=bool)
+    while True:
+        enough = (of_user >= k)[user] & (of_item >= k)[item]
+        gone = np.flatnonzero(left & ~enough)
+        if not len(gone):
             break
-        # few rows go after the first pass: they are taken off the counts, the others are not counted anew
-        of_user -= np.bincount(user[~good], minlength=len(of_user))
-        of_item -= np.bincount(item[~good], minlength=len(of_item))
-        user, item, kept = user[good], item[good], kept[good]
+        left[gone] = False
         if not iterate:
             break
-    return rows if len(kept) == rows.height else rows[kept]
+        # few rows go after the first pass: they are taken off the counts, the others are not counted anew
+        of_user -= np.bincount(user[gone], minlength=len(of_user))
+        of_item -= np.bincount(item[gone], minlength=len(of_item))
+    return rows if left.all() else rows.filter(pl.Series(left))
 
 
 def _min_history(rows: pl.DataFrame, least: int) -> pl.DataFrame:

@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ckf.cf.vectors import VectorTables
