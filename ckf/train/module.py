@@ -127,10 +127,8 @@ class FineTuning(pl.LightningModule):
         return [p for part, rests in zip(parts, self.curriculum.resting(step), strict=True) if rests for p in part]
 
     def _nothing(self) -> Tensor:
-        """Zero, with every parameter in its graph where processes wait for each parameter's gradient."""
-        zero = torch.zeros((), device=self.device, requires_grad=True)
-        if not torch.distributed.is_initialized():
-            return zero
+        """Zero, with every parameter in its graph."""
+        zero = torch.zeros((), device=self.device)
         for part in self._parts().values():
             for parameter in part:
                 zero = zero + 0.0 * parameter.sum()
