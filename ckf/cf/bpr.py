@@ -63,4 +63,5 @@ class LikedOverNot:
 
     def _cells(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """The place of each pair in ``taken``: its own, or one that it shares with few where there are too many."""
-        return (user * (self.n_items + 1) + item) % len(self.taken)
+        cells: np.ndarray = user * (self.n_items + 1) + item
+        return cells % _CELLS if len(self.taken) == _CELLS else cells

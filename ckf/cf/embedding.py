@@ -114,8 +114,8 @@ class EmbeddingModel(ABC):
         items = torch.stack([items, torch.from_numpy(other).to(self.device)], dim=1)
         interaction, squares = self.net(users, items, history)
         ahead = offset - torch.from_numpy(other_offset.astype(np.float32)).to(self.device)
-        ahead = ahead + interaction[:, 0] - interaction[:, 1]
-        return -F.logsigmoid(ahead).mean() + self.cfg.embedding_l2 * squares.sum(dim=1).mean()
+        ahead = ahead + interaction.mv(interaction.new_tensor([1.0, -1.0]))  # one product, backward too
+        return -F.logsigmoid(ahead).mean() + self.cfg.embedding_l2 * squares.sum() / len(squares)
 
     def row_loss(self, score: Tensor, clicks: Tensor, ratings: Tensor) -> Tensor:
         """Clicks by cross-entropy and, where there are some, ratings by squared error; from scores [n]."""

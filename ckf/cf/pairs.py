@@ -24,8 +24,10 @@ class _Pairs(Function):
         ctx.save_for_backward(users, items, user_bias, item_bias)
         of_item = item_bias[..., 0]
         scores = (users[:, None] * items).sum(dim=-1).add_(user_bias).add_(of_item)
-        squares = items.square().sum(dim=-1).addcmul_(of_item, of_item)
-        return scores, squares.add_(users.square().sum(dim=-1, keepdim=True)).addcmul_(user_bias, user_bias)
+        # a norm goes over memory once, a square and its sum three times
+        squares = torch.linalg.vector_norm(items, dim=-1).square_().addcmul_(of_item, of_item)
+        of_user = torch.linalg.vector_norm(users, dim=-1, keepdim=True).square_()
+        return scores, squares.add_(of_user).addcmul_(user_bias, user_bias)
 
     @staticmethod
     def backward(ctx: Any, by_score: Tensor, by_square: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -35,6 +37,6 @@ class _Pairs(Function):
         to_users = users * of_all
         for k in range(items.shape[1]):
             to_users.addcmul_(by_score[:, k : k + 1], items[:, k])
-        to_items = torch.addcmul(items * twice[..., None], by_score[..., None], users[:, None])
+        to_items = (items * twice[..., None]).addcmul_(by_score[..., None], users[:, None])
         to_user_bias = torch.addcmul(by_score.sum(dim=1, keepdim=True), user_bias, of_all)
         return to_users, to_items, to_user_bias, torch.addcmul(by_score[..., None], item_bias, twice[..., None])

@@ -55,7 +55,7 @@ def fit(
     The start, before the first step, counts as epoch 0.
     """
     device = next(net.parameters()).device
-    optimizers = _optimizers(net, schedule)
+    optimizers, parameters = _optimizers(net, schedule), list(net.parameters())
     fitted = Fitted(best=evaluate())
     state = _state(net)
     bar = tqdm(range(1, schedule.epochs + 1), desc=f"training {name}", unit="epoch", mininterval=1.0)
@@ -65,8 +65,8 @@ def fit(
             net.train()
             total, rows_met = torch.zeros((), device=device), 0
             for rows in batches(named_generator(seed, f"{name} epoch {epoch}")):
-                for optimizer in optimizers:
-                    optimizer.zero_grad(set_to_none=True)
+                for parameter in parameters:
+                    parameter.grad = None
                 value = loss(torch.from_numpy(rows).to(device))
                 value.backward()
                 for optimizer in optimizers:
