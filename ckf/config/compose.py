@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
+from hydra import initialize
+from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -33,6 +34,10 @@ __all__ = [
     "to_yaml",
     "with_overrides",
 ]
+
+
+_PRIMARY = "ckf_config"
+"""What Hydra knows conf/config.yaml by: a file of that name in a user's folder shall not stand in its place."""
 
 
 class Implied(NamedTuple):
@@ -145,13 +150,15 @@ def _builtin_options(choices: tuple[tuple[str, str], ...]) -> tuple[DictConfig, 
 
 def _composed_by_hydra(choices: dict[str, str], groups: Groups) -> tuple[DictConfig, dict[str, str]]:
     store.register()
-    lines = [f"{group}={option}" for group, option in choices.items()]
-    if groups.user_dir is not None:
-        quoted = str(groups.user_dir.resolve()).replace("\\", "\\\\").replace('"', '\\"')
-        lines.append(f'hydra.searchpath=["file://{quoted}"]')
+    folders = [conf_dir()] if groups.user_dir is None else [groups.user_dir.resolve(), conf_dir()]
+    quoted = [str(folder).replace("\\", "\\\\").replace('"', '\\"') for folder in folders]
+    # the first folder that has a file wins: tuned values of one's own come before the built-in ones
+    paths = ",".join(f'"file://{folder}"' for folder in quoted)
+    lines = [*(f"{group}={option}" for group, option in choices.items()), f"hydra.searchpath=[{paths}]"]
     try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            cfg = hydra_compose("config", overrides=lines, return_hydra_config=True)
+        ConfigStore.instance().store(name=_PRIMARY, node=OmegaConf.load(conf_dir() / "config.yaml"))
+        with initialize(config_path=None, version_base="1.3"):
+            cfg = hydra_compose(_PRIMARY, overrides=lines, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         raise ConfigError([_one_line(error)]) from error
     known = cfg.hydra.runtime.choices

@@ -101,4 +101,5 @@ def test_an_option_keeps_its_names_while_its_later_key_says_what_was_done_before
     """``cf.loss`` came to lightgcn, sasrec and din when mf had it: mf's runs are named by it, the others' not."""
     assert "loss" not in run_hash_payload(compose(["cf=lightgcn"])[0])["cf"]
     assert run_hash_payload(compose(["cf=lightgcn", "cf.loss=bpr"])[0])["cf"]["loss"] == "bpr"
-    assert run_hash_payload(compose(["cf=mf"])[0])["cf"]["loss"] == "bce"
+    elsewhere = ["dataset=ml1m", "dataset.root=data"]
+    assert run_hash_payload(compose(["cf=mf", *elsewhere])[0])["cf"]["loss"] == "bce"
