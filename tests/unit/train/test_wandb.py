@@ -160,13 +160,13 @@ def test_the_dashboard_has_the_table_and_panels_of_the_group(tmp_path: Path) -> 
     from ckf.config.schema import WandbConfig
     from ckf.sweep import load_sweep
 
-    path = Path(__file__).parents[3] / "experiments/fusion/sweep.yaml"
+    path = Path(__file__).parents[3] / "experiments/fusion/small.yaml"
     made = dashboard.blocks(FakeReports(), path, load_sweep(path), WandbConfig())
     kinds = [block[0] for block in made]
     assert kinds == ["H1", "P", "MarkdownBlock", "PanelGrid"]
     assert "fusion=meta" in made[2][1][0]
     grid = made[3][2]
-    assert grid["runsets"][0][2]["filters"] == 'Metric("group") == "fusion"'
+    assert grid["runsets"][0][2]["filters"] == 'Metric("group") == "fusion-small"'
     panels = [panel[0] for panel in grid["panels"]]
     assert panels[0] == "ParallelCoordinatesPlot"
     assert panels.count("BarPlot") == len(load_sweep(path).metrics)
