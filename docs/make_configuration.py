@@ -69,7 +69,9 @@ def _classes(group: str, options: list[str]) -> str:
 
 def _values(group: str, option: str) -> dict[str, Any]:
     """An option's own values, composed as a run composes them."""
-    node = compose_with_notes([f"{group}={option}"], fill_missing=True, rules=False).cfg[group]
+    # on a dataset without tuned values: those of conf/tuned/ are no option's own
+    dataset = ["dataset=csv"] if group == "cf" else []
+    node = compose_with_notes([f"{group}={option}", *dataset], fill_missing=True, rules=False).cfg[group]
     raw = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{option}.yaml"))
     assert isinstance(raw, dict)
     required = {key for key, value in raw.items() if value == MISSING}
