@@ -21,7 +21,10 @@ from tests.unit.model.test_shared_prefix import CPU, same_user
 def test_parts_equal_one_tensor(groups, dtype):
     counts, keys, before, own, width = [1, 3, 2], 2, 7, 4, 8
     torch.manual_seed(0)
-    draw = lambda *shape: torch.randn(*shape).to(dtype)  # noqa: E731
+
+    def draw(*shape):
+        return torch.randn(*shape).to(dtype)
+
     query = draw(6, keys * groups, own, width)
     key, value = (Parts(draw(3, keys, before, width), draw(6, keys, own, width), counts) for _ in range(2))
     shown = torch.rand(6, 1, own, before + own) < 0.5
