@@ -91,8 +91,10 @@ class FineTuning(pl.LightningModule):
         """The step's forward passes: stream, prompts and their answers' log-probabilities."""
         streams = self.curriculum.streams(batch.step)
         if batch.shared:
-            for pair in zip(batch.prompts[False], batch.prompts[True], strict=True):
-                yield from zip(streams, pair, self.model.two_streams(*pair), strict=True)
+            text, slots = streams
+            for texts, branches in batch.groups():
+                of_each = [text] * len(texts) + [slots] * len(branches)
+                yield from zip(of_each, [*texts, *branches], self.model.two_streams(texts, branches), strict=True)
             return
         for stream in streams:
             learners = {"learn_adapters": stream.learn_adapters, "learn_fusion": stream.learn_fusion}

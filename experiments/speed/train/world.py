@@ -123,7 +123,7 @@ class World:
         data = StepDataset(
             self.table, self.collator, plan, steps=STEPS, curriculum=self.curriculum,
             task_weights=[1.0] * len(self.tasks), length_buckets=train.length_buckets, accumulation_steps=1, rank=0,
-            world_size=1, share_prefix=True,
+            world_size=1, share_prefix=True, join_branches=True,
         )  # fmt: skip
         return [self._step(data, plan, STEPS // 2 + k) for k in range(count)]
 
