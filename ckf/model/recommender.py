@@ -87,7 +87,7 @@ class Recommender(nn.Module):
         reads: Reads | None = None,
     ) -> Tensor:
         """Last hidden states [B, T, d], or [B, Q, d] of ``reads``; the pass is appended to the cache of ``past``."""
-        self.routing.task_index = batch.task_index
+        self.routing.route(batch.task_index)
         embeddings = self.backbone.get_input_embeddings()(batch.input_ids)
         if batch.slots is not None:
             embeddings = self._fill_slots(embeddings, batch.slots, learn_fusion)

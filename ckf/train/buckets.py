@@ -7,9 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 
-def length_buckets(
-    lengths: np.ndarray, count: int, *, exactly: bool = False, worth: int = 0
-) -> list[np.ndarray]:
+def length_buckets(lengths: np.ndarray, count: int, *, exactly: bool = False, worth: int = 0) -> list[np.ndarray]:
     """Rows in at most (or exactly) ``count`` buckets such that the fewest tokens are computed; none is empty.
 
     ``lengths`` [n, k] are each row's tokens in k passes (the text prompt, the branch or slot prompt); a

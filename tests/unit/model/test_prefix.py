@@ -10,7 +10,7 @@ import torch
 from ckf.model import recommender as recommender_module
 from ckf.model.attention import after_prefix_allowed
 from ckf.model.backbone import checkpoint_activations
-from ckf.model.prefix import PrefixStates
+from ckf.model.prefix import Beginnings, PrefixStates
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import Prompt, PromptEncoder
 from ckf.prompts.rows import TrainingRow
@@ -45,6 +45,12 @@ def one_prefix(model, collator, weights):
     return of_text.detach(), of_slots.detach(), gradients(model)
 
 
+def streams(model, collator, examples):
+    """Log-probabilities of the text prompts' answers and of the branches'."""
+    text, branch = collator.sharing(examples, [1.0] * len(examples))
+    return model.two_streams([text], [branch])
+
+
 def assert_equal(model, collator) -> None:
     weights = [0.1 + 0.05 * k for k in range(len(EXAMPLES))]
     text, slots, (adapters, fusion) = two_passes(model, collator, weights)
@@ -72,8 +78,9 @@ def test_the_branch_lies_within_the_windows(kind, checkpoint, tables, collator, 
         _, right = model.two_streams([text], [branch])
         states = PrefixStates()
         model(text, states=states)
+        length = int(branch.prefix.max())
         monkeypatch.setattr(model.backbone.config, "sliding_window", 10_000)  # our masks read it
-        wide = model(branch, states=states.before(int(branch.prefix.max())))
+        wide = model(branch, states=Beginnings([states], length).of(None, length))
     assert (wide - right).abs().max() > 1e-3
 
 
@@ -125,7 +132,7 @@ def test_a_leak_through_the_prefix_would_be_seen(model, collator, monkeypatch):
             return keys, values
 
     monkeypatch.setattr(recommender_module, "PrefixStates", Leaking)
-    list(model.two_streams(*collator.sharing(EXAMPLES, [1.0] * len(EXAMPLES))))[1].sum().backward()
+    list(streams(model, collator, EXAMPLES))[1].sum().backward()
     assert any(g.any() for g in gradients(model)[0])
 
 
@@ -151,9 +158,28 @@ def test_a_branch_does_not_see_the_other(model, collator):
 
 def test_rows_do_not_depend_on_their_batch(model, collator):
     with torch.no_grad():
-        together = list(model.two_streams(*collator.sharing(EXAMPLES, [1.0] * len(EXAMPLES))))[1]
-        apart = [list(model.two_streams(*collator.sharing([x], [1.0])))[1] for x in EXAMPLES]
+        together = list(streams(model, collator, EXAMPLES))[1]
+        apart = [list(streams(model, collator, [x]))[1] for x in EXAMPLES]
     torch.testing.assert_close(together, torch.cat(apart), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["llama", *WINDOWED])
+def test_branches_go_on_from_any_pass(kind, checkpoint, tables, collator):
+    """Branches in another order and other batches than their texts, whose passes differ in length."""
+    model = recommender(kind, checkpoint(kind), tables)
+    rows = sorted(collator.rows(EXAMPLES, [1.0] * len(EXAMPLES), (False, True)), key=lambda row: row.length(False))
+    expected = {}
+    with torch.no_grad():
+        for row in rows:
+            _, expected[id(row)] = model.two_streams([collator.whole([row], slots=False)], [collator.branch([row])])
+        texts = [collator.whole(part, slots=False) for part in (rows[:5], rows[5:9], rows[9:])]
+        orders = [[11, 0, 6, 3, 8], [1, 10, 2], [9, 4, 5, 7]]
+        branches = [collator.branch([rows[k] for k in order], order) for order in orders]
+        found = list(model.two_streams(texts, branches))[len(texts) :]
+    assert len({text.input_ids.shape[1] for text in texts}) == 3
+    for order, one in zip(orders, found, strict=True):
+        wanted = torch.cat([expected[id(rows[k])] for k in order])
+        torch.testing.assert_close(one, wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_dropout_leaves_the_text_stream_its_own_draw(backbone_folder, tables, collator):
