@@ -16,8 +16,8 @@ from polars.io.plugins import register_io_source
 
 from ckf.data.lines import BROKEN_GZIP, LONGEST_LINE, open_bytes
 
-BLOCK_BYTES = 16 * 2**20
-"""So many that the calls between blocks do not count."""
+BLOCK_BYTES = 8 * 2**20
+"""So many that the calls between blocks do not count, so few that the allocator hands the same memory out again."""
 _PARSERS = min(pl.thread_pool_size(), 8)
 """More would wait for the one that unpacks, and each holds a block."""
 _BOM = b"\xef\xbb\xbf"
@@ -59,35 +59,31 @@ def _parsed(path: Path, schema: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
 
 def _blocks(path: Path) -> Iterator[bytes]:
     """Bytes of whole lines; the byte order mark at the beginning is left out."""
-    buffer, held, start = bytearray(BLOCK_BYTES), 0, True
+    first = True
+    for block in _lines(path):
+        text = block.removeprefix(_BOM) if first else block
+        first = False
+        if text and not text.isspace():
+            yield text
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """What is read at a time, each to the end of its last line."""
+    held: list[bytes | memoryview] = []  # a line without its end
     with open_bytes(path) as file:
-        while True:
-            held = _fill(path, file, buffer, held)
-            last = held < len(buffer)
-            cut = held if last else buffer.rfind(b"\n") + 1
-            first = len(_BOM) if start and buffer.startswith(_BOM) else 0
-            block = bytes(memoryview(buffer)[first:cut])
-            if block and not block.isspace():
-                yield block
-            if last:
-                return
+        while piece := _read(path, file):
+            cut = piece.rfind(b"\n") + 1
             if cut:
-                held -= cut
-                buffer[:held] = buffer[cut:]
-                start = False
-            elif held > LONGEST_LINE:
+                yield b"".join([*held, memoryview(piece)[:cut]])
+                held = []
+            held.append(memoryview(piece)[cut:])
+            if sum(map(len, held)) > LONGEST_LINE:
                 raise pl.exceptions.ComputeError(f"{path}: a line of more than {LONGEST_LINE} bytes")
-            else:
-                buffer.extend(bytes(held))
+    yield b"".join(held)
 
 
-def _fill(path: Path, file: IO[bytes], buffer: bytearray, held: int) -> int:
-    """Read until the buffer is full or the file ends; returns how many bytes the buffer holds."""
-    view = memoryview(buffer)
+def _read(path: Path, file: IO[bytes]) -> bytes:
     try:
-        # both kinds of file have readinto; typing's IO does not say so
-        while held < len(buffer) and (count := file.readinto(view[held:])):  # type: ignore[attr-defined]
-            held += count
+        return file.read(BLOCK_BYTES)
     except BROKEN_GZIP as error:
         raise pl.exceptions.ComputeError(f"{path}: broken gzip ({error})") from None
-    return held

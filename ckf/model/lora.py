@@ -52,6 +52,23 @@ class Routing:
     def __init__(self) -> None:
         self.task_index: Tensor | None = None  # [B]
         self.learn = True
+        self._gates: dict[tuple[tuple[int, float], ...], Tensor] = {}
+
+    def route(self, task_index: Tensor) -> None:
+        """The tasks [B] of the rows of the passes that follow."""
+        self.task_index, self._gates = task_index, {}
+
+    def gate(self, layer: MultiLoraLinear) -> Tensor:
+        """Factor [B, 1, R] on each rank of a layer: its adapter's scale, or 0 where the row is another task's.
+
+        Made once a pass for all layers whose adapters are the same.
+        """
+        if self.task_index is None:
+            raise RuntimeError("the rows' tasks are not set; call the model through Recommender.forward")
+        if layer.layout not in self._gates:
+            mine = (layer.lora_task < 0) | (layer.lora_task == self.task_index[:, None])
+            self._gates[layer.layout] = (mine * layer.lora_scale).unsqueeze(1)
+        return self._gates[layer.layout]
 
     def checkpoint_contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         """Contexts of a checkpointed layer's forward pass and of its recomputation.
@@ -97,19 +114,16 @@ class MultiLoraLinear(nn.Module):
         self.group_ranks = [sum(adapter.rank for adapter in group) for _, group in groups]
         scale = [a.scale for a in adapters for _ in range(a.rank)]
         task = [t for a, t in zip(adapters, task_of, strict=True) for _ in range(a.rank)]
+        self.layout = tuple(zip(task, scale, strict=True))
         self.register_buffer("lora_scale", torch.tensor(scale, dtype=torch.float32), persistent=False)
         self.register_buffer("lora_task", torch.tensor(task), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, in] -> [B, T, out]."""
-        task_index = self.routing.task_index
-        if task_index is None:
-            raise RuntimeError("the rows' tasks are not set; call the model through Recommender.forward")
+        gate = self.routing.gate(self)
         learn = self.routing.learn  # without it gradient still flows to x, and so to the slots
         a = self.lora_a if learn else self.lora_a.detach()
         b = self.lora_b if learn else self.lora_b.detach()
-        mine = (self.lora_task < 0) | (self.lora_task == task_index[:, None])
-        gate = (mine * self.lora_scale).unsqueeze(1)  # [B, 1, R]
         y = self.base(x)
         if not torch.is_autocast_enabled(x.device.type):
             x = x.to(a.dtype)

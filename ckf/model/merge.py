@@ -201,7 +201,7 @@ def _with_adapters(model: Any, parts: Sequence[AdapterFile]) -> dict[str, MultiL
         rank = a.shape[0]
         specs.append(AdapterSpec(part.folder.name, rank, scale * rank, 0.0, tuple(part.weights)))
     routing = Routing()
-    routing.task_index = torch.zeros(1, dtype=torch.long)
+    routing.route(torch.zeros(1, dtype=torch.long))
     layers = inject_lora(model, specs, [spec.name for spec in specs], routing)
     for name, layer in layers.items():
         layer.lora_task.fill_(-1)

@@ -16,7 +16,7 @@ from ckf.model.last_layer import LastLayer, Reads
 from ckf.model.lora import AdapterSpec, MultiLoraLinear, Routing
 from ckf.model.parts import take_parts
 from ckf.model.past import Past
-from ckf.model.prefix import PrefixStates, States
+from ckf.model.prefix import Beginnings, PrefixStates, States
 from ckf.prompts.batch import PromptBatch, SlotBatch
 
 
@@ -87,7 +87,7 @@ class Recommender(nn.Module):
         reads: Reads | None = None,
     ) -> Tensor:
         """Last hidden states [B, T, d], or [B, Q, d] of ``reads``; the pass is appended to the cache of ``past``."""
-        self.routing.task_index = batch.task_index
+        self.routing.route(batch.task_index)
         embeddings = self.backbone.get_input_embeddings()(batch.input_ids)
         if batch.slots is not None:
             embeddings = self._fill_slots(embeddings, batch.slots, learn_fusion)
@@ -101,20 +101,24 @@ class Recommender(nn.Module):
             ).last_hidden_state
         return found
 
-    def two_streams(self, text: PromptBatch, branch: PromptBatch) -> Iterator[Tensor]:
-        """Log-probabilities of the text prompts' answers [A], then of the slot prompts' [A'], the prefix computed once.
+    def two_streams(self, texts: Sequence[PromptBatch], branches: Sequence[PromptBatch]) -> Iterator[Tensor]:
+        """Log-probabilities of each text batch's answers [A], then of each branch batch's [A'], prefixes computed once.
 
-        ``branch`` is what each slot prompt holds after its shared beginning (`Collator.branched`). Adapters
-        learn from the text and the fusion from the branch, as in two passes with these rights: the prefix
-        holds no slot, and what the branch reads of it is cut from the graph, so its backward pass is as
-        short as it is, and the text's may be over before it starts. With dropout each stream keeps its
-        distribution; both see one draw of the prefix.
+        ``branches`` are what slot prompts hold after the beginning that each shares with its text prompt
+        (`Collator.branch`), in any order and number of passes. Adapters learn from the text and the fusion from
+        the branches, as in two passes with these rights: the prefix holds no slot, and what a branch reads of it
+        is cut from the graph, so its backward pass is as short as it is, and the text's may be over before it
+        starts. With dropout each stream keeps its distribution; both see one draw of the prefix.
         """
-        if branch.prefix is None:
-            raise RuntimeError("the batch is no branch; make it with Collator.branched")
-        states = PrefixStates()
-        yield self(text, learn_fusion=False, states=states)
-        yield self(branch, learn_adapters=False, states=states.before(int(branch.prefix.max())))
+        passes = [PrefixStates() for _ in texts]
+        for text, states in zip(texts, passes, strict=True):
+            yield self(text, learn_fusion=False, states=states)
+        lengths = [int(branch.prefix.max()) for branch in branches if branch.prefix is not None]
+        if len(lengths) < len(branches):
+            raise RuntimeError("the batch is no branch; make it with Collator.branch")
+        beginnings = Beginnings(passes, max(lengths))
+        for branch, length in zip(branches, lengths, strict=True):
+            yield self(branch, learn_adapters=False, states=beginnings.of(branch.prefix_rows, length))
 
     def _masks(self, batch: PromptBatch, dtype: torch.dtype, past: Past | None) -> Masks | None:
         config = self.backbone.config

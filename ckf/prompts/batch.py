@@ -50,7 +50,8 @@ class PromptBatch:
     position_ids: Tensor | None = None  # [B, T], only with branches and prefixes
     branch_of: Tensor | None = None  # [B, T]: 0 prompt, k >= 1 the k-th answer, -1 padding
     answer_read: Tensor | None = None
-    prefix: Tensor | None = None  # [B]: the row goes on after so many tokens of the text prompt's row
+    prefix: Tensor | None = None  # [B]: the row goes on after so many tokens of a text prompt,
+    prefix_rows: Tensor | None = None  # [B]: of this row of the text prompts; None: of its own number
     slots: SlotBatch | None = None
     history_cut: int = 0
     example_ids: list[str] = field(default_factory=list)  # of training rows

@@ -60,23 +60,25 @@ class Collator:
         return self.whole(self.rows(examples, weights, (slots,)), slots=slots)
 
     def sharing(self, examples: list[Example], weights: Sequence[float]) -> tuple[PromptBatch, PromptBatch]:
-        """Text prompts and the branches of the slot prompts, as `branched` makes them."""
-        return self.branched(self.rows(examples, weights, (False, True)))
+        """Text prompts, and the branches of the slot prompts in the same order."""
+        rows = self.rows(examples, weights, (False, True))
+        return self.whole(rows, slots=False), self.branch(rows)
 
     def whole(self, rows: list[TrainingRow], *, slots: bool) -> PromptBatch:
         """The rows' prompts of one kind, each followed by its right answer."""
         return self._training(rows, [row.prompts[slots] for row in rows])
 
-    def branched(self, rows: list[TrainingRow]) -> tuple[PromptBatch, PromptBatch]:
-        """The text prompts, and of the slot prompts what comes after the beginning that each shares with its text.
+    def branch(self, rows: list[TrainingRow], text_rows: Sequence[int] | None = None) -> PromptBatch:
+        """Of the rows' slot prompts what comes after the beginning that each shares with its text, with its answer.
 
-        Either is followed by its right answer; the second batch says in ``prefix`` how long the beginning is.
+        ``text_rows`` says which rows of the text prompts theirs are, where they are in another order.
         """
         prefix = [row.shared for row in rows]
         branch = self._training(rows, [row.prompts[True].after(skip) for row, skip in zip(rows, prefix, strict=True)])
         branch.prefix = torch.tensor(prefix)
+        branch.prefix_rows = None if text_rows is None else torch.tensor(text_rows)
         branch.position_ids = branch.prefix[:, None] + torch.arange(branch.input_ids.shape[1])
-        return self.whole(rows, slots=False), branch
+        return branch
 
     def prompts(self, examples: list[Example], *, slots: bool) -> list[Prompt]:
         """The encoded prompts of some examples."""

@@ -7,18 +7,18 @@ from itertools import pairwise
 import numpy as np
 
 
-def length_buckets(lengths: np.ndarray, count: int, *, exactly: bool = False) -> list[np.ndarray]:
+def length_buckets(lengths: np.ndarray, count: int, *, exactly: bool = False, worth: int = 0) -> list[np.ndarray]:
     """Rows in at most (or exactly) ``count`` buckets such that the fewest tokens are computed; none is empty.
 
     ``lengths`` [n, k] are each row's tokens in k passes (the text prompt, the branch or slot prompt); a
     bucket's passes are as long as their longest row. Rows are ordered by the first pass, and the best cuts
-    of that order are found exactly, over all places and numbers of cuts.
+    of that order are found exactly, over all places and numbers of cuts. A bucket more has to save ``worth`` tokens.
     """
     order = np.argsort(lengths[:, 0], kind="stable")
     n, costs = len(order), _costs(lengths[order])
     fewest, starts = costs[0], []  # fewest[j]: tokens of the first j rows; starts[.][j]: where their last bucket starts
     for _ in range(min(count, n) - 1):  # with one bucket more each time, where that saves something
-        further = fewest[:, None] + costs
+        further = fewest[:, None] + costs + worth
         saves = (further.min(axis=0) < fewest) | exactly
         starts.append(np.where(saves, further.argmin(axis=0), np.arange(n + 1)))
         fewest = np.where(saves, further.min(axis=0), fewest)
@@ -38,7 +38,6 @@ def _costs(ordered: np.ndarray) -> np.ndarray:
     return costs
 
 
-def padding_share(lengths: np.ndarray, buckets: list[np.ndarray]) -> float:
-    """Share of the computed tokens that are padding."""
-    computed = sum(len(rows) * lengths[rows].max(axis=0).sum() for rows in buckets)
-    return float(1.0 - lengths.sum() / computed)
+def computed_tokens(lengths: np.ndarray, buckets: list[np.ndarray]) -> int:
+    """Tokens of all passes over ``buckets`` of rows with ``lengths`` [n, k], the padding with them."""
+    return int(sum(len(rows) * lengths[rows].max(axis=0).sum() for rows in buckets))

@@ -15,27 +15,41 @@ from ckf.data.records import ExampleTable
 from ckf.prompts.batch import PromptBatch
 from ckf.prompts.collate import Collator
 from ckf.prompts.rows import TrainingRow
-from ckf.train.buckets import length_buckets, padding_share
+from ckf.train.buckets import computed_tokens, length_buckets
 from ckf.train.curriculum import Curriculum
 from ckf.train.plan import BatchPlan
+
+PASS = 200
+"""Tokens that a pass of a small backbone costs beside its own, in calls of operations."""
+
+_Prompts = dict[bool, list[PromptBatch]]
 
 
 @dataclass
 class StepBatch:
     """One micro-batch of a step: the same examples as text and as slot prompts, in length buckets.
 
-    Where the streams share their prefix, the slot prompts are branches (`Collator.sharing`) of the text prompts
-    in the bucket of the same number. ``answer_weights`` of the prompts already divide by the task's answer
-    tokens in the *global* batch, so that the loss does not depend on buckets, ranks or accumulation.
+    Where the streams share their prefix, the slot prompts are branches (`Collator.branch`) of the text prompts
+    in the bucket of the same number, or, ``joined``, of all text prompts in buckets of their own.
+    ``answer_weights`` of the prompts already divide by the task's answer tokens in the *global* batch, so that
+    the loss does not depend on buckets, ranks or accumulation.
     """
 
     step: int
     example_ids: list[str]
-    prompts: dict[bool, list[PromptBatch]]  # by "has slots"
+    prompts: _Prompts  # by "has slots"
     history_cut: int
     shared: bool = False
+    joined: bool = False
     padding: float = 0.0  # share of the computed tokens
     tokens: int = 0  # computed ones without the padding
+
+    def groups(self) -> list[tuple[list[PromptBatch], list[PromptBatch]]]:
+        """Text prompts, and the branches that go on from them; the keys and values of a group are held at a time."""
+        texts, branches = self.prompts[False], self.prompts[True]
+        if self.joined:
+            return [(texts, branches)]
+        return [([text], [branch]) for text, branch in zip(texts, branches, strict=True)]
 
     def to(self, device: torch.device) -> StepBatch:
         """Move every prompt batch to ``device``."""
@@ -47,6 +61,7 @@ class StepDataset(Dataset[StepBatch]):
     """Micro-batch ``k`` is micro-batch ``k % accumulation`` of step ``k // accumulation``, on one rank.
 
     With ``same_passes`` every rank has as many buckets as the others, for processes that gather weights in each pass.
+    With ``join_branches`` the short branches of all text buckets share half as many buckets of their own.
     """
 
     def __init__(
@@ -63,12 +78,13 @@ class StepDataset(Dataset[StepBatch]):
         rank: int,
         world_size: int,
         share_prefix: bool,
+        join_branches: bool = False,
         same_passes: bool = False,
     ) -> None:
         self.table, self.collator, self.plan = table, collator, plan
         self.steps, self.curriculum, self.length_buckets = steps, curriculum, length_buckets
         self.accumulation_steps, self.rank, self.world_size = accumulation_steps, rank, world_size
-        self.share_prefix, self.same_passes = share_prefix, same_passes
+        self.share_prefix, self.join_branches, self.same_passes = share_prefix, join_branches, same_passes
         self.task_weights = np.asarray(task_weights) / sum(task_weights)
 
     def __len__(self) -> int:
@@ -86,14 +102,15 @@ class StepDataset(Dataset[StepBatch]):
             [self.table[int(i)] for i in mine], weights[self.table.task_index[mine]].tolist(), kinds
         )
         lengths = np.asarray([self._lengths(row, kinds) for row in rows])
-        buckets = length_buckets(lengths, self.length_buckets, exactly=self.same_passes)
+        prompts, computed = self._joined(rows, lengths) if self.join_branches else self._apart(rows, lengths, kinds)
         return StepBatch(
             step=step,
             example_ids=[self.table.example_id[i] for i in mine],
-            prompts=self._prompts([[rows[i] for i in bucket] for bucket in buckets], kinds),
+            prompts=prompts,
             history_cut=sum(any(p.history_cut for p in row.prompts.values()) for row in rows),
             shared=self.share_prefix,
-            padding=padding_share(lengths, buckets),
+            joined=self.join_branches,
+            padding=1.0 - int(lengths.sum()) / computed,
             tokens=int(lengths.sum()),
         )
 
@@ -103,11 +120,30 @@ class StepDataset(Dataset[StepBatch]):
             return [row.length(False), row.length(True) - row.shared]
         return [row.length(slots) for slots in kinds]
 
-    def _prompts(self, buckets: list[list[TrainingRow]], kinds: list[bool]) -> dict[bool, list[PromptBatch]]:
-        if not self.share_prefix:
-            return {slots: [self.collator.whole(rows, slots=slots) for rows in buckets] for slots in kinds}
-        pairs = [self.collator.branched(rows) for rows in buckets]
-        return {False: [text for text, _ in pairs], True: [branch for _, branch in pairs]}
+    def _apart(self, rows: list[TrainingRow], lengths: np.ndarray, kinds: list[bool]) -> tuple[_Prompts, int]:
+        """The same buckets for every stream; also the tokens that are computed."""
+        buckets = self._buckets(lengths, self.length_buckets)
+        found: _Prompts = {kind: [] for kind in kinds}
+        for kind in kinds:
+            for bucket in buckets:
+                mine = [rows[i] for i in bucket]
+                branch = kind and self.share_prefix
+                found[kind].append(self.collator.branch(mine) if branch else self.collator.whole(mine, slots=kind))
+        return found, computed_tokens(lengths, buckets)
+
+    def _joined(self, rows: list[TrainingRow], lengths: np.ndarray) -> tuple[_Prompts, int]:
+        """Text prompts and branches each in their own buckets; also the tokens that are computed."""
+        texts = self._buckets(lengths[:, :1], self.length_buckets, PASS)
+        branches = self._buckets(lengths[:, 1:], self.length_buckets, PASS)
+        place = np.argsort(np.concatenate(texts))  # of each row among the text prompts
+        prompts = {
+            False: [self.collator.whole([rows[i] for i in bucket], slots=False) for bucket in texts],
+            True: [self.collator.branch([rows[i] for i in bucket], place[bucket].tolist()) for bucket in branches],
+        }
+        return prompts, computed_tokens(lengths[:, :1], texts) + computed_tokens(lengths[:, 1:], branches)
+
+    def _buckets(self, lengths: np.ndarray, count: int, worth: int = 0) -> list[np.ndarray]:
+        return length_buckets(lengths, count, exactly=self.same_passes, worth=worth)
 
     def _token_weights(self, everyone: np.ndarray) -> np.ndarray:
         """Loss weight of an answer token by task: task weight / the task's tokens in the global batch."""

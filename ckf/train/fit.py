@@ -137,7 +137,7 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
         return {"steps": 0, "examples_per_step": 0, **_parameter_counts(model), "history_cut": 0}
     checkpoint, first_step = CheckpointFiles(run).newest(say_on_stderr)
     saver, clock = Checkpoint(run, exp.train.checkpoint_every_steps), StepClock()
-    data, path = run_steps(exp, inputs.examples, collator)
+    data, path = run_steps(exp, inputs.examples, collator, model.backbone.config)
     trainer = build_trainer(exp, run, data.steps, first_step, logger, [saver, clock])
     data.rank = trainer.global_rank
     foretold = None

@@ -91,8 +91,10 @@ class FineTuning(pl.LightningModule):
         """The step's forward passes: stream, prompts and their answers' log-probabilities."""
         streams = self.curriculum.streams(batch.step)
         if batch.shared:
-            for pair in zip(batch.prompts[False], batch.prompts[True], strict=True):
-                yield from zip(streams, pair, self.model.two_streams(*pair), strict=True)
+            text, slots = streams
+            for texts, branches in batch.groups():
+                of_each = [text] * len(texts) + [slots] * len(branches)
+                yield from zip(of_each, [*texts, *branches], self.model.two_streams(texts, branches), strict=True)
             return
         for stream in streams:
             learners = {"learn_adapters": stream.learn_adapters, "learn_fusion": stream.learn_fusion}
@@ -128,10 +130,7 @@ class FineTuning(pl.LightningModule):
 
     def _nothing(self) -> Tensor:
         """Zero, with every parameter in its graph."""
-        zero = torch.zeros((), device=self.device)
-        for part in self._parts().values():
-            for parameter in part:
-                zero = zero + 0.0 * parameter.sum()
+        zero: Tensor = _Nothing.apply(*(p for part in self._parts().values() for p in part))
         return zero
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -178,6 +177,22 @@ class FineTuning(pl.LightningModule):
             for name, value in checkpoint["state_dict"].items()
             if name in trained or name.startswith("model.fusion.")
         }
+
+
+class _Nothing(torch.autograd.Function):
+    """Zero, with a gradient of zeros for every argument: one operation for all of them."""
+
+    @staticmethod
+    def forward(ctx: Any, *parameters: Tensor) -> Tensor:
+        """A scalar."""
+        ctx.shapes = [p.shape for p in parameters]
+        return parameters[0].new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        """Views of one zero."""
+        zero = torch.zeros_like(gradients[0])
+        return tuple(zero.expand(shape) for shape in ctx.shapes)
 
 
 def gradient_norm(parameters: Sequence[torch.nn.Parameter]) -> float:

@@ -42,7 +42,7 @@ def outlook(exp: ExperimentConfig, folders: tuple[Path, Path, str] | None) -> li
     none = torch.zeros(1, max(1, width)).expand(2**31, -1)  # a row for every id, in the memory of one
     tables = VectorTables(none, none) if exp.fusion.reads_vectors else None
     collator = build_collator(exp, Inputs(folders[0], folders[1], "", None), tokenizer, tables)
-    data, path = run_steps(exp, folders[1], collator)
+    data, path = run_steps(exp, folders[1], collator, config)
     found = forecast(exp, parts, config, data, held_bytes=held, device=device)
     return [*lines, f"streams: {path}", *found.lines()]
 

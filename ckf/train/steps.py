@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from ckf.config.schema import ExperimentConfig
 from ckf.data.records import ExampleTable
@@ -10,17 +13,24 @@ from ckf.prompts.collate import Collator
 from ckf.train.curriculum import build_curriculum
 from ckf.train.data import StepDataset
 from ckf.train.plan import BatchPlan
-from ckf.train.sharing import StreamPath, stream_path
+from ckf.train.sharing import StreamPath, stream_path, token_bytes
 
 
-def run_steps(exp: ExperimentConfig, examples: Path, collator: Collator) -> tuple[StepDataset, StreamPath]:
-    """The micro-batches of a run (of rank 0, until ``rank`` is set), and which way its streams go."""
+def run_steps(
+    exp: ExperimentConfig, examples: Path, collator: Collator, backbone: Any
+) -> tuple[StepDataset, StreamPath]:
+    """The micro-batches of a run (of rank 0, until ``rank`` is set), and which way its streams go.
+
+    ``backbone`` is its ``transformers`` config.
+    """
     tasks, weights = [task.name for task in exp.task_mix], [task.weight for task in exp.task_mix]
     table = ExampleTable(examples / "examples.parquet", "train", tasks)
     plan = BatchPlan(table.task_index, tasks, weights, exp.train.global_batch_size, exp.seed)
     steps = exp.train.max_steps or plan.steps(exp.train.epochs)
     curriculum = build_curriculum(exp.curriculum, steps)
-    path = stream_path(curriculum, table, collator)
+    rows = exp.train.global_batch_size // (exp.trainer.world_size * exp.train.accumulation_steps)
+    size = token_bytes(backbone, getattr(torch, exp.backbone.dtype))
+    path = stream_path(curriculum, table, collator, rows=rows, token_bytes=size)
     dataset = StepDataset(
         table,
         collator,
@@ -33,6 +43,7 @@ def run_steps(exp: ExperimentConfig, examples: Path, collator: Collator) -> tupl
         rank=0,
         world_size=exp.trainer.world_size,
         share_prefix=path.shared,
+        join_branches=path.joined,
         same_passes=exp.trainer.strategy == "fsdp",
     )
     return dataset, path

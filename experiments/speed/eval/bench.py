@@ -99,7 +99,7 @@ def released(model: Recommender, collator: Collator, examples: list[Example]) ->
         batch, lengths = collator.questions([example], slots=True)
         batch = batch.to(DEVICE)
         tokens = len(collator.encoder.answer_ids(example.task, collator.encoder.true_label(example)))
-        model.routing.task_index = batch.task_index
+        model.routing.route(batch.task_index)
         words = model.backbone.get_input_embeddings()(batch.input_ids)
         words = model._fill_slots(words, batch.slots, learn=False)
         mask = torch.ones(words.shape[:2], dtype=torch.long, device=DEVICE)

@@ -1,12 +1,15 @@
 """Preparing reviews three ways, side by side: the table in RESULTS.md.
 
-Usage: python run.py FOLDER [ROWS] [ROUNDS] [WAYS]; the made files go to FOLDER and are deleted. Each way
-is a process of its own; rounds alternate; medians and ratios are printed as Markdown and JSON lines.
+Usage: python run.py FOLDER [ROWS] [ROUNDS] [WAYS] [plain]; the made files go to FOLDER and are deleted. Each way
+is a process of its own; rounds alternate; medians and ratios are printed as Markdown and JSON lines. With
+``plain`` the reviews are unpacked before.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -15,14 +18,18 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def main(folder: Path, rows: int = 1_000_000, rounds: int = 3, ways: str = "ckf,ckf_steps,pandas,rows") -> None:
+def main(
+    folder: Path, rows: int = 1_000_000, rounds: int = 3, ways: str = "ckf,ckf_steps,pandas,rows", form: str = "gz"
+) -> None:
     """Make the files, run the ways in turn, print the table."""
     folder.mkdir(parents=True, exist_ok=True)
     made = [folder / name for name in ("reviews_Made_5.json.gz", "meta_Made.json.gz")]
     try:
         if not all(path.exists() for path in made):
             subprocess.run([sys.executable, HERE / "make_reviews.py", folder, str(rows)], check=True)
-        print(f"{rows:,} reviews, {made[0].stat().st_size / 2**20:.0f} MiB gzipped", flush=True)
+        if form == "plain":
+            made[0] = _unpacked(made[0])
+        print(f"{rows:,} reviews, {made[0].stat().st_size / 2**20:.0f} MiB {form}", flush=True)
         found: dict[str, list[dict[str, float]]] = {way: [] for way in ways.split(",")}
         for _ in range(rounds):
             for way, runs in found.items():
@@ -44,5 +51,14 @@ def main(folder: Path, rows: int = 1_000_000, rounds: int = 3, ways: str = "ckf,
         print(f"| {way} | {seconds[way]:.2f} | {peak:.2f} | {runs[0]['rows']:,} | {ratios} |")
 
 
+def _unpacked(packed: Path) -> Path:
+    """The file as it is without its gzip, which goes."""
+    plain = packed.with_suffix("")
+    with gzip.open(packed, "rb") as source, plain.open("wb") as target:
+        shutil.copyfileobj(source, target, 2**20)
+    packed.unlink()
+    return plain
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:4]), *sys.argv[4:5])
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:4]), *sys.argv[4:6])

@@ -32,7 +32,7 @@ from ckf.data.splits import assign_split
 from ckf.data.write import write_interactions
 
 K = 5
-REVIEWS = "reviews_Made_5.json.gz"
+REVIEWS = "reviews_Made_5.json"
 
 
 def by_ckf(folder: Path, out: Path) -> int:
@@ -59,9 +59,15 @@ def _config(folder: Path) -> AmazonConfig:
     return AmazonConfig("amazon", root=str(folder), category="Made", version=2014, filters=[FilterConfig("k_core", K)])
 
 
+def _reviews(folder: Path) -> Path:
+    """The file, gzipped or not."""
+    plain = folder / REVIEWS
+    return plain if plain.exists() else plain.with_name(f"{REVIEWS}.gz")
+
+
 def by_pandas(folder: Path, out: Path) -> int:
     """Whole columns in pandas."""
-    rows = pd.read_json(folder / REVIEWS, lines=True)
+    rows = pd.read_json(_reviews(folder), lines=True)
     rows = rows[["reviewerID", "asin", "overall", "unixReviewTime", "reviewText"]]
     rows = rows.sort_values("unixReviewTime").drop_duplicates(["reviewerID", "asin"])
     while True:
@@ -78,7 +84,8 @@ def by_pandas(folder: Path, out: Path) -> int:
 def by_rows(folder: Path, out: Path) -> int:
     """Row by row: a list of dicts, a table walked with iloc for every pass, Python sorting."""
     parsed = []
-    with gzip.open(folder / REVIEWS, "rt", encoding="utf-8") as file:
+    path = _reviews(folder)
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
         for line in file:
             parsed.append(json.loads(line))
     table = pd.DataFrame(parsed)

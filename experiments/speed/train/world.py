@@ -28,6 +28,7 @@ from ckf.train.curriculum import build_curriculum
 from ckf.train.data import StepBatch, StepDataset
 from ckf.train.fit import Inputs, build_collator, task_names
 from ckf.train.plan import BatchPlan
+from ckf.train.sharing import stream_path, token_bytes
 
 STEPS = 1000
 """Length of the run that steps are taken from: the middle of its curriculum, where both streams weigh the same."""
@@ -120,10 +121,12 @@ class World:
         train = self.exp.train
         plan = BatchPlan(self.table.task_index, self.tasks, [1.0] * len(self.tasks), train.global_batch_size, 0)
         self.curriculum = build_curriculum(self.exp.curriculum, STEPS)
+        size = token_bytes(self._base.config, torch.float32)
+        path = stream_path(self.curriculum, self.table, self.collator, rows=train.global_batch_size, token_bytes=size)
         data = StepDataset(
             self.table, self.collator, plan, steps=STEPS, curriculum=self.curriculum,
             task_weights=[1.0] * len(self.tasks), length_buckets=train.length_buckets, accumulation_steps=1, rank=0,
-            world_size=1, share_prefix=True,
+            world_size=1, share_prefix=path.shared, join_branches=path.joined,
         )  # fmt: skip
         return [self._step(data, plan, STEPS // 2 + k) for k in range(count)]
 

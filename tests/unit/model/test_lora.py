@@ -230,7 +230,7 @@ def test_dropout_by_role():
     base = torch.nn.Linear(4000, 2, bias=False)
     torch.nn.init.zeros_(base.weight)
     routing = Routing()
-    routing.task_index = torch.tensor([0])
+    routing.route(torch.tensor([0]))
     specs = [AdapterSpec("shared", 1, 1.0, 0.8, ("x",)), AdapterSpec("ctr", 1, 1.0, 0.0, ("x",))]
     layer = MultiLoraLinear(base, specs, [-1, 0], routing)
     torch.nn.init.ones_(layer.lora_a)

@@ -10,7 +10,7 @@ import torch
 from ckf.model import recommender as recommender_module
 from ckf.model.attention import after_prefix_allowed
 from ckf.model.backbone import checkpoint_activations
-from ckf.model.prefix import PrefixStates
+from ckf.model.prefix import Beginnings, PrefixStates
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import Prompt, PromptEncoder
 from ckf.prompts.rows import TrainingRow
@@ -39,10 +39,16 @@ def two_passes(model, collator, weights):
 
 def one_prefix(model, collator, weights):
     text, branch = collator.sharing(EXAMPLES, weights)
-    of_text, of_slots = model.two_streams(text, branch)
+    of_text, of_slots = model.two_streams([text], [branch])
     loss = -(of_text * text.answer_weights).sum() - (of_slots * branch.answer_weights).sum()
     loss.backward()
     return of_text.detach(), of_slots.detach(), gradients(model)
+
+
+def streams(model, collator, examples):
+    """Log-probabilities of the text prompts' answers and of the branches'."""
+    text, branch = collator.sharing(examples, [1.0] * len(examples))
+    return model.two_streams([text], [branch])
 
 
 def assert_equal(model, collator) -> None:
@@ -69,11 +75,12 @@ def test_the_branch_lies_within_the_windows(kind, checkpoint, tables, collator, 
     model = recommender(kind, checkpoint(kind), tables)
     text, branch = collator.sharing(EXAMPLES, [1.0] * len(EXAMPLES))
     with torch.no_grad():
-        _, right = model.two_streams(text, branch)
+        _, right = model.two_streams([text], [branch])
         states = PrefixStates()
         model(text, states=states)
+        length = int(branch.prefix.max())
         monkeypatch.setattr(model.backbone.config, "sliding_window", 10_000)  # our masks read it
-        wide = model(branch, states=states.before(int(branch.prefix.max())))
+        wide = model(branch, states=Beginnings([states], length).of(None, length))
     assert (wide - right).abs().max() > 1e-3
 
 
@@ -106,11 +113,11 @@ def test_checkpointed_layers_share_too(checkpoint, tables, collator):
 
 def test_the_slot_stream_teaches_no_adapter_and_the_text_no_fusion(model, collator):
     text, branch = collator.sharing(EXAMPLES, [1.0] * len(EXAMPLES))
-    list(model.two_streams(text, branch))[1].sum().backward()
+    list(model.two_streams([text], [branch]))[1].sum().backward()
     adapters, fusion = gradients(model)
     assert all(not g.any() for g in adapters)
     assert all(g.any() for g in fusion)
-    next(model.two_streams(text, branch)).sum().backward()
+    next(model.two_streams([text], [branch])).sum().backward()
     adapters, fusion = gradients(model)
     assert all(g.any() for g in adapters)
     assert all(not g.any() for g in fusion)
@@ -125,35 +132,54 @@ def test_a_leak_through_the_prefix_would_be_seen(model, collator, monkeypatch):
             return keys, values
 
     monkeypatch.setattr(recommender_module, "PrefixStates", Leaking)
-    list(model.two_streams(*collator.sharing(EXAMPLES, [1.0] * len(EXAMPLES))))[1].sum().backward()
+    list(streams(model, collator, EXAMPLES))[1].sum().backward()
     assert any(g.any() for g in gradients(model)[0])
 
 
 def test_a_branch_does_not_see_the_other(model, collator):
     text, branch = collator.sharing(EXAMPLES, [1.0] * len(EXAMPLES))
     with torch.no_grad():
-        of_text, of_slots = model.two_streams(text, branch)
+        of_text, of_slots = model.two_streams([text], [branch])
         other = branch.slots.users.roll(1, 0)
         branch.slots.users, kept = other, branch.slots.users
-        text_too, slots_too = model.two_streams(text, branch)
+        text_too, slots_too = model.two_streams([text], [branch])
         assert torch.equal(text_too, of_text)
         assert (slots_too - of_slots).abs().max() > 1e-4
         branch.slots.users = kept
         after = torch.arange(text.input_ids.shape[1]) >= branch.prefix[:, None]
         text.input_ids = torch.where(after, 7, text.input_ids)
-        text_too, slots_too = model.two_streams(text, branch)
+        text_too, slots_too = model.two_streams([text], [branch])
         assert (text_too - of_text).abs().max() > 1e-4
         torch.testing.assert_close(slots_too, of_slots, atol=0, rtol=0)
         before = torch.arange(text.input_ids.shape[1]) < branch.prefix[:, None] - 1
         text.input_ids = torch.where(before, 9, text.input_ids)
-        assert (list(model.two_streams(text, branch))[1] - of_slots).abs().max() > 1e-4
+        assert (list(model.two_streams([text], [branch]))[1] - of_slots).abs().max() > 1e-4
 
 
 def test_rows_do_not_depend_on_their_batch(model, collator):
     with torch.no_grad():
-        together = list(model.two_streams(*collator.sharing(EXAMPLES, [1.0] * len(EXAMPLES))))[1]
-        apart = [list(model.two_streams(*collator.sharing([x], [1.0])))[1] for x in EXAMPLES]
+        together = list(streams(model, collator, EXAMPLES))[1]
+        apart = [list(streams(model, collator, [x]))[1] for x in EXAMPLES]
     torch.testing.assert_close(together, torch.cat(apart), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["llama", *WINDOWED])
+def test_branches_go_on_from_any_pass(kind, checkpoint, tables, collator):
+    """Branches in another order and other batches than their texts, whose passes differ in length."""
+    model = recommender(kind, checkpoint(kind), tables)
+    rows = sorted(collator.rows(EXAMPLES, [1.0] * len(EXAMPLES), (False, True)), key=lambda row: row.length(False))
+    expected = {}
+    with torch.no_grad():
+        for row in rows:
+            _, expected[id(row)] = model.two_streams([collator.whole([row], slots=False)], [collator.branch([row])])
+        texts = [collator.whole(part, slots=False) for part in (rows[:5], rows[5:9], rows[9:])]
+        orders = [[11, 0, 6, 3, 8], [1, 10, 2], [9, 4, 5, 7]]
+        branches = [collator.branch([rows[k] for k in order], order) for order in orders]
+        found = list(model.two_streams(texts, branches))[len(texts) :]
+    assert len({text.input_ids.shape[1] for text in texts}) == 3
+    for order, one in zip(orders, found, strict=True):
+        wanted = torch.cat([expected[id(rows[k])] for k in order])
+        torch.testing.assert_close(one, wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_dropout_leaves_the_text_stream_its_own_draw(backbone_folder, tables, collator):
@@ -164,9 +190,9 @@ def test_dropout_leaves_the_text_stream_its_own_draw(backbone_folder, tables, co
         torch.manual_seed(0)
         alone = model(text)
         torch.manual_seed(0)
-        of_text, of_slots = model.two_streams(text, branch)
+        of_text, of_slots = model.two_streams([text], [branch])
         torch.manual_seed(1)
-        other_text, other_slots = model.two_streams(text, branch)
+        other_text, other_slots = model.two_streams([text], [branch])
     assert torch.equal(of_text, alone)
     assert (other_text - of_text).abs().max() > 1e-3
     assert (other_slots - of_slots).abs().max() > 1e-3
@@ -180,7 +206,7 @@ def test_dropout_keeps_the_distribution_of_the_slot_stream(backbone_folder, tabl
     fused = collator.training(rows, [1.0] * len(rows), slots=True)
     with torch.no_grad():
         torch.manual_seed(0)
-        shared = list(model.two_streams(text, branch))[1].view(400, -1).sum(1)
+        shared = list(model.two_streams([text], [branch]))[1].view(400, -1).sum(1)
         apart = model(fused).view(400, -1).sum(1)
     error = (shared.var() / 400 + apart.var() / 400).sqrt()
     assert abs(shared.mean() - apart.mean()) < 4 * error

@@ -60,7 +60,7 @@ def test_lora_goes_on_a_quantised_layer():
     holder = torch.nn.Module()
     holder.q_proj = Packed(plain)
     routing = Routing()
-    routing.task_index = torch.tensor([0, 1])
+    routing.route(torch.tensor([0, 1]))
     layers = inject_lora(holder, [AdapterSpec("a", 2, 4.0, 0.0, ("q_proj",))], ["a", "b"], routing)
     layer = layers["q_proj"]
     assert isinstance(layer, MultiLoraLinear)

@@ -92,7 +92,7 @@ def test_a_shared_prefix_gives_the_same_losses(asked, backbone_folder, tables):
     with torch.no_grad():
         text, branch = asked.sharing(examples, [1.0, 1.0])
         assert int(branch.prefix[0]) > 5
-        of_text, of_slots = model.two_streams(text, branch)
+        of_text, of_slots = model.two_streams([text], [branch])
         torch.testing.assert_close(of_text, model(asked.training(examples, [1.0, 1.0], slots=False)), atol=1e-5, rtol=0)
         torch.testing.assert_close(of_slots, model(asked.training(examples, [1.0, 1.0], slots=True)), atol=1e-5, rtol=0)
 

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from ckf.train.buckets import length_buckets, padding_share
+from ckf.train.buckets import computed_tokens, length_buckets
 
 
 def cost(lengths: np.ndarray, buckets: list[np.ndarray]) -> int:
@@ -24,13 +24,13 @@ def test_the_cuts_are_the_best_there_are(count):
     order = np.argsort(lengths[:, 0], kind="stable")
     ways = [np.split(order, cuts) for k in range(min(count, 8)) for cuts in combinations(range(1, 8), k)]
     assert cost(lengths, found) == min(cost(lengths, way) for way in ways)
-    assert padding_share(lengths, found) == pytest.approx(1 - lengths.sum() / cost(lengths, found))
+    assert computed_tokens(lengths, found) == cost(lengths, found)
 
 
 def test_rows_of_one_length_are_one_bucket():
     (only,) = length_buckets(np.full((5, 2), 7), 4)
     assert only.tolist() == [0, 1, 2, 3, 4]
-    assert padding_share(np.full((5, 2), 7), [only]) == 0.0
+    assert computed_tokens(np.full((5, 2), 7), [only]) == 5 * 14, "no padding"
 
 
 def test_every_rank_may_need_as_many_buckets():
@@ -41,3 +41,12 @@ def test_every_rank_may_need_as_many_buckets():
         assert sorted(np.concatenate(found).tolist()) == [0, 1, 2, 3, 4]
     assert cost(other, found) == cost(other, length_buckets(other, 3))
     assert len(length_buckets(same, 9, exactly=True)) == 5
+
+
+def test_a_bucket_more_has_to_save_its_worth():
+    """Two lengths: a second bucket saves 3 x 10 tokens, a third nothing."""
+    lengths = np.asarray([[10], [10], [10], [20], [20]])
+    assert len(length_buckets(lengths, 4)) == 2
+    assert len(length_buckets(lengths, 4, worth=29)) == 2
+    assert len(length_buckets(lengths, 4, worth=31)) == 1
+    assert len(length_buckets(lengths, 4, worth=31, exactly=True)) == 4

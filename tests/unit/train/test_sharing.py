@@ -7,6 +7,7 @@ import dataclasses
 import pandas as pd
 import pytest
 import torch
+from transformers import AutoConfig
 
 from ckf.cf.vectors import VectorTables
 from ckf.config.compose import compose
@@ -18,7 +19,7 @@ from ckf.train.curriculum import Curriculum
 from ckf.train.data import StepDataset
 from ckf.train.module import FineTuning
 from ckf.train.plan import BatchPlan
-from ckf.train.sharing import stream_path
+from ckf.train.sharing import SMALL, sample_tokens, stream_path, token_bytes
 from tests.conftest import CF_DIM, TASKS, make_model
 from tests.worlds import small_source, write_world
 
@@ -47,7 +48,7 @@ class Bare(FineTuning):
         pass
 
 
-def gradients(world, collator, model, *, shared: bool, buckets=1, accumulation=1, world_size=1, step=4):
+def gradients(world, collator, model, *, shared: bool, joined=False, buckets=1, accumulation=1, world_size=1, step=4):
     """Loss and gradients of a step as Lightning and DDP make them: means over micro-batches and ranks."""
     curriculum = Curriculum("sigmoid", STEPS)
     table = world[1]
@@ -58,7 +59,7 @@ def gradients(world, collator, model, *, shared: bool, buckets=1, accumulation=1
         data = StepDataset(
             table, collator, plan, steps=STEPS, curriculum=curriculum, task_weights=[2.0, 1.0, 1.0, 1.0],
             length_buckets=buckets, accumulation_steps=accumulation, rank=rank, world_size=world_size,
-            share_prefix=shared,
+            share_prefix=shared, join_branches=joined,
         )  # fmt: skip
         for micro in range(accumulation):
             part = module.training_step(data[step * accumulation + micro], micro) / accumulation
@@ -70,7 +71,8 @@ def gradients(world, collator, model, *, shared: bool, buckets=1, accumulation=1
 
 
 @pytest.mark.parametrize("layout", [{}, {"buckets": 4}, {"accumulation": 2}, {"world_size": 2, "buckets": 2},
-                                    {"buckets": 3}])  # fmt: skip
+                                    {"buckets": 3}, {"joined": True, "buckets": 4}, {"joined": True, "accumulation": 2},
+                                    {"joined": True, "world_size": 2, "buckets": 3}])  # fmt: skip
 def test_a_step_is_the_same_in_every_layout(world, encoder, backbone_folder, tables, layout):
     collator, model = collator_of(world, encoder), make_model(backbone_folder, tables)
     loss, found = gradients(world, collator, model, shared=False)
@@ -80,22 +82,59 @@ def test_a_step_is_the_same_in_every_layout(world, encoder, backbone_folder, tab
         assert (mine - theirs).norm() <= 1e-5 * theirs.norm().clamp(min=1e-2)
 
 
+def test_joined_branches_have_buckets_of_their_own(world, encoder):
+    """Fewer passes over fewer tokens; every slot prompt once, after the beginning of its own text prompt."""
+    collator, (_, table) = collator_of(world, encoder), world
+    plan = BatchPlan(table.task_index, TASKS, [2.0, 1.0, 1.0, 1.0], 16, 0)
+    apart, joined = (
+        StepDataset(
+            table, collator, plan, steps=STEPS, curriculum=Curriculum("sigmoid", STEPS), task_weights=[1.0] * 4,
+            length_buckets=6, accumulation_steps=1, rank=0, world_size=1, share_prefix=True, join_branches=join,
+        )[0]
+        for join in (False, True)
+    )  # fmt: skip
+    assert len(joined.groups()) == 1
+    assert len(apart.groups()) == len(apart.prompts[True]) > len(joined.prompts[True])
+    assert joined.tokens == apart.tokens
+    texts = [row for batch in joined.prompts[False] for row in batch.example_ids]
+    for branch in joined.prompts[True]:
+        assert branch.example_ids == [texts[row] for row in branch.prefix_rows.tolist()]
+    assert sorted(row for b in joined.prompts[True] for row in b.example_ids) == sorted(texts)
+    computed = sum(batch.input_ids.numel() for batches in joined.prompts.values() for batch in batches)
+    assert joined.padding == pytest.approx(1 - joined.tokens / computed)
+
+
+def path_of(curriculum, world, collator, *, token_bytes=10**9):
+    return stream_path(Curriculum(curriculum, STEPS), world[1], collator, rows=16, token_bytes=token_bytes)
+
+
+def test_a_small_backbone_joins_the_branches_of_its_buckets(world, encoder):
+    late = collator_of(world, encoder)
+    _, _, text = sample_tokens(world[1], late)
+    assert path_of("sigmoid", world, late, token_bytes=int(SMALL / 16 / text) - 1).joined
+    assert not path_of("sigmoid", world, late, token_bytes=int(SMALL / 16 / text) + 1).joined
+    assert str(path_of("sigmoid", world, late, token_bytes=1)).endswith("too; the rest is in buckets of its own)")
+    config = AutoConfig.for_model("llama", num_hidden_layers=3, hidden_size=40, num_attention_heads=4,
+                                  num_key_value_heads=2)  # fmt: skip
+    assert token_bytes(config, torch.bfloat16) == 3 * 2 * 2 * 10 * 2
+
+
 def test_the_path_is_chosen_and_said(world, encoder):
-    late, table = collator_of(world, encoder), world[1]
-    path = stream_path(Curriculum("sigmoid", STEPS), table, late)
+    late = collator_of(world, encoder)
+    path = path_of("sigmoid", world, late)
     assert path.shared
     assert str(path).startswith("shared prefix (")
     assert str(path).endswith("of the slot prompts' tokens are the text prompts' too)")
-    early = stream_path(Curriculum("sigmoid", STEPS), table, collator_of(world, encoder, "early"))
+    early = path_of("sigmoid", world, collator_of(world, encoder, "early"))
     assert not early.shared
     assert str(early).startswith("two passes (slots stand early: ")
     for curriculum in ("joint", "two_stage", "text_only"):
-        assert str(stream_path(Curriculum(curriculum, STEPS), table, late)) == "one stream"
+        assert str(path_of(curriculum, world, late)) == "one stream"
 
 
 def test_adapters_that_learn_from_both_streams_take_two_passes(world, encoder, monkeypatch):
     streams = Curriculum("sigmoid", STEPS).streams(0)
     both = [streams[0], dataclasses.replace(streams[1], learn_adapters=True)]
     monkeypatch.setattr(Curriculum, "streams", lambda self, step: both)
-    path = stream_path(Curriculum("sigmoid", STEPS), world[1], collator_of(world, encoder))
+    path = path_of("sigmoid", world, collator_of(world, encoder))
     assert str(path) == "two passes (adapters or fusion learn from both)"
