@@ -11,17 +11,12 @@ COST = "cost/"
 def cost_metrics(card: Mapping[str, Any]) -> dict[str, float]:
     """``cost/…`` of a run or a kept result: seconds by stage, examples/s, peak memory, trained parameters.
 
-    Examples/s is by the seconds of the fit alone where the run noted them, else of the whole stage.
+    Examples/s is what the fit noted: none where its last session, after a break, had nothing left to train.
     """
     stages, train = card.get("stages") or {}, card.get("train") or {}
     found = {f"{COST}{stage}_seconds": float(stages[stage]) for stage in ("train", "evaluate") if stage in stages}
-    if train.get("steps"):
-        seconds = stages.get("train")
-        rate = train.get("examples_per_second")
-        if rate is None and seconds:
-            rate = train["steps"] * train["examples_per_step"] / seconds
-        if rate is not None:
-            found[f"{COST}examples_per_second"] = float(rate)
+    if "examples_per_second" in train:
+        found[f"{COST}examples_per_second"] = float(train["examples_per_second"])
     if train:
         parts = ("adapter_parameters", "fusion_parameters")
         found[f"{COST}trainable_parameters"] = float(sum(train.get(part, 0) for part in parts))
