@@ -63,7 +63,7 @@ class StepDataset(Dataset[StepBatch]):
     """Micro-batch ``k`` is micro-batch ``k % accumulation`` of step ``k // accumulation``, on one rank.
 
     With ``same_passes`` every rank has as many buckets as the others, for processes that gather weights in each pass.
-    With ``join_branches`` the short branches of all text buckets share half as many buckets of their own.
+    With ``join_branches`` the branches of all text buckets have buckets of their own.
     """
 
     def __init__(
@@ -135,8 +135,9 @@ class StepDataset(Dataset[StepBatch]):
 
     def _joined(self, rows: list[TrainingRow], lengths: np.ndarray) -> tuple[_Prompts, int]:
         """Text prompts and branches each in their own buckets; also the tokens that are computed."""
-        texts = self._buckets(lengths[:, :1], self.length_buckets, PASS)
-        branches = self._buckets(lengths[:, 1:], self.length_buckets, PASS)
+        worth = min(PASS, int(lengths.sum()) // 20)  # of a small batch it would be much
+        texts = self._buckets(lengths[:, :1], self.length_buckets, worth)
+        branches = self._buckets(lengths[:, 1:], self.length_buckets, worth)
         place = np.argsort(np.concatenate(texts))  # of each row among the text prompts
         prompts = {
             False: [self.collator.whole([rows[i] for i in bucket], slots=False) for bucket in texts],
