@@ -1,4 +1,4 @@
-"""Examples to token ids with typed slots; every piece of text is tokenised once and cached."""
+"""Examples to token ids with typed slots."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from ckf.config.schema import CODES, TASKS, WRITTEN, PromptsConfig
 from ckf.data.records import Example
 from ckf.errors import DataError
 from ckf.prompts.codes import HashedCodes
-from ckf.prompts.frame import chat_frame, control_tokens, plain_frame
+from ckf.prompts.frame import chat_frame, plain_frame
 from ckf.prompts.noise import shuffled_places
+from ckf.prompts.pieces import Pieces
 from ckf.prompts.template import Literal, Part, Placeholder, Slot, parse_template, wording_of
 
 SLOT_TOKEN = -1  # stands for a slot position in `Prompt.token_ids` until the collator replaces it
@@ -73,49 +74,15 @@ class PromptEncoder:
             for slots in (False, True)
         }
         self._answers = {task: wording_of(prompts, task).answer for task in (*TASKS, *WRITTEN)}
-        self._cache: dict[tuple[str, bool], list[int]] = {}
-        self._sentinel = tokenizer("\n", add_special_tokens=False)["input_ids"]
-        self._control = control_tokens(tokenizer)
+        self._answer_lengths: dict[tuple[str, str], int] = {}
+        pieces = Pieces(tokenizer)
+        self.piece, self.piece_once = pieces.kept, pieces.once
         frame = chat_frame(tokenizer) if chat else plain_frame(tokenizer)
         self.eos, self.prefix, self.suffix = frame.terminator, frame.before, self.piece(frame.after, control=True)
         self._turn = frame.turn
         self._check_labels("ctr", ["No", "Yes"])
         self._check_labels("rating", self.rating_labels)
         self.verdicts = self._verdicts()
-
-    # --- text to ids
-
-    def piece(self, text: str, *, control: bool = False) -> list[int]:
-        """Tokenise a piece of text as it reads in the middle of a line (no special tokens, no added space).
-
-        What comes from the data (a title, a review) is never a control token, whatever it says: "</s>" in a
-        title is four characters. ``control`` lets the tokenizer see its control tokens, for wording alone.
-        """
-        ids = self._cache.get((text, control))
-        if ids is None:
-            ids = self._cache[text, control] = self._tokens(text) if control else self._plain_tokens(text)
-        return ids
-
-    def _tokens(self, text: str, *, split: bool = False) -> list[int]:
-        options = {"add_special_tokens": False, "split_special_tokens": split}
-        ids: list[int] = self.tokenizer("\n" + text, **options)["input_ids"]
-        # sentencepiece vocabularies put a space before the first word; the newline keeps it off the piece
-        n = len(self._sentinel)
-        if ids[:n] == self._sentinel:
-            return ids[n:]
-        alone: list[int] = self.tokenizer(text, **options)["input_ids"]
-        return alone
-
-    def _plain_tokens(self, text: str) -> list[int]:
-        ids = self._tokens(text, split=True)
-        if set(self._control.values()).isdisjoint(ids):
-            return ids
-        # a unigram vocabulary holds its control tokens as words too: tokenise the two halves of one apart
-        places = [(text.find(token), token) for token in self._control if token in text and len(token) > 1]
-        if not places:
-            return ids
-        start, _ = min(places)
-        return [*self._plain_tokens(text[: start + 1]), *self._plain_tokens(text[start + 1 :])]
 
     # --- answers
 
@@ -126,8 +93,16 @@ class PromptEncoder:
 
     def answer_ids(self, task: str, label: str) -> list[int]:
         """Token ids of an answer with its terminator, without which "Toy Story" would beat "Toy Story 2"."""
-        piece = self.piece_uncached if task in WRITTEN else self.piece
+        piece = self.piece_once if task in WRITTEN else self.piece
         return [*piece(self.answer_text(task, label)), self.eos]
+
+    def _answer_length(self, task: str, label: str) -> int:
+        if task in WRITTEN:
+            return len(self.answer_ids(task, label))
+        length = self._answer_lengths.get((task, label))
+        if length is None:
+            length = self._answer_lengths[task, label] = len(self.answer_ids(task, label))
+        return length
 
     def _check_labels(self, task: str, labels: list[str]) -> None:
         seen: dict[tuple[int, ...], str] = {}
@@ -195,7 +170,7 @@ class PromptEncoder:
         Raises:
             DataError: the prompt does not fit ``max_length_tokens`` even without history.
         """
-        budget = self.max_length_tokens - max(len(self.answer_ids(example.task, x)) for x in self.labels(example))
+        budget = self.max_length_tokens - max(self._answer_length(example.task, x) for x in self.labels(example))
         history = self._history_pieces(example)
         cut = 0
         prompt = self._assemble(example, slots, history, codes, 0)
@@ -258,7 +233,7 @@ class PromptEncoder:
             case Placeholder("rating", lead):
                 ids.extend(self.piece(f"{lead}{example.label:g}"))
             case Placeholder("review", lead):
-                ids.extend(self.piece_uncached(lead + (example.review or "")))
+                ids.extend(self.piece_once(lead + (example.review or "")))
             case Placeholder(_, lead):
                 ids.extend(self.piece(lead + self.titles[example.item]))
 
@@ -278,13 +253,9 @@ class PromptEncoder:
 
     def _append_code(self, part: Placeholder, example: Example, codes: HashedCodes, ids: list[int]) -> None:
         if part.name == "user_code":
-            ids.extend(self.piece_uncached(part.lead + codes.user(example.user)))
+            ids.extend(self.piece_once(part.lead + codes.user(example.user)))
         else:
-            self._join([self.piece_uncached(part.lead + codes.item(item)) for item in example.targets], ids)
-
-    def piece_uncached(self, text: str) -> list[int]:
-        """Tokenise text that will not come again (a review), leaving the cache alone."""
-        return self._plain_tokens(text)
+            self._join([self.piece_once(part.lead + codes.item(item)) for item in example.targets], ids)
 
     def _join(self, pieces: list[list[int]], ids: list[int]) -> None:
         separator = self.piece(self.separator, control=True)

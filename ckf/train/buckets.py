@@ -31,10 +31,11 @@ def length_buckets(lengths: np.ndarray, count: int, *, exactly: bool = False, wo
 def _costs(ordered: np.ndarray) -> np.ndarray:
     """Tokens computed for rows i to j - 1 in one bucket [n + 1, n + 1]; infinite where there are none."""
     n = len(ordered)
+    places = np.arange(n)
+    later = places[:, None] <= places  # [i, j]: row j is not before row i
+    longest = sum(np.maximum.accumulate(np.where(later, one, 0), axis=1) for one in ordered.T)  # of rows i to j
     costs = np.full((n + 1, n + 1), np.inf)
-    for i in range(n):
-        longest = np.maximum.accumulate(ordered[i:], axis=0).sum(axis=1)
-        costs[i, i + 1 :] = longest * np.arange(1, n - i + 1)
+    costs[:n, 1:] = np.where(later, longest * (places - places[:, None] + 1), np.inf)
     return costs
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ckf.data.records import ExampleTable
+from ckf.data.records import Example, ExampleTable
 from ckf.prompts.batch import PromptBatch
 from ckf.prompts.collate import Collator
 from ckf.prompts.rows import TrainingRow
 from ckf.train.buckets import computed_tokens, length_buckets
 from ckf.train.curriculum import Curriculum
+from ckf.train.packed import PackedSteps, unpacked
 from ckf.train.plan import BatchPlan
 
 PASS = 200
@@ -61,7 +63,7 @@ class StepDataset(Dataset[StepBatch]):
     """Micro-batch ``k`` is micro-batch ``k % accumulation`` of step ``k // accumulation``, on one rank.
 
     With ``same_passes`` every rank has as many buckets as the others, for processes that gather weights in each pass.
-    With ``join_branches`` the short branches of all text buckets share half as many buckets of their own.
+    With ``join_branches`` the branches of all text buckets have buckets of their own.
     """
 
     def __init__(
@@ -94,13 +96,13 @@ class StepDataset(Dataset[StepBatch]):
         step, micro = divmod(index, self.accumulation_steps)
         shards = self.world_size * self.accumulation_steps
         everyone = self.plan.batch(step)
-        mine = everyone[self.rank * self.accumulation_steps + micro :: shards]
+        examples = [self.table[int(i)] for i in everyone]
+        share = slice(self.rank * self.accumulation_steps + micro, None, shards)
+        mine = everyone[share]
         # Lightning averages over accumulated micro-batches and DDP over ranks; the weights are for a sum
-        weights = self._token_weights(everyone) * shards
+        weights = self._token_weights(everyone, examples) * shards
         kinds = [stream.slots for stream in self.curriculum.streams(step)]
-        rows = self.collator.rows(
-            [self.table[int(i)] for i in mine], weights[self.table.task_index[mine]].tolist(), kinds
-        )
+        rows = self.collator.rows(examples[share], weights[self.table.task_index[mine]].tolist(), kinds)
         lengths = np.asarray([self._lengths(row, kinds) for row in rows])
         prompts, computed = self._joined(rows, lengths) if self.join_branches else self._apart(rows, lengths, kinds)
         return StepBatch(
@@ -133,8 +135,9 @@ class StepDataset(Dataset[StepBatch]):
 
     def _joined(self, rows: list[TrainingRow], lengths: np.ndarray) -> tuple[_Prompts, int]:
         """Text prompts and branches each in their own buckets; also the tokens that are computed."""
-        texts = self._buckets(lengths[:, :1], self.length_buckets, PASS)
-        branches = self._buckets(lengths[:, 1:], self.length_buckets, PASS)
+        worth = min(PASS, int(lengths.sum()) // 20)  # of a small batch it would be much
+        texts = self._buckets(lengths[:, :1], self.length_buckets, worth)
+        branches = self._buckets(lengths[:, 1:], self.length_buckets, worth)
         place = np.argsort(np.concatenate(texts))  # of each row among the text prompts
         prompts = {
             False: [self.collator.whole([rows[i] for i in bucket], slots=False) for bucket in texts],
@@ -145,9 +148,9 @@ class StepDataset(Dataset[StepBatch]):
     def _buckets(self, lengths: np.ndarray, count: int, worth: int = 0) -> list[np.ndarray]:
         return length_buckets(lengths, count, exactly=self.same_passes, worth=worth)
 
-    def _token_weights(self, everyone: np.ndarray) -> np.ndarray:
+    def _token_weights(self, everyone: np.ndarray, examples: list[Example]) -> np.ndarray:
         """Loss weight of an answer token by task: task weight / the task's tokens in the global batch."""
-        encoder, examples = self.collator.encoder, [self.table[int(i)] for i in everyone]
+        encoder = self.collator.encoder
         counts = [len(encoder.answer_ids(x.task, encoder.true_label(x))) for x in examples]
         tokens = np.bincount(self.table.task_index[everyone], weights=counts, minlength=len(self.task_weights))
         return self.task_weights / np.maximum(tokens, 1)
@@ -177,11 +180,14 @@ class StepDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """One `StepBatch` an item; nothing is shuffled here, the plan has done it."""
         order = Remaining(self.first_step * self.dataset.accumulation_steps, len(self.dataset))
-        return DataLoader(self.dataset, batch_size=None, sampler=order, num_workers=self.workers)
+        steps: Dataset[Any] = PackedSteps(self.dataset) if self.workers else self.dataset
+        return DataLoader(steps, batch_size=None, sampler=order, num_workers=self.workers)
 
-    def transfer_batch_to_device(self, batch: StepBatch, device: torch.device, dataloader_idx: int) -> StepBatch:
+    def transfer_batch_to_device(
+        self, batch: StepBatch | bytes, device: torch.device, dataloader_idx: int
+    ) -> StepBatch:
         """Move a step's tensors."""
-        return batch.to(device)
+        return (unpacked(batch) if isinstance(batch, bytes) else batch).to(device)
 
 
 def approximate_lengths(table: ExampleTable, collator: Collator) -> np.ndarray:

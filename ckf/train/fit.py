@@ -32,6 +32,7 @@ from ckf.train.clock import StepClock
 from ckf.train.data import StepDataModule
 from ckf.train.forecast import Forecast, forecast, memory_bytes, parts_of
 from ckf.train.module import FineTuning
+from ckf.train.packed import batch_workers
 from ckf.train.steps import run_steps
 from ckf.train.trainer import build_trainer, without_advice
 
@@ -138,6 +139,7 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
     checkpoint, first_step = CheckpointFiles(run).newest(say_on_stderr)
     saver, clock = Checkpoint(run, exp.train.checkpoint_every_steps), StepClock()
     data, path = run_steps(exp, inputs.examples, collator, model.backbone.config)
+    workers = batch_workers(exp.train.workers)
     trainer = build_trainer(exp, run, data.steps, first_step, logger, [saver, clock])
     data.rank = trainer.global_rank
     foretold = None
@@ -149,7 +151,7 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
     module = FineTuning(model, data.curriculum, exp.train, exp.seed, sharded=exp.trainer.strategy == "fsdp")
     with without_advice():
         if first_step < data.steps:
-            loader = StepDataModule(data, first_step, exp.train.workers)
+            loader = StepDataModule(data, first_step, workers)
             trainer.fit(module, datamodule=loader, ckpt_path=checkpoint, weights_only=True)
         elif checkpoint is not None:  # trained to the end, and killed before its model was saved, or trained alone
             module.load_state_dict(
@@ -171,18 +173,18 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
         "peak_memory_gib": memory_bytes(device) / 2**30,
         "streams": str(path),
         **_parameter_counts(model),
-        **_account(foretold, took, run, device),
+        **_account(foretold, took, run, device, workers),
         "history_cut": module.history_cut,
     }
 
 
-def _account(foretold: Forecast | None, took: dict[str, float], run: Path, device: str) -> dict[str, Any]:
+def _account(foretold: Forecast | None, took: dict[str, float], run: Path, device: str, workers: int) -> dict[str, Any]:
     """What was foretold and what it took, for the run's card; told to the user too."""
     if foretold is None or not took:
         return {"took": took} if took else {}
     took = {**took, "peak_memory_bytes": memory_bytes(device), "disk_bytes": folder_bytes(run)}
     say_on_stderr(f"train: {foretold.beside(took)}")
-    if took["waiting_share"] > WAITING:
+    if took["waiting_share"] > WAITING and not workers:
         say_on_stderr("train: the steps wait for their data; train.workers=1 prepares it in a process of its own")
     return {"predicted": dataclasses.asdict(foretold), "took": took}
 

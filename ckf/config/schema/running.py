@@ -33,6 +33,7 @@ class TrainConfig:
 
     ``vector_folds`` (0, or 2 and more): training examples are fused with the vectors of CF models that were fitted
     without their fold of the training rows, all others with those of the model that was fitted on all.
+    ``workers``: processes that prepare batches beside the one that trains; null is one where there is a core for it.
     """
 
     epochs: float = 3.0
@@ -51,7 +52,7 @@ class TrainConfig:
     log_every_steps: int = 10
     checkpoint_every_steps: int = 200
     gradient_checkpointing: bool = False
-    workers: int = 0
+    workers: int | None = None
     vector_folds: int = 0
 
     def problems(self) -> Iterator[str]:

@@ -1,0 +1,62 @@
+"""Batches that another process prepares: the same ones, in the same order, as plain bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from ckf.train import packed as module
+from ckf.train.curriculum import Curriculum
+from ckf.train.data import StepBatch, StepDataModule, StepDataset
+from ckf.train.packed import batch_workers, packed, unpacked
+from ckf.train.plan import BatchPlan
+from tests.conftest import TASKS
+from tests.unit.train.test_sharing import STEPS, collator_of, world  # noqa: F401  (the fixture)
+
+CPU = torch.device("cpu")
+
+
+def same(mine: object, theirs: object) -> bool:
+    """Whether two batches hold the same, tensors bit for bit and of one type."""
+    if isinstance(mine, torch.Tensor):
+        return isinstance(theirs, torch.Tensor) and mine.dtype == theirs.dtype and torch.equal(mine, theirs)
+    if dataclasses.is_dataclass(mine):
+        names = [f.name for f in dataclasses.fields(mine)]
+        return all(same(getattr(mine, name), getattr(theirs, name)) for name in names)
+    if isinstance(mine, dict):
+        return mine.keys() == theirs.keys() and all(same(mine[key], theirs[key]) for key in mine)
+    if isinstance(mine, list):
+        return len(mine) == len(theirs) and all(map(same, mine, theirs))
+    return mine == theirs
+
+
+def steps_of(world, encoder) -> StepDataset:  # noqa: F811
+    table = world[1]
+    return StepDataset(
+        table, collator_of(world, encoder), BatchPlan(table.task_index, TASKS, [1.0] * 4, 16, 0), steps=STEPS,
+        curriculum=Curriculum("sigmoid", STEPS), task_weights=[1.0] * 4, length_buckets=3, accumulation_steps=2,
+        rank=0, world_size=1, share_prefix=True, join_branches=True,
+    )  # fmt: skip
+
+
+def test_a_process_of_its_own_hands_over_the_same_batches(world, encoder):  # noqa: F811
+    data = steps_of(world, encoder)
+    loader = StepDataModule(data, 7, workers=1)
+    found = [loader.transfer_batch_to_device(batch, CPU, 0) for batch in loader.train_dataloader()]
+    assert [batch.step for batch in found] == [7, 7, 8, 8, 9, 9]
+    assert all(same(mine, data[number]) for number, mine in enumerate(found, start=14))
+    assert not same(found[0], data[15])
+
+
+def test_bytes_hold_every_tensor_and_no_handle(world, encoder, monkeypatch):  # noqa: F811
+    batch = steps_of(world, encoder)[3]
+    again = unpacked(packed(batch))
+    assert isinstance(again, StepBatch)
+    assert same(again, batch)
+    slots = again.prompts[True][0].slots
+    slots.users += 1.0  # what is unpacked can be written to
+    assert not same(again, batch)
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: {0})
+    assert batch_workers(None) == 0
+    assert batch_workers(3) == 3
