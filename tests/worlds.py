@@ -6,12 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
+from ckf.cf.vectors import VectorTables
+from ckf.config.compose import compose
 from ckf.config.schema import DatasetConfig, SplitConfig, SyntheticConfig
 from ckf.data.examples import build_examples
 from ckf.data.prepare import write_dataset
 from ckf.data.source import Source
 from ckf.data.synthetic import make_synthetic
+from ckf.prompts.collate import Collator
+from ckf.prompts.encode import PromptEncoder
 
 SMALL = SyntheticConfig(
     name="synthetic", users=60, items=50, interactions_per_user=20, topics=4, hidden_dims=2, data_seed=1
@@ -66,3 +71,12 @@ def write_collm_pickles(root: Path, seed: int = 0) -> None:
         ("test", table["step"] > 9),
     ):
         table[keep].drop(columns="step").to_pickle(root / f"{name}_ood2.pkl")
+
+
+def collator_of(world, encoder, wording: str = "late", dim: int = 6) -> Collator:
+    """The built-in wording over the small world, with random CF vectors."""
+    titles = ["", *pd.read_parquet(world[0] / "items.parquet").sort_values("item")["title"]]
+    prompts = compose([f"prompts={wording}"])[0].prompts
+    draw = torch.Generator().manual_seed(2)
+    users, items = (torch.randn(n, dim, generator=draw) for n in (100, len(titles)))
+    return Collator(PromptEncoder(encoder.tokenizer, prompts, titles, list("12345")), TASKS, VectorTables(users, items))

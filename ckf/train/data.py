@@ -18,7 +18,7 @@ from ckf.prompts.collate import Collator
 from ckf.prompts.rows import TrainingRow
 from ckf.train.buckets import computed_tokens, length_buckets
 from ckf.train.curriculum import Curriculum
-from ckf.train.packed import PackedSteps, unpacked
+from ckf.train.packed import packed, unpacked
 from ckf.train.plan import BatchPlan
 
 PASS = 200
@@ -154,6 +154,19 @@ class StepDataset(Dataset[StepBatch]):
         counts = [len(encoder.answer_ids(x.task, encoder.true_label(x))) for x in examples]
         tokens = np.bincount(self.table.task_index[everyone], weights=counts, minlength=len(self.task_weights))
         return self.task_weights / np.maximum(tokens, 1)
+
+
+class PackedSteps(Dataset[bytes]):
+    """The same micro-batches as bytes, for a process that hands them to another."""
+
+    def __init__(self, steps: StepDataset) -> None:
+        self.steps = steps
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, index: int) -> bytes:
+        return packed(self.steps[index])
 
 
 class Remaining(Sampler[int]):

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 
 class _Packer(pickle.Pickler):
@@ -30,8 +29,8 @@ def packed(batch: object) -> bytes:
 
 
 def unpacked(data: bytes) -> Any:
-    """What `packed` has packed. For bytes of one's own processes alone, as every pickle."""
-    return pickle.loads(data)
+    """What `packed` has packed."""
+    return pickle.loads(data)  # a pickle runs what it says; these bytes come through a pipe from our own child alone
 
 
 def batch_workers(asked: int | None) -> int:
@@ -39,16 +38,3 @@ def batch_workers(asked: int | None) -> int:
     if asked is not None:
         return asked
     return int(sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1)
-
-
-class PackedSteps(Dataset[bytes]):
-    """The batches of another dataset, packed."""
-
-    def __init__(self, steps: Dataset[Any]) -> None:
-        self.steps = steps
-
-    def __len__(self) -> int:
-        return len(self.steps)  # type: ignore[arg-type]
-
-    def __getitem__(self, index: int) -> bytes:
-        return packed(self.steps[index])

@@ -18,7 +18,7 @@ SMALL = 16 * 2**20
 """Bytes of a micro-batch's keys and values up to which its branches get buckets of their own.
 
 Those of all text prompts are then held at once, and branches of like length go through in fewer passes: a gain where
-a step is bound by the number of calls (64 wide: 9%), a loss where it is bound by arithmetic (256 wide).
+a step is bound by the number of calls (64 wide), a loss where it is bound by arithmetic (256 wide).
 """
 
 

@@ -12,9 +12,9 @@ from ckf.train.data import StepBatch, StepDataModule, StepDataset
 from ckf.train.packed import batch_workers, packed, unpacked
 from ckf.train.plan import BatchPlan
 from tests.conftest import TASKS
-from tests.unit.train.test_sharing import STEPS, collator_of, world  # noqa: F401  (the fixture)
+from tests.worlds import collator_of
 
-CPU = torch.device("cpu")
+CPU, STEPS = torch.device("cpu"), 10
 
 
 def same(mine: object, theirs: object) -> bool:
@@ -31,7 +31,7 @@ def same(mine: object, theirs: object) -> bool:
     return mine == theirs
 
 
-def steps_of(world, encoder) -> StepDataset:  # noqa: F811
+def steps_of(world, encoder) -> StepDataset:
     table = world[1]
     return StepDataset(
         table, collator_of(world, encoder), BatchPlan(table.task_index, TASKS, [1.0] * 4, 16, 0), steps=STEPS,
@@ -40,7 +40,7 @@ def steps_of(world, encoder) -> StepDataset:  # noqa: F811
     )  # fmt: skip
 
 
-def test_a_process_of_its_own_hands_over_the_same_batches(world, encoder):  # noqa: F811
+def test_a_process_of_its_own_hands_over_the_same_batches(world, encoder):
     data = steps_of(world, encoder)
     loader = StepDataModule(data, 7, workers=1)
     found = [loader.transfer_batch_to_device(batch, CPU, 0) for batch in loader.train_dataloader()]
@@ -49,7 +49,7 @@ def test_a_process_of_its_own_hands_over_the_same_batches(world, encoder):  # no
     assert not same(found[0], data[15])
 
 
-def test_bytes_hold_every_tensor_and_no_handle(world, encoder, monkeypatch):  # noqa: F811
+def test_bytes_hold_every_tensor_and_no_handle(world, encoder):
     batch = steps_of(world, encoder)[3]
     again = unpacked(packed(batch))
     assert isinstance(again, StepBatch)
@@ -57,6 +57,14 @@ def test_bytes_hold_every_tensor_and_no_handle(world, encoder, monkeypatch):  # 
     slots = again.prompts[True][0].slots
     slots.users += 1.0  # what is unpacked can be written to
     assert not same(again, batch)
+
+
+def test_a_process_of_its_own_where_there_is_a_core_for_it(monkeypatch):
+    monkeypatch.setattr(module.sys, "platform", "linux")
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: {0, 1})
+    assert batch_workers(None) == 1
+    assert (batch_workers(0), batch_workers(3)) == (0, 3)
     monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: {0})
     assert batch_workers(None) == 0
-    assert batch_workers(3) == 3
+    monkeypatch.setattr(module.sys, "platform", "darwin")
+    assert batch_workers(None) == 0

@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 
-import pandas as pd
 import pytest
 import torch
 from transformers import AutoConfig
 
-from ckf.cf.vectors import VectorTables
-from ckf.config.compose import compose
 from ckf.config.schema import TrainConfig
-from ckf.data.records import ExampleTable
-from ckf.prompts.collate import Collator
-from ckf.prompts.encode import PromptEncoder
 from ckf.train.curriculum import Curriculum
 from ckf.train.data import StepDataset
 from ckf.train.module import FineTuning
 from ckf.train.plan import BatchPlan
 from ckf.train.sharing import SMALL, sample_tokens, stream_path, token_bytes
-from tests.conftest import CF_DIM, TASKS, make_model
-from tests.worlds import small_source, write_world
+from tests.conftest import TASKS, make_model
+from tests.worlds import collator_of
 
 STEPS = 10
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    dataset, examples = write_world(tmp_path_factory.mktemp("world"), small_source())
-    return dataset, ExampleTable(examples / "examples.parquet", "train", TASKS)
-
-
-def collator_of(world, encoder, wording: str = "late") -> Collator:
-    """The built-in wording over the small world, with random CF vectors."""
-    titles = ["", *pd.read_parquet(world[0] / "items.parquet").sort_values("item")["title"]]
-    prompts = compose([f"prompts={wording}"])[0].prompts
-    draw = torch.Generator().manual_seed(2)
-    users, items = (torch.randn(n, CF_DIM, generator=draw) for n in (100, len(titles)))
-    return Collator(PromptEncoder(encoder.tokenizer, prompts, titles, list("12345")), TASKS, VectorTables(users, items))
 
 
 class Bare(FineTuning):
