@@ -94,7 +94,7 @@ figures: install ## the figures of every table that has results, as PDF in figur
 	done
 
 dashboard: install ## the review report in Weights & Biases: SWEEP=experiments/main (needs `wandb login`)
-	$(BIN)/python -m ckf.dashboard $(SWEEP)
+	$(BIN)/python -m ckf.report.wandb_report $(SWEEP)
 
 docs: install ## docs/configuration.md, made from the configs
 	$(BIN)/python docs/make_configuration.py
@@ -104,7 +104,7 @@ speed-prepare: install ## preparing 1 million made reviews: ckf, pandas and row 
 
 tune-cf: install ## search settings of a CF model by its val figures: DATASET=synthetic CF=mf TRIALS=20
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[tune]'
-	OMP_NUM_THREADS=1 $(BIN)/python -m ckf.tune dataset=$(DATASET) cf=$(CF) trials=$(TRIALS) $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m ckf.sweep.tune_cf dataset=$(DATASET) cf=$(CF) trials=$(TRIALS) $(ARGS)
 
 wheel: install ## build dist/*.whl
 	$(BIN)/python -m build --wheel

@@ -2,7 +2,7 @@
 
 import sys
 
-from ckf.cli import main
+from ckf.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

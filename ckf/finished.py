@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ckf.config.compose import load_yaml, with_overrides
-from ckf.config.groups import did_you_mean
-from ckf.errors import CkfError, ConfigError
+from ckf.config.option_groups import did_you_mean
+from ckf.core.errors import CkfError, ConfigError
 
 EXPORTS = ("peft", "merged")
 
@@ -32,7 +32,7 @@ def evaluate(arguments: Sequence[str]) -> Path:
     if problems:
         raise ConfigError(problems)
     with_overrides(load_yaml(run / "config.yaml"), overrides, allowed=("evaluate.", "trainer."))
-    from ckf import pipeline
+    from ckf.pipeline import run as pipeline
 
     out = Path(own["out"]) if "out" in own else None
     return pipeline.evaluate(run, overrides, out=out, elsewhere=elsewhere)
@@ -49,8 +49,8 @@ def predict(arguments: Sequence[str]) -> Path:
     if problems:
         raise ConfigError(problems)
     run, out = _run_folder(own["run"]), Path(own["out"])
-    from ckf.use.predict import predict_file
-    from ckf.use.trained import Trained
+    from ckf.inference.predict import predict_file
+    from ckf.inference.predictor import Trained
 
     counts = predict_file(Trained.load(run), Path(own["input"]), out, skip_bad=rule == "skip")
     said = [f"{counts['rows']} rows"]
@@ -74,8 +74,8 @@ def recommend(arguments: Sequence[str]) -> Path:
     if problems:
         raise ConfigError(problems)
     run = _run_folder(own["run"])
-    from ckf.use.recommend import recommendation
-    from ckf.use.trained import Trained
+    from ckf.inference.predictor import Trained
+    from ckf.inference.recommend import recommendation
 
     numbers = {key: int(own[key]) for key in ("top", "rerank") if key in own}
     print(recommendation(Trained.load(run), own["user"], seen=own.get("seen") == "true", **numbers), end="")
@@ -91,9 +91,9 @@ def probe(folders: Sequence[str], arguments: Sequence[str]) -> Path | None:
     if problems:
         raise ConfigError(problems)
     run = _run_folder(folders[0])
-    from ckf.artifacts import write_json
-    from ckf.use.probe import probe as look
-    from ckf.use.trained import Trained
+    from ckf.core.artifact_store import write_json
+    from ckf.inference.predictor import Trained
+    from ckf.inference.probe import probe as look
 
     text, figures = look(Trained.load(run))
     print(text, end="")
@@ -114,7 +114,7 @@ def report(arguments: Sequence[str]) -> Path:
     if "table" in own:
         if unused := [f"{key}: not used with table=" for key in ("runs", "out") if key in own]:
             raise ConfigError(unused)
-        from ckf.report.tables import render_table
+        from ckf.report.sweep_table import render_table
 
         figures = Path(own["figures"]) if "figures" in own else None
         render_table(Path(own["table"]), Path(own.get("outputs", "outputs")), figures)
@@ -137,7 +137,7 @@ def diff(folders: Sequence[str], arguments: Sequence[str]) -> Path | None:
         problems.append(f"ckf diff takes two run folders, got {len(folders)}; e.g. ckf diff outputs/A outputs/B")
     if problems:
         raise ConfigError(problems)
-    from ckf.diff import run_diff
+    from ckf.report.run_diff import run_diff
 
     out = Path(own["out"]) if "out" in own else None
     print(run_diff(_run_folder(folders[0]), _run_folder(folders[1]), out), end="")
@@ -159,7 +159,7 @@ def export(arguments: Sequence[str]) -> Path:
     if problems:
         raise ConfigError(problems)
     run = _run_folder(own["run"])
-    from ckf.model.merge import export_run
+    from ckf.model.merge_adapters import export_run
 
     return export_run(run, own["task"], kind, Path(own["out"]), tolerance)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckf.artifacts import Artifact, read_json
 from ckf.config.schema import ExperimentConfig, NoBackboneConfig, NoCurriculumConfig, TinyBackboneConfig
-from ckf.errors import CkfError, ConfigError
-from ckf.stages import get_backbone, prepare_dataset, prepare_examples, say, store
+from ckf.core.artifact_store import Artifact, read_json
+from ckf.core.errors import CkfError, ConfigError
+from ckf.pipeline.artifacts import get_backbone, prepare_dataset, prepare_examples, say, store
 
 if TYPE_CHECKING:
-    from ckf.inspect import Request
+    from ckf.cli.inspection import Request
 
 
 def audit(exp: ExperimentConfig) -> Path:
@@ -41,7 +41,7 @@ def audit(exp: ExperimentConfig) -> Path:
 
 def inspect(exp: ExperimentConfig, request: Request) -> None:
     """``ckf inspect``: print examples as the model gets them."""
-    from ckf.inspect import inspect_examples
+    from ckf.cli.inspection import inspect_examples
 
     dataset = prepare_dataset(exp)
     examples = prepare_examples(exp, dataset)
@@ -56,7 +56,7 @@ def _tokenizer_folder(exp: ExperimentConfig, dataset: Artifact) -> str:
     cfg = exp.backbone
 
     def build(out: Path) -> None:
-        from ckf.model.tiny import corpus, tiny_tokenizer
+        from ckf.model.tiny_backbone import corpus, tiny_tokenizer
 
         tiny_tokenizer(cfg, exp.prompts, corpus(dataset.path, exp.pretrain.seed)).save_pretrained(str(out))
 
@@ -72,7 +72,7 @@ def plan(exp: ExperimentConfig) -> None:
     """
     if isinstance(exp.backbone, NoBackboneConfig) or isinstance(exp.curriculum, NoCurriculumConfig):
         raise ConfigError([f"plan: backbone={exp.backbone.name} with curriculum={exp.curriculum.name} trains nothing"])
-    from ckf.train.outlook import outlook
+    from ckf.train.cost_report import outlook
 
     try:
         dataset = prepare_dataset(exp)

@@ -13,8 +13,8 @@ from omegaconf import MISSING, OmegaConf
 
 from ckf.config import schema
 from ckf.config.compose import compose_with_notes
-from ckf.config.groups import conf_dir, load_groups
-from ckf.config.store import SCHEMAS
+from ckf.config.option_groups import conf_dir, load_groups
+from ckf.config.registry import SCHEMAS
 
 TARGET = Path(__file__).parent / "configuration.md"
 HEAD = """# Every option and key

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from ckf.cf.vectors import VectorTables
+from ckf.cf.vectors.tables import VectorTables
+from ckf.config.registry import SCHEMAS
 from ckf.config.schema import LoraConfig, LoraRoleConfig, PromptConfig, PromptsConfig, TinyBackboneConfig
-from ckf.config.store import SCHEMAS
-from ckf.data.records import Example
+from ckf.data.example_table import Example
 from ckf.model.backbone import load_backbone, load_tokenizer
 from ckf.model.build import adapter_specs, build_fusion
 from ckf.model.fusion import Fusion
 from ckf.model.lora import Routing, inject_lora
 from ckf.model.recommender import Recommender
-from ckf.model.tiny import new_model, train_tokenizer
+from ckf.model.tiny_backbone import new_model, train_tokenizer
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import PromptEncoder
 

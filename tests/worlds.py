@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ckf.cf.vectors import VectorTables
+from ckf.cf.vectors.tables import VectorTables
 from ckf.config.compose import compose
 from ckf.config.schema import DatasetConfig, SplitConfig, SyntheticConfig
 from ckf.data.examples import build_examples
 from ckf.data.prepare import write_dataset
-from ckf.data.source import Source
-from ckf.data.synthetic import make_synthetic
+from ckf.data.readers.base import Source
+from ckf.data.readers.synthetic import make_synthetic
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import PromptEncoder
 

@@ -9,25 +9,25 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from ckf.artifacts import plain, write_json
-from ckf.cf.artifact import filled_tables, write_epochs, write_histories, write_tables, write_training_rows
-from ckf.cf.bias import BiasModel
-from ckf.cf.din import DINModel
-from ckf.cf.embedding import EmbeddingModel
-from ckf.cf.features import FeaturesModel
-from ckf.cf.folds import FoldModel, fit_folds, write_fold_vectors
-from ckf.cf.itemknn import ItemKNNModel
-from ckf.cf.lightgcn import LightGCNModel
-from ckf.cf.mf import MFModel
-from ckf.cf.model import CFModel
-from ckf.cf.moments import write_example_users
-from ckf.cf.popularity import PopularityModel
-from ckf.cf.pretrained import PretrainedModel, write_given_rows
-from ckf.cf.sasrec import SASRecModel
-from ckf.cf.sequences import padded_histories
-from ckf.cf.table import CFBatch, CFData
-from ckf.cf.training import OnEpoch
+from ckf.cf.data import CFBatch, CFData
+from ckf.cf.features.padded_histories import padded_histories
+from ckf.cf.models.base import CFModel
+from ckf.cf.models.bias import BiasModel
+from ckf.cf.models.din import DINModel
+from ckf.cf.models.embedding_model import EmbeddingModel
+from ckf.cf.models.features import FeaturesModel
+from ckf.cf.models.itemknn import ItemKNNModel
+from ckf.cf.models.lightgcn import LightGCNModel
+from ckf.cf.models.mf import MFModel
+from ckf.cf.models.popularity import PopularityModel
+from ckf.cf.models.sasrec import SASRecModel
+from ckf.cf.trainer import OnEpoch
+from ckf.cf.vectors.artifact import filled_tables, write_epochs, write_histories, write_tables, write_training_rows
+from ckf.cf.vectors.external import PretrainedModel, write_given_rows
+from ckf.cf.vectors.out_of_fold import FoldModel, fit_folds, write_fold_vectors
+from ckf.cf.vectors.per_example_users import write_example_users
 from ckf.config import schema
+from ckf.core.artifact_store import plain, write_json
 
 
 def build_cf(
@@ -42,7 +42,7 @@ def build_cf(
     """Fit the configured model on the training split and write its artifact to ``out``.
 
     ``on_epoch`` is told the figures of each epoch as it ends, by models that have epochs. With ``vector_folds``
-    the training examples get vectors of models that were fitted without their fold (`ckf.cf.folds`).
+    the training examples get vectors of models that were fitted without their fold (`ckf.cf.vectors.out_of_fold`).
     """
     started = time.perf_counter()
     data = CFData.load(dataset, cfg.reads_history)

@@ -17,13 +17,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ckf.config import store
-from ckf.config.groups import Groups, conf_dir, load_groups
+from ckf.config import registry as store
+from ckf.config.option_groups import Groups, conf_dir, load_groups
 from ckf.config.overrides import Overrides, assign_all, read_overrides
-from ckf.config.saved import load_yaml, run_hash_payload, to_yaml, with_overrides
 from ckf.config.schema import ExperimentConfig
+from ckf.config.serialization import load_yaml, run_hash_payload, to_yaml, with_overrides
 from ckf.config.validate import to_experiment
-from ckf.errors import ConfigError
+from ckf.core.errors import ConfigError
 
 __all__ = [
     "Composed",

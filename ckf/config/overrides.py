@@ -17,9 +17,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ckf.config.groups import Groups, did_you_mean
+from ckf.config.option_groups import Groups, did_you_mean
+from ckf.config.registry import SCHEMAS
 from ckf.config.schema import TaskConfig
-from ckf.config.store import SCHEMAS
 
 _NOUNS = {int: "an int", float: "a number", bool: "true or false", str: "a string"}
 

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ckf.config.overrides import assign_all
-from ckf.errors import ConfigError
+from ckf.core.errors import ConfigError
 
 FIGURES = ("dots", "curve", "bars", "slices", "heatmap", "cost")
 VARIANT = "variant"

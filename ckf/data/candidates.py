@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ckf.data.log import SPLITS, InteractionLog, lists_of
-from ckf.data.pairs import Lists, PairIndex
-from ckf.data.seeds import named_uniform
-from ckf.errors import DataError
+from ckf.core.errors import DataError
+from ckf.core.rng import named_uniform
+from ckf.data.interactions import SPLITS, InteractionLog, lists_of
+from ckf.data.ragged import Lists, PairIndex
 
 _ATTEMPTS = 200
 

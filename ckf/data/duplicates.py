@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ckf.core.errors import DataError
 from ckf.data.ingest import Ingested
-from ckf.errors import DataError
 
 
 def without_duplicates(rows: pl.DataFrame, data: Ingested, policy: str) -> tuple[pl.DataFrame, dict[str, Any]]:

@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ckf.artifacts import write_json
+from ckf.core.artifact_store import write_json
+from ckf.core.rng import named_keys, named_uniform
 from ckf.data.audit import audit, refuse_violations, write_audit
 from ckf.data.candidates import CandidateHash, CandidateRows, CandidateSampler, as_lists
+from ckf.data.example_settings import ExampleSettings
 from ckf.data.histories import Histories, imported_histories
-from ckf.data.log import SPLITS, InteractionLog
-from ckf.data.pairs import Lists
-from ckf.data.seeds import named_keys, named_uniform
-from ckf.data.settings import ExampleSettings
+from ckf.data.interactions import SPLITS, InteractionLog
+from ckf.data.ragged import Lists
 
 _RELEASED_IMPORTED = (1, 20)
 """Lengths of a source's own history that the released code takes a row with."""

@@ -13,8 +13,8 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
-from ckf.data.processed_json import COLD_FILES, COLD_KEY, ITEM_TITLES, RATINGS, REVIEWS, SEQUENCES, TITLES
-from ckf.errors import CkfError, DataError
+from ckf.core.errors import CkfError, DataError
+from ckf.data.readers.processed_json import COLD_FILES, COLD_KEY, ITEM_TITLES, RATINGS, REVIEWS, SEQUENCES, TITLES
 
 KINDS = ("processed_json", "jsonl")
 _BATCH_ROWS = 10_000

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from ckf.config.schema import FilterConfig
-from ckf.errors import DataError
+from ckf.core.errors import DataError
 
 
 @dataclass

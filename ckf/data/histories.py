@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ckf.data.log import InteractionLog
-from ckf.data.pairs import Lists
+from ckf.data.interactions import InteractionLog
+from ckf.data.ragged import Lists
 
 
 class Histories:

@@ -13,12 +13,12 @@ from typing import Any
 import polars as pl
 
 from ckf.config.schema import DatasetConfig
-from ckf.data.clean import BadRows, Check, found_faults, row_checks, typed, with_faults
-from ckf.data.codes import coded
-from ckf.data.lines import Fault
-from ckf.data.scan import Scanner, text_bytes
-from ckf.data.source import Source
-from ckf.errors import DataError
+from ckf.core.errors import DataError
+from ckf.data.id_encoding import coded
+from ckf.data.readers.base import Source
+from ckf.data.readers.line_reader import Fault
+from ckf.data.readers.polars_scan import Scanner, text_bytes
+from ckf.data.row_validation import BadRows, Check, found_faults, row_checks, typed, with_faults
 
 Reader = Callable[[Scanner], Source]
 

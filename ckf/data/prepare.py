@@ -15,7 +15,6 @@ from typing import Any
 
 import polars as pl
 
-from ckf.artifacts import file_hash, write_json
 from ckf.config.schema import (
     AmazonConfig,
     CollmConfig,
@@ -27,24 +26,25 @@ from ckf.config.schema import (
     SyntheticConfig,
     TabularConfig,
 )
-from ckf.data.amazon import amazon_files, read_amazon
-from ckf.data.card import describe
-from ckf.data.card_text import card_text
-from ckf.data.catalogue import item_table, user_table, with_train_counts
-from ckf.data.codes import final_ids, to_final
-from ckf.data.collm import collm_files, read_collm
+from ckf.core.artifact_store import file_hash, write_json
+from ckf.core.errors import DataError
+from ckf.data.dataset_card import card_text
+from ckf.data.dataset_stats import describe
 from ckf.data.duplicates import without_duplicates
 from ckf.data.filters import Steps, apply_filters
+from ckf.data.id_encoding import final_ids, to_final
 from ckf.data.ingest import Ingested, Reader, disk_is_full, ingest
-from ckf.data.movielens import movielens_files, read_movielens
-from ckf.data.processed_json import processed_json_files, read_processed_json
-from ckf.data.recbole import read_recbole, recbole_files
-from ckf.data.source import Source
+from ckf.data.item_table import item_table, user_table, with_train_counts
+from ckf.data.readers.amazon import amazon_files, read_amazon
+from ckf.data.readers.base import Source
+from ckf.data.readers.collm import collm_files, read_collm
+from ckf.data.readers.movielens import movielens_files, read_movielens
+from ckf.data.readers.processed_json import processed_json_files, read_processed_json
+from ckf.data.readers.recbole import read_recbole, recbole_files
+from ckf.data.readers.synthetic import make_synthetic
+from ckf.data.readers.tabular import read_tables, table_files
 from ckf.data.splits import assign_split, in_training_share
-from ckf.data.synthetic import make_synthetic
-from ckf.data.tabular import read_tables, table_files
-from ckf.data.write import write_interactions
-from ckf.errors import DataError
+from ckf.data.write_interactions import write_interactions
 
 _NAMED = ("source", "licence", "citation")
 

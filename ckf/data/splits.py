@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 
 from ckf.config.schema import SplitConfig
-from ckf.data.clean import SPLITS
+from ckf.core.errors import DataError
+from ckf.core.rng import named_keys, named_uniform
 from ckf.data.filters import seconds
-from ckf.data.seeds import named_keys, named_uniform
-from ckf.errors import DataError
+from ckf.data.row_validation import SPLITS
 
 CONTEXT = "history"
 """The split of rows that stand in histories alone: never a target, never trained on."""

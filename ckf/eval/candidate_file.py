@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from ckf.data.keys import raw_ids
-from ckf.errors import DataError
+from ckf.core.errors import DataError
+from ckf.data.interaction_keys import raw_ids
 
 _COLUMNS = ("user", "item", "candidates")
 

@@ -9,25 +9,25 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ckf.artifacts import write_json
-from ckf.cf.leaks import is_unknown, refuse_overlap
+from ckf.assembly import Inputs, load_trained, rating_scale, scored_tasks
+from ckf.cf.leakage_check import is_unknown, refuse_overlap
 from ckf.config.schema import ExperimentConfig
-from ckf.data.records import ExampleTable
-from ckf.data.seeds import named_keys, named_uniform
-from ckf.errors import DataError
-from ckf.eval import texts
+from ckf.core.artifact_store import write_json
+from ckf.core.errors import DataError
+from ckf.core.rng import named_keys, named_uniform
+from ckf.data.example_table import ExampleTable
+from ckf.eval import reviews as texts
 from ckf.eval.candidate_file import read_candidates
-from ckf.eval.further import Sources, baseline_lists, further_rankings
-from ckf.eval.journal import note_scoring
-from ckf.eval.measure import CF, FLOOR, MODEL, TEXT, further_metrics, known_metrics, metrics_of, with_counts
+from ckf.eval.compute_metrics import CF, FLOOR, MODEL, TEXT, further_metrics, known_metrics, metrics_of, with_counts
+from ckf.eval.extra_protocols import Sources, baseline_lists, further_rankings
+from ckf.eval.fusion_diagnostics import gradient_shares, slot_health
+from ckf.eval.multiprocess import Work, score_in_processes
 from ckf.eval.predictions import cf_predictions, predictions
-from ckf.eval.processes import Work, score_in_processes
 from ckf.eval.score import answer_log_probabilities
 from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collator
-from ckf.runs import METRICS, record
-from ckf.train.fit import Inputs, load_trained, rating_scale, scored_tasks
-from ckf.train.health import gradient_shares, slot_health
+from ckf.runs.evaluation_log import note_scoring
+from ckf.runs.folder import METRICS, record
 
 
 @dataclass(frozen=True)

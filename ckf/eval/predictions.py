@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from ckf.data.records import ExampleTable
+from ckf.data.example_table import ExampleTable
 from ckf.prompts.collate import Collator
 
 

@@ -13,11 +13,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ckf.data.records import Example, ExampleTable
-from ckf.errors import ConfigError
-from ckf.eval.batches import plan_batches
+from ckf.core.errors import ConfigError
+from ckf.data.example_table import Example, ExampleTable
+from ckf.eval.generate import Choice, Trie, constrained, greedy, write
 from ckf.eval.predictions import list_rows
-from ckf.eval.writing import Choice, Trie, constrained, greedy, write
+from ckf.eval.scoring_batches import plan_batches
 from ckf.model.recommender import Recommender
 from ckf.prompts.batch import SlotBatch
 from ckf.prompts.collate import Collator

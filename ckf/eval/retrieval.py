@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ckf.artifacts import read_json
-from ckf.cf.vectors import VectorTables
-from ckf.errors import ArtifactError
+from ckf.cf.vectors.tables import VectorTables
+from ckf.core.artifact_store import read_json
+from ckf.core.errors import ArtifactError
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ckf.data.records import ExampleTable
-from ckf.eval.batches import plan_batches, score_batch
+from ckf.data.example_table import ExampleTable
+from ckf.eval.scoring_batches import plan_batches, score_batch
 from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collator
 

@@ -1,6 +1,5 @@
 """Metrics as pure functions, their uncertainty, and all metrics of one source's predictions. Imports nothing of ckf."""
 
-from ckf.metrics.answers import with_worst_clicks, with_worst_scores
 from ckf.metrics.classification import (
     Reliability,
     are_probabilities,
@@ -28,7 +27,7 @@ from ckf.metrics.ratings import mae, rmse
 from ckf.metrics.resampling import RankedAUC, Ratio, resample, user_weights
 from ckf.metrics.slices import quartiles
 from ckf.metrics.tasks import compute_metrics, headline, protocol_metrics, protocol_tag, task_statistics
-from ckf.metrics.texts import bleu, distinct, rouge, text_metrics
+from ckf.metrics.text_overlap import bleu, distinct, rouge, text_metrics
 from ckf.metrics.uncertainty import (
     Comparison,
     auc_interval,
@@ -40,6 +39,7 @@ from ckf.metrics.uncertainty import (
     paired_bootstrap_auc,
     signed_rank,
 )
+from ckf.metrics.unusable_answers import with_worst_clicks, with_worst_scores
 
 __all__ = [
     "Comparison",

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from ckf.metrics import ranking
-from ckf.metrics.answers import with_worst_scores
 from ckf.metrics.classification import auc, ece, log_losses, user_aucs, user_rankings
 from ckf.metrics.ratings import mae, right_answers, rmse
 from ckf.metrics.resampling import RankedAUC, Ratio, Statistic
 from ckf.metrics.slices import fine_slices, warmth_slices
+from ckf.metrics.unusable_answers import with_worst_scores
 
 HIT_AT, NDCG_AT, TOP = (1, 3, 5, 10), (5, 10), (1, 5, 10)
 ONE_TITLE = ("[gen]", "[trie]")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import wilcoxon
 
-from ckf.metrics.answers import with_worst_clicks
 from ckf.metrics.resampling import RankedAUC, Ratio, Statistic, resample
+from ckf.metrics.unusable_answers import with_worst_clicks
 
 NAN = float("nan")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ckf.config.schema import EAGER_ONLY, FAMILIES
-from ckf.errors import ArtifactError
+from ckf.core.errors import ArtifactError
 from ckf.model.lora import Routing
 
 
@@ -122,7 +122,7 @@ def checkpoint_activations(model: Any, routing: Routing) -> None:
 
     ``transformers`` does so in training mode alone, and a frozen backbone is not in it; so the layers
     themselves are put into it, while what is inside them (its dropout) stays as it was. They keep our caches
-    (`ckf.model.prefix`): recomputing a layer records the same keys and values once more.
+    (`ckf.model.attention.prefix_cache`): recomputing a layer records the same keys and values once more.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 import yaml
 
-from ckf.cf.vectors import VectorTables
+from ckf.cf.vectors.tables import VectorTables
 from ckf.config.schema import (
     SLOTS,
     BinaryFusionConfig,
@@ -30,11 +30,11 @@ from ckf.config.schema import (
     RandomFusionConfig,
     SoftPromptFusionConfig,
 )
-from ckf.errors import ArtifactError, ConfigError
-from ckf.model.adapters import load_adapter
+from ckf.core.errors import ArtifactError, ConfigError
 from ckf.model.backbone import checkpoint_activations, embedding_norm, load_backbone
 from ckf.model.fusion import Fusion, LinearFusion, MetaAttentionFusion, MetaFusion, MLPFusion, SoftPromptFusion
 from ckf.model.lora import SHARED, AdapterSpec, Routing, inject_lora
+from ckf.model.peft_io import load_adapter
 from ckf.model.recommender import Recommender
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ def build_fusion(
 ) -> Fusion | None:
     """Build the fusion of a config for the kinds of slots in use; None where nothing is mapped.
 
-    ``random`` is the map it names, on tables that `ckf.train.fit` shuffles; ``binary`` is text.
+    ``random`` is the map it names, on tables that `ckf.assembly` shuffles; ``binary`` is text.
     """
     if isinstance(cfg, SoftPromptFusionConfig):
         return SoftPromptFusion(

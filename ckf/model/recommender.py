@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ckf.model.attention import Masks, after_prefix_allowed, attention_masks, branch_allowed
+from ckf.model.attention.kv_cache import Past
+from ckf.model.attention.last_layer import LastLayer, Reads
+from ckf.model.attention.masks import Masks, after_prefix_allowed, attention_masks, branch_allowed
+from ckf.model.attention.prefix_cache import Beginnings, PrefixStates, States
+from ckf.model.attention.split_kv import take_parts
 from ckf.model.backbone import vocabulary_logits
 from ckf.model.fusion import Fusion
-from ckf.model.last_layer import LastLayer, Reads
 from ckf.model.lora import AdapterSpec, MultiLoraLinear, Routing
-from ckf.model.parts import take_parts
-from ckf.model.past import Past
-from ckf.model.prefix import Beginnings, PrefixStates, States
 from ckf.prompts.batch import PromptBatch, SlotBatch
 
 

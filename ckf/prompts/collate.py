@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ckf.cf.vectors import VectorTables
+from ckf.cf.vectors.tables import VectorTables
 from ckf.config.schema import SLOTS
-from ckf.data.records import Example
-from ckf.errors import DataError
+from ckf.core.errors import DataError
+from ckf.data.example_table import Example
 from ckf.prompts.batch import PromptBatch, SlotBatch
-from ckf.prompts.codes import HashedCodes
+from ckf.prompts.binary_codes import HashedCodes
 from ckf.prompts.encode import SLOT_TOKEN, Prompt, PromptEncoder
-from ckf.prompts.rows import TrainingRow
+from ckf.prompts.encoded_example import TrainingRow
 
 
 class Collator:

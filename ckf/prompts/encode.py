@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckf.config.schema import CODES, TASKS, WRITTEN, PromptsConfig
-from ckf.data.records import Example
-from ckf.errors import DataError
-from ckf.prompts.codes import HashedCodes
-from ckf.prompts.frame import chat_frame, plain_frame
-from ckf.prompts.noise import shuffled_places
-from ckf.prompts.pieces import Pieces
+from ckf.core.errors import DataError
+from ckf.data.example_table import Example
+from ckf.prompts.binary_codes import HashedCodes
+from ckf.prompts.chat_template import chat_frame, plain_frame
+from ckf.prompts.perturbation import shuffled_places
 from ckf.prompts.template import Literal, Part, Placeholder, Slot, parse_template, wording_of
+from ckf.prompts.tokenizer_cache import Pieces
 
 SLOT_TOKEN = -1  # stands for a slot position in `Prompt.token_ids` until the collator replaces it
 
@@ -44,7 +44,7 @@ class PromptEncoder:
     ``titles[i]`` is the title of item ``i`` (index 0 is padding). ``rating_labels`` are the scale's
     values as text, lowest first. ``slots`` chooses the prompt with slots over the text-only one per call.
     With ``shuffle_seed`` every history is in a random order, drawn by the example's id.
-    ``chat`` puts prompt and answer into the turns of the tokenizer's chat template (`ckf.prompts.frame`).
+    ``chat`` puts prompt and answer into the turns of the tokenizer's chat template (`ckf.prompts.chat_template`).
     """
 
     def __init__(

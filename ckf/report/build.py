@@ -6,16 +6,16 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from ckf.artifacts import fingerprint
 from ckf.config.compose import run_hash_payload
-from ckf.errors import ArtifactError
-from ckf.report.cells import Table, mean_sd, task_columns
-from ckf.report.collect import Run, load_run, same_protocol
-from ckf.report.content import Content, run_content
+from ckf.core.artifact_store import fingerprint
+from ckf.core.errors import ArtifactError
 from ckf.report.figures import reliability_curves, training_curves
-from ckf.report.formats import markdown_table
-from ckf.report.slices import calibration
-from ckf.report.summary import summary_page
+from ckf.report.format import Table, mean_sd, task_columns
+from ckf.report.load_runs import Run, load_run, same_protocol
+from ckf.report.multi_run_summary import summary_page
+from ckf.report.render_tables import markdown_table
+from ckf.report.run_report import Content, run_content
+from ckf.report.slice_tables import calibration
 
 
 def report(runs: list[Path], out: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from ckf.report.collect import Run
+from ckf.report.load_runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from scipy.stats import t
 
 from ckf.metrics import holm
-from ckf.report.cells import lower_is_better
+from ckf.report.format import lower_is_better
 
 Seeds = dict[int, dict[str, float]]  # seed -> metrics of its run
 SIGNIFICANCE = (

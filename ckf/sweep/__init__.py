@@ -1,9 +1,9 @@
 """Sweeps: a grid or a search, all of it checked before the first trial starts, then a process for each trial."""
 
 from ckf.config.sweep_file import VARIANT, Sweep, load_sweep
-from ckf.sweep.order import Order, Outcome, read_outcome, run_order
-from ckf.sweep.run import run_file, run_multirun
-from ckf.sweep.trials import Trial, check_trials, expand, file_trials
+from ckf.sweep.expand import Trial, check_trials, expand, file_trials
+from ckf.sweep.run_sweep import run_file, run_multirun
+from ckf.sweep.trial_folder import Order, Outcome, read_outcome, run_order
 
 __all__ = [
     "VARIANT",

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ckf.artifacts import fingerprint, read_json
 from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig, OptunaSearchConfig, SlurmLauncherConfig
-from ckf.errors import ConfigError
-from ckf.runs import METRICS
-from ckf.sweep.order import DONE, FOUND, Outcome, make_order
-from ckf.sweep.run import in_sweep, open_sweep
-from ckf.sweep.space import Space, import_optuna, read_space
-from ckf.sweep.trials import Trial, check_trials
+from ckf.core.artifact_store import fingerprint, read_json
+from ckf.core.errors import ConfigError
+from ckf.runs.folder import METRICS
+from ckf.sweep.expand import Trial, check_trials
+from ckf.sweep.run_sweep import in_sweep, open_sweep
+from ckf.sweep.search_space import Space, import_optuna, read_space
+from ckf.sweep.trial_folder import DONE, FOUND, Outcome, make_order
 
 
 def run_search(

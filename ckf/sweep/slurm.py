@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ckf.config.schema import SlurmLauncherConfig, TrainerConfig
-from ckf.errors import CkfError
-from ckf.sweep.launch import Launched
-from ckf.sweep.order import LOG, Order
+from ckf.core.errors import CkfError
+from ckf.sweep.launchers import Launched
+from ckf.sweep.trial_folder import LOG, Order
 
 
 class TrialJob:

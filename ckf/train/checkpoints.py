@@ -12,9 +12,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from ckf.errors import CkfError
-from ckf.runs import LAST, PREVIOUS
-from ckf.train.signals import StopRequest
+from ckf.core.errors import CkfError
+from ckf.runs.folder import LAST, PREVIOUS
+from ckf.train.graceful_stop import StopRequest
 
 
 class CheckpointFiles:

@@ -3,121 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from pytorch_lightning.loggers import Logger
 
-from ckf.artifacts import read_json
-from ckf.cf.leaks import refuse_overlap
-from ckf.cf.vectors import VectorTables
-from ckf.config.schema import BinaryFusionConfig, ExperimentConfig, NoCurriculumConfig, RandomFusionConfig
-from ckf.errors import CkfError
+from ckf.assembly import Inputs, build_collator, task_names
+from ckf.cf.leakage_check import refuse_overlap
+from ckf.config.schema import ExperimentConfig, NoCurriculumConfig
+from ckf.core.errors import CkfError
 from ckf.model.backbone import load_tokenizer
 from ckf.model.build import build_recommender, start_adapters
-from ckf.model.identity import check_identity
+from ckf.model.checkpoint_io import save_model
+from ckf.model.dummy_models import folder_bytes
 from ckf.model.recommender import Recommender
-from ckf.model.saved import load_model, save_model
-from ckf.model.shape import folder_bytes
-from ckf.prompts.codes import HashedCodes
-from ckf.prompts.collate import Collator
-from ckf.prompts.encode import PromptEncoder
-from ckf.prompts.noise import noisy_titles
-from ckf.runs import CARD
+from ckf.train.batching.batches import StepDataModule
+from ckf.train.batching.step_dataset import run_steps
+from ckf.train.batching.worker_transport import batch_workers
 from ckf.train.checkpoints import Checkpoint, CheckpointFiles, say_on_stderr
-from ckf.train.clock import StepClock
-from ckf.train.data import StepDataModule
-from ckf.train.forecast import Forecast, forecast, memory_bytes, parts_of
+from ckf.train.cost_estimate import Forecast, forecast, memory_bytes, parts_of
 from ckf.train.module import FineTuning
-from ckf.train.packed import batch_workers
-from ckf.train.steps import run_steps
+from ckf.train.throughput import StepClock
 from ckf.train.trainer import build_trainer, without_advice
 
 WAITING = 0.05
 """Share of a step's time that its data may take before the user is told what to do about it."""
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Folders of the artifacts that a run is made from; ``cf`` is None when nothing is fused."""
-
-    dataset: Path
-    examples: Path
-    backbone: str
-    cf: Path | None
-
-
-def build_collator(
-    exp: ExperimentConfig, inputs: Inputs, tokenizer: Any, tables: VectorTables | None = None
-) -> Collator:
-    """Make the collator of a run: titles, rating scale, wording and CF vectors (memory-mapped, unless given)."""
-    items = pd.read_parquet(inputs.dataset / "items.parquet", columns=["item", "title"])
-    titles = [""] * (int(items["item"].max()) + 1)
-    for item, title in zip(items["item"], items["title"], strict=True):
-        titles[item] = title
-    if exp.noise.titles:
-        titles = noisy_titles(titles, exp.noise.titles, exp.noise.noise_seed)
-    encoder = PromptEncoder(
-        tokenizer,
-        exp.prompts,
-        titles,
-        rating_scale(inputs.examples),
-        tokens_per_slot=exp.fusion.tokens_per_slot,
-        max_length_tokens=exp.train.max_length_tokens,
-        chat=getattr(exp.backbone, "chat_template", "none") == "auto",
-        shuffle_seed=exp.noise.noise_seed if exp.noise.shuffled_history else None,
-    )
-    tables = tables or load_tables(exp, inputs)
-    codes = None
-    if isinstance(exp.fusion, BinaryFusionConfig) and tables is not None:
-        dotted = exp.fusion.code == "dotted"
-        codes = HashedCodes(tables, bits=exp.fusion.bits, dotted=dotted, seed=exp.fusion.hash_seed)
-    return Collator(encoder, task_names(exp), tables, codes)
-
-
-def load_tables(exp: ExperimentConfig, inputs: Inputs) -> VectorTables | None:
-    """CF vectors of a run, shuffled for ``fusion=random``, with the noise asked for; None when nothing is fused."""
-    if inputs.cf is None or not exp.fusion.reads_vectors:
-        return None
-    tables = VectorTables.load(inputs.cf)
-    if exp.noise.vectors:
-        tables = tables.noisy(exp.noise.vectors, exp.noise.noise_seed)
-    return tables.shuffled(exp.seed) if isinstance(exp.fusion, RandomFusionConfig) else tables
-
-
-def rating_scale(examples: Path) -> list[str]:
-    """The ratings of the training split's examples as text, lowest first; empty where there are none."""
-    rated = [("split", "==", "train"), ("task", "in", ["rating", "explain"])]
-    labels = pd.read_parquet(examples / "examples.parquet", columns=["label"], filters=rated)["label"]
-    return [f"{value:g}" for value in sorted(labels.unique())]
-
-
-def task_names(exp: ExperimentConfig) -> list[str]:
-    """Tasks of a run in the order of their indices."""
-    return [task.name for task in exp.task_mix]
-
-
-def scored_tasks(exp: ExperimentConfig) -> list[str]:
-    """Those of them whose answers are scored."""
-    return [task.name for task in exp.scored_mix]
-
-
-def load_trained(exp: ExperimentConfig, inputs: Inputs, run: Path) -> tuple[Recommender, Collator]:
-    """Rebuild a trained run's model and collator from its folder alone (its tokenizer, its config).
-
-    Raises:
-        ArtifactError: its backbone or tokenizer is gone or is another one (`ckf.model.identity`).
-    """
-    card, revision = read_json(run / CARD), getattr(exp.backbone, "revision", None)
-    check_identity(run, card, inputs.backbone, revision)
-    collator = build_collator(exp, inputs, load_tokenizer(run / "tokenizer"))
-    model = build_recommender(exp, inputs.backbone, collator.tables, task_names(exp))
-    check_identity(run, card, inputs.backbone, revision)  # a hub name is in the cache only now
-    load_model(model, run)
-    return model.eval(), collator
 
 
 def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None) -> dict[str, Any]:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from ckf.config.schema import TrainConfig
-from ckf.errors import CkfError
+from ckf.core.errors import CkfError
 from ckf.model.recommender import Recommender
 from ckf.prompts.batch import PromptBatch
+from ckf.train.batching.batches import StepBatch
 from ckf.train.curriculum import Curriculum, Stream
-from ckf.train.data import StepBatch
-from ckf.train.shards import leave_to_shards, shard_layers
+from ckf.train.distributed.fsdp import leave_to_shards, shard_layers
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _ADVICE = "lower train.learning_rate or train.fusion_learning_rate"

@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import Logger
 
 from ckf.config.schema import ExperimentConfig
-from ckf.train.loggers import JsonlLogger
+from ckf.tracking.loggers import JsonlLogger
 
 
 def build_trainer(
@@ -50,7 +50,9 @@ def build_trainer(
 
 
 def _strategy(name: str, accelerator: str) -> Any:
-    name = "ddp" if name == "fsdp" else name  # the backbone is cut before (`ckf.train.shards`), the rest is DDP's
+    name = (
+        "ddp" if name == "fsdp" else name
+    )  # the backbone is cut before (`ckf.train.distributed.fsdp`), the rest is DDP's
     if name == "ddp" and accelerator == "cpu":
         from pytorch_lightning.strategies import DDPStrategy
 

@@ -23,10 +23,10 @@ import numpy as np
 import torch
 import yaml
 
+from ckf.cf.data import CFData
 from ckf.cf.fit import fit_model
-from ckf.cf.table import CFData
-from ckf.config.store import SCHEMAS
-from ckf.data.seeds import named_generator
+from ckf.config.registry import SCHEMAS
+from ckf.core.rng import named_generator
 from ckf.metrics import auc, uauc
 
 SEEDS = (0, 1, 2)

@@ -20,8 +20,8 @@ from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_predict
 
+from ckf.cf.data import CFData
 from ckf.cf.fit import fit_model
-from ckf.cf.table import CFData
 from ckf.config.compose import compose
 from ckf.metrics import auc, uauc
 

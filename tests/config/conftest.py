@@ -8,7 +8,7 @@ import pytest
 from omegaconf import DictConfig
 
 from ckf.config import compose as module
-from ckf.config.groups import Groups
+from ckf.config.option_groups import Groups
 
 Options = tuple[DictConfig, dict[str, str]]
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import ckf
-from ckf.cli import main
+from ckf.cli.main import main
 from ckf.config.compose import compose, to_yaml
-from ckf.errors import DataError
+from ckf.core.errors import DataError
 
 HEAVY = ("torch", "transformers", "pytorch_lightning", "pandas", "peft", "wandb")
 
@@ -22,7 +22,7 @@ HEAVY = ("torch", "transformers", "pytorch_lightning", "pandas", "peft", "wandb"
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     """Replace the work; return what was asked of it."""
     calls: list[tuple[str, Any]] = []
-    module = types.ModuleType("ckf.pipeline")
+    module = types.ModuleType("ckf.pipeline.run")
 
     def stage(name: str) -> Any:
         def work(*arguments: Any, **options: Any) -> Path:
@@ -33,7 +33,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
 
     for name in ("run", "prepare", "cf", "train", "evaluate"):
         setattr(module, name, stage(name))
-    monkeypatch.setitem(sys.modules, "ckf.pipeline", module)
+    monkeypatch.setitem(sys.modules, "ckf.pipeline.run", module)
     monkeypatch.setattr(ckf, "pipeline", module, raising=False)
     return calls
 
@@ -95,7 +95,7 @@ def test_exit_statuses(
         def work(exp: object) -> Path:
             raise error
 
-        monkeypatch.setattr(sys.modules["ckf.pipeline"], "run", work)
+        monkeypatch.setattr(sys.modules["ckf.pipeline.run"], "run", work)
 
     fail(DataError("ratings.dat: no such file"))
     assert main([]) == 1
@@ -179,7 +179,7 @@ def test_version_and_config_and_check(capsys: pytest.CaptureFixture[str]) -> Non
 )
 def test_nothing_heavy_is_imported(argv: list[str], status: int) -> None:
     script = (
-        "import sys; from ckf.cli import main\n"
+        "import sys; from ckf.cli.main import main\n"
         f"status = main({argv!r})\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], status)"
     )

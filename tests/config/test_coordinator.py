@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from ckf.artifacts import read_json
-from ckf.cli import main
+from ckf.cli.main import main
 from ckf.config.compose import compose
-from ckf.sweep import order as orders
-from ckf.sweep.order import DONE, FAILED, FOUND, Outcome, make_order, read_outcome, run_order
-from ckf.sweep.trials import Trial
+from ckf.core.artifact_store import read_json
+from ckf.sweep import trial_folder as orders
+from ckf.sweep.expand import Trial
+from ckf.sweep.trial_folder import DONE, FAILED, FOUND, Outcome, make_order, read_outcome, run_order
 
 STUB = """\
 import json, os, pathlib, signal, sys, time
@@ -160,7 +160,7 @@ def test_a_sweep_of_a_file_counts_kept_results(
         "title: T\nquestion: Q\noverrides: [size=small]\ngrid: {seed: [0, 1], lora.rank: [2]}\n"
         "rows: [lora.rank]\nmetrics: [test/ctr/auc]\n"
     )
-    from ckf.runs import result_key
+    from ckf.runs.folder import result_key
 
     key = result_key(compose(["size=small", "seed=1", "lora.rank=2"])[0])
     (folder / f"results/{key}.json").write_text("{}")
@@ -203,7 +203,7 @@ def test_a_trial_runs_its_own_resolved_config(folder: Path, tmp_path: Path) -> N
 
 
 def test_a_trial_that_fails_says_why(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from ckf.errors import DataError
+    from ckf.core.errors import DataError
 
     def refuse(exp):
         raise DataError("x.csv: line 3: no user\nmore")

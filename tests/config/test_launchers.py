@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ckf.cli import main
+from ckf.cli.main import main
 from ckf.config.compose import compose
 from ckf.config.schema import SlurmLauncherConfig
-from ckf.sweep.order import make_order
-from ckf.sweep.trials import Trial
+from ckf.sweep.expand import Trial
+from ckf.sweep.trial_folder import make_order
 
 pytest.importorskip("submitit", reason="launcher=slurm needs the extra `slurm`")
 

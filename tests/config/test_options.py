@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from ckf.check import check_all
+from ckf.cli.check import check_all
 from ckf.config.compose import compose, compose_with_notes
-from ckf.config.groups import TUNED, conf_dir, load_groups
-from ckf.config.store import SCHEMAS
-from ckf.errors import ConfigError
+from ckf.config.option_groups import TUNED, conf_dir, load_groups
+from ckf.config.registry import SCHEMAS
+from ckf.core.errors import ConfigError
 from ckf.sweep import check_trials, file_trials, load_sweep
 
 ROOT = Path(__file__).parents[2]

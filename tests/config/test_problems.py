@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from ckf.cli import main
+from ckf.cli.main import main
 from ckf.config.compose import compose, compose_with_notes
 from ckf.config.overrides import key_types
-from ckf.errors import ConfigError
+from ckf.core.errors import ConfigError
 
 
 def problems(*overrides: str) -> list[str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ckf.artifacts import fingerprint
 from ckf.config.compose import compose, load_yaml, run_hash_payload, to_yaml, with_overrides
-from ckf.errors import ConfigError
+from ckf.core.artifact_store import fingerprint
+from ckf.core.errors import ConfigError
 
 RUNS = [
     [],

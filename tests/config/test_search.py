@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ckf.artifacts import read_json
-from ckf.cli import main
-from ckf.sweep import order as orders
-from ckf.sweep.space import read_space
+from ckf.cli.main import main
+from ckf.core.artifact_store import read_json
+from ckf.sweep import trial_folder as orders
+from ckf.sweep.search_space import read_space
 
 pytest.importorskip("optuna", reason="search=optuna needs the extra `tune`")
 

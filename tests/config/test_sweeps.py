@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from ckf.cli import main
+from ckf.cli.main import main
 from ckf.config.compose import compose, load_yaml, to_yaml
-from ckf.errors import ConfigError
-from ckf.runs import result_key
+from ckf.core.errors import ConfigError
+from ckf.runs.folder import result_key
 from ckf.sweep import Trial, check_trials, expand, file_trials, load_sweep
-from ckf.sweep.launch import LocalLauncher
+from ckf.sweep.launchers import LocalLauncher
 
 GOOD = """\
 title: Ranks

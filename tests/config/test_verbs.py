@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import ckf
-from ckf.cli import main
+from ckf.cli.main import main
 from ckf.config.compose import compose, run_hash_payload
 
 
@@ -48,7 +48,7 @@ def test_audit_and_export_end_with_their_folder(asked: list[Any], capsys: pytest
 
 
 def test_inspect_tells_its_split_from_the_configs(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    from ckf.inspect import Request
+    from ckf.cli.inspection import Request
 
     assert main(["inspect", "split=leave_last_out", "split=test", "task=topk", "n=1", "slots=false"]) == 0
     assert main(["inspect", "example=ctr/val/3-4"]) == 0

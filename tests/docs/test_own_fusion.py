@@ -9,7 +9,7 @@ import torch
 
 from ckf.config.compose import compose
 from ckf.config.schema import CustomFusionConfig
-from ckf.errors import ConfigError
+from ckf.core.errors import ConfigError
 from ckf.model.build import build_fusion
 from tests.conftest import CF_DIM, make_model
 from tests.integration.conftest import run_small

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ckf.config.groups import load_groups
-from ckf.usage import VERBS
+from ckf.cli.help import VERBS
+from ckf.config.option_groups import load_groups
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "experiments").glob("*/README.md")])

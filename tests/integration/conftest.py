@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import ckf
-from ckf import pipeline
 from ckf.config.compose import compose
-from ckf.use.trained import Trained
+from ckf.inference.predictor import Trained
+from ckf.pipeline import run as pipeline
 
 SMALL = [
     "dataset.users=80",

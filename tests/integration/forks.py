@@ -11,12 +11,17 @@ import json
 import os
 import sys
 
-from ckf import cli
+from ckf.cli import main as cli
 
 
 def main() -> None:
     """Answer each line (a JSON list of arguments) with the child's pid, and with its wait status when it ends."""
-    for module in ("ckf.pipeline", "ckf.train.worker", "ckf.eval.evaluate", "transformers.models.llama"):
+    for module in (
+        "ckf.pipeline.run",
+        "ckf.train.distributed.worker",
+        "ckf.eval.evaluate",
+        "transformers.models.llama",
+    ):
         importlib.import_module(module)
     for line in sys.stdin:
         pid = os.fork()

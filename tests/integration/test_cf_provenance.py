@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ckf import pipeline
-from ckf.artifacts import read_json
-from ckf.cf.leaks import raw_ids
+from ckf.cf.leakage_check import raw_ids
 from ckf.config.compose import compose
-from ckf.errors import ArtifactError
-from ckf.runs import read_run
+from ckf.core.artifact_store import read_json
+from ckf.core.errors import ArtifactError
+from ckf.pipeline import run as pipeline
+from ckf.runs.folder import read_run
 
 SMALL = ["dataset.users=60", "dataset.items=50", "dataset.interactions_per_user=20", "logger=csv", "tasks.candidates=5"]
 
@@ -64,7 +64,8 @@ def test_unknown_origin_is_stamped_and_a_leak_is_refused(tmp_path):
 
 def test_training_refuses_the_leak_too(tmp_path):
     """`ckf train` of a fused model stops before a backbone is loaded."""
-    from ckf.train.fit import Inputs, fit
+    from ckf.assembly import Inputs
+    from ckf.train.fit import fit
 
     exp = config(tmp_path)
     dataset = pipeline.prepare_dataset(exp).path

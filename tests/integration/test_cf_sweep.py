@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 import pytest
 from pytorch_lightning.loggers import Logger
 
-from ckf import pipeline
-from ckf.artifacts import STAMP
 from ckf.config.compose import compose
 from ckf.config.schema import LoggerConfig
+from ckf.core.artifact_store import STAMP
+from ckf.pipeline import run as pipeline
 
 TINY = ["dataset.users=60", "dataset.items=40", "dataset.interactions_per_user=12", "tasks.candidates=5", "cf.epochs=3"]
 

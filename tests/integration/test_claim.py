@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ckf import pipeline
-from ckf.artifacts import read_json
 from ckf.config.compose import compose
+from ckf.core.artifact_store import read_json
+from ckf.pipeline import run as pipeline
 
 
 @pytest.fixture

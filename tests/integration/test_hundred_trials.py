@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ckf.artifacts import read_json
+from ckf.core.artifact_store import read_json
 
 TRIALS, BROKEN = 100, set(range(7, 100, 10))
 HEADER = "user,item,rating,timestamp\n"

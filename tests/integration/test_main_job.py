@@ -11,17 +11,17 @@ import pandas as pd
 import pytest
 import torch
 
-from ckf import pipeline
-from ckf.artifacts import read_json
+from ckf.assembly import load_trained, task_names
 from ckf.config.compose import compose
-from ckf.data.records import ExampleTable
-from ckf.errors import ArtifactError, CkfError
+from ckf.core.artifact_store import read_json
+from ckf.core.errors import ArtifactError, CkfError
+from ckf.data.example_table import ExampleTable
 from ckf.eval.score import answer_log_probabilities
 from ckf.metrics import auc
+from ckf.pipeline import run as pipeline
 from ckf.prompts.collate import Collator
-from ckf.runs import read_run
-from ckf.train.fit import load_trained, task_names
-from ckf.train.worker import run_inputs
+from ckf.runs.folder import read_run
+from ckf.train.distributed.worker import run_inputs
 from tests.integration.conftest import SMALL, run_small
 
 
@@ -98,7 +98,7 @@ def test_the_meta_network_comes_back_from_disk(finished, tmp_path):
     """A disturbed fusion is refused, and without its hashes scores otherwise: nothing is made anew at random."""
     from safetensors.torch import load_file, save_file
 
-    from ckf.runs import record
+    from ckf.runs.folder import record
 
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)

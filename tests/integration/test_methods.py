@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ckf.artifacts import read_json
 from ckf.config.compose import compose
-from ckf.config.groups import load_groups
+from ckf.config.option_groups import load_groups
+from ckf.core.artifact_store import read_json
 from tests.integration.conftest import SMALL, run_small
 
 FUSED = {"ckf", "ckf_plus", "collm", "soft_prompt"}

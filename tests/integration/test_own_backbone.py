@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ckf import pipeline
-from ckf.artifacts import read_json
-from ckf.errors import ArtifactError
+from ckf.assembly import load_trained
+from ckf.core.artifact_store import read_json
+from ckf.core.errors import ArtifactError
 from ckf.model.backbone import load_backbone, load_tokenizer
-from ckf.model.merge import export_run
-from ckf.runs import read_run
-from ckf.train.fit import load_trained
-from ckf.train.worker import run_inputs
+from ckf.model.merge_adapters import export_run
+from ckf.pipeline import run as pipeline
+from ckf.runs.folder import read_run
+from ckf.train.distributed.worker import run_inputs
 from tests.integration.conftest import run_small
 
 OWN = [

@@ -97,7 +97,7 @@ def processes_of(outputs: Path) -> dict[str, int]:
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
             command = (folder / "cmdline").read_bytes().decode().split("\0")
-            if "ckf.train.worker" in command and any(str(outputs) in word for word in command):
+            if "ckf.train.distributed.worker" in command and any(str(outputs) in word for word in command):
                 given = dict(x.split("=", 1) for x in (folder / "environ").read_text().split("\0") if "=" in x)
                 found[given.get("LOCAL_RANK", "0")] = int(folder.name)
     return found

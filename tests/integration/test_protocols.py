@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ckf import pipeline
-from ckf.artifacts import read_json
-from ckf.cli import main
-from ckf.data.records import ExampleTable
-from ckf.eval.further import load_catalogue, retrieval_of
-from ckf.eval.measure import further_metrics
-from ckf.runs import read_run
+from ckf.cli.main import main
+from ckf.core.artifact_store import read_json
+from ckf.data.example_table import ExampleTable
+from ckf.eval.compute_metrics import further_metrics
+from ckf.eval.extra_protocols import load_catalogue, retrieval_of
+from ckf.pipeline import run as pipeline
+from ckf.runs.folder import read_run
 from tests.integration.conftest import run_small
 
 
@@ -77,7 +77,7 @@ def test_the_whole_order_by_hand(everything, finished):
 def test_retrieval_orders_lists_as_the_cf_model_does(finished):
     """The exported vectors with the model's own weights say what its predictions say."""
     from ckf.eval.evaluate import device_of
-    from ckf.eval.further import Sources
+    from ckf.eval.extra_protocols import Sources
 
     exp, card = read_run(finished)
     places = {name: Path(card["artifacts"][name]["path"]) for name in ("dataset", "examples", "cf")}
@@ -198,7 +198,7 @@ def test_lists_that_cannot_be_ranked_are_one_line(finished, trained, tmp_path, c
 
 
 def test_reports_of_other_protocols_are_refused(finished, home, tmp_path):
-    from ckf.errors import ArtifactError
+    from ckf.core.errors import ArtifactError
     from ckf.report.build import report
 
     mean = pipeline.evaluate(finished, ["evaluate.length_normalisation=mean"], out=tmp_path / "mean")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ckf import ranks
-from ckf.artifacts import write_json
 from ckf.config.compose import compose
-from ckf.errors import CkfError
+from ckf.core.artifact_store import write_json
+from ckf.core.errors import CkfError
+from ckf.train.distributed import rendezvous as ranks
 from tests.integration.conftest import SMALL
 
 SLURM = {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "77", "SLURM_STEP_ID": "0"}
@@ -82,7 +82,7 @@ def test_the_others_join_a_training_at_its_port(in_a_job, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(ranks.subprocess, "run", run)
     assert ranks.first_alone(exp, lambda: Path()) == Path("run")
-    assert calls == [(["-m", "ckf.train.worker", "run"], "4711")]
+    assert calls == [(["-m", "ckf.train.distributed.worker", "run"], "4711")]
 
 
 def test_more_processes_than_asked_for_are_refused(in_a_job) -> None:

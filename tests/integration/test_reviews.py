@@ -10,14 +10,14 @@ import pytest
 import yaml
 
 import ckf
-from ckf import pipeline
-from ckf.artifacts import fingerprint, read_json
 from ckf.config.compose import compose, load_yaml, run_hash_payload
 from ckf.config.schema import EvaluateConfig
-from ckf.data.records import ExampleTable
-from ckf.errors import ConfigError
-from ckf.eval.texts import floor_reviews, review_metrics
-from ckf.runs import read_run
+from ckf.core.artifact_store import fingerprint, read_json
+from ckf.core.errors import ConfigError
+from ckf.data.example_table import ExampleTable
+from ckf.eval.reviews import floor_reviews, review_metrics
+from ckf.pipeline import run as pipeline
+from ckf.runs.folder import read_run
 from tests.integration.conftest import run_small
 
 MIX = "tasks=[{name: ctr, weight: 1}, {name: rating, weight: 1}, {name: review, weight: 2}]"

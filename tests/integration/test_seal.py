@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 
 from ckf.cf.fit import build_cf
 from ckf.config.compose import compose
-from ckf.data.records import ExampleTable
-from ckf.model.tiny import corpus
-from ckf.runs import open_run, read_run
-from ckf.train.worker import train_run
+from ckf.data.example_table import ExampleTable
+from ckf.model.tiny_backbone import corpus
+from ckf.runs.folder import open_run, read_run
+from ckf.train.distributed.worker import train_run
 from tests.integration.conftest import SMALL
 
 TASKS = ["ctr", "rating", "topk", "explain"]

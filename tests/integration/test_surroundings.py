@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ckf.artifacts import Store, read_json
-from ckf.train.loggers import wandb_is_offline
+from ckf.core.artifact_store import Store, read_json
+from ckf.tracking.loggers import wandb_is_offline
 from tests.integration.conftest import SMALL, run_small
 
 
@@ -90,7 +90,7 @@ def test_bad_input_ends_with_one_line_and_leaves_nothing(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_examples(home):
-    from ckf.errors import CkfError
+    from ckf.core.errors import CkfError
 
     line = r"step \d+: the loss is (nan|inf) \(examples: \w+/train/.*; the largest gradient is .*lower train"
     with pytest.raises(CkfError, match=line):

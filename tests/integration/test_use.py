@@ -13,14 +13,14 @@ import pandas as pd
 import pytest
 
 import ckf
-from ckf.artifacts import read_json
-from ckf.cli import main
-from ckf.data.keys import raw_ids
-from ckf.data.records import ExampleTable
-from ckf.errors import ArtifactError, DataError
-from ckf.train.fit import task_names
-from ckf.use import predict
-from ckf.use.probe import probe
+from ckf.assembly import task_names
+from ckf.cli.main import main
+from ckf.core.artifact_store import read_json
+from ckf.core.errors import ArtifactError, DataError
+from ckf.data.example_table import ExampleTable
+from ckf.data.interaction_keys import raw_ids
+from ckf.inference import predict
+from ckf.inference.probe import probe
 
 
 @pytest.fixture(scope="module")

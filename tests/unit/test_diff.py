@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ckf.diff import run_diff
-from ckf.errors import ArtifactError
+from ckf.core.errors import ArtifactError
 from ckf.metrics import auc, mrr, target_ranks
+from ckf.report.run_diff import run_diff
 from tests.unit.report.runs import cells, make_run
 
 USERS = 40

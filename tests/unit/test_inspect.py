@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from ckf.cli.inspection import Request, inspect_examples, prompt_text, show, token_texts
 from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig
-from ckf.data.records import Example
-from ckf.errors import DataError
-from ckf.inspect import Request, inspect_examples, prompt_text, show, token_texts
+from ckf.core.errors import DataError
+from ckf.data.example_table import Example
 from ckf.prompts.encode import PromptEncoder
 from tests.conftest import TASKS, make_example
 from tests.worlds import small_source, write_world

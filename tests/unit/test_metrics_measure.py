@@ -11,7 +11,7 @@ import pytest
 from ckf import metrics
 from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig
-from ckf.eval.measure import metrics_of, on_rows_of, with_counts
+from ckf.eval.compute_metrics import metrics_of, on_rows_of, with_counts
 
 
 @functools.cache

@@ -9,15 +9,15 @@ import polars as pl
 import pytest
 import torch
 
-from ckf.cf.moments import ExampleUsers
-from ckf.cf.vectors import VectorTables
+from ckf.cf.vectors.per_example_users import ExampleUsers
+from ckf.cf.vectors.tables import VectorTables
 from ckf.config.compose import compose, run_hash_payload
 from ckf.config.schema import DatasetConfig, SplitConfig
+from ckf.core.errors import ConfigError
+from ckf.core.rng import named_keys
 from ckf.data.prepare import write_dataset
-from ckf.data.seeds import named_keys
-from ckf.errors import ConfigError
 from ckf.prompts.encode import PromptEncoder
-from ckf.prompts.noise import noisy_titles, shuffled_places
+from ckf.prompts.perturbation import noisy_titles, shuffled_places
 from tests.conftest import TITLES, make_example
 from tests.worlds import small_source
 

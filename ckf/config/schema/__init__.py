@@ -57,8 +57,25 @@ from ckf.config.schema.fusion import (
     TwoStageCurriculumConfig,
 )
 from ckf.config.schema.lora import LoraConfig, LoraInitConfig, LoraRoleConfig, LoraTaskConfig
-from ckf.config.schema.pretrained import PretrainedConfig
-from ckf.config.schema.running import (
+from ckf.config.schema.pretrained_vectors import PretrainedConfig
+from ckf.config.schema.public_datasets import (
+    AmazonConfig,
+    MovieLensConfig,
+    MovieLensLatestConfig,
+    ProcessedJsonConfig,
+    RecboleConfig,
+)
+from ckf.config.schema.splits import SplitConfig
+from ckf.config.schema.sweep import (
+    GridSearchConfig,
+    LauncherConfig,
+    LocalLauncherConfig,
+    OptunaSearchConfig,
+    SearchConfig,
+    SlurmLauncherConfig,
+)
+from ckf.config.schema.tasks import CODES, SLOTS, TASKS, WRITTEN, PromptConfig, PromptsConfig, TaskConfig, TasksConfig
+from ckf.config.schema.training import (
     BaselinesConfig,
     CSVConfig,
     EvaluateConfig,
@@ -71,23 +88,6 @@ from ckf.config.schema.running import (
     TrainerConfig,
     WandbConfig,
 )
-from ckf.config.schema.sources import (
-    AmazonConfig,
-    MovieLensConfig,
-    MovieLensLatestConfig,
-    ProcessedJsonConfig,
-    RecboleConfig,
-)
-from ckf.config.schema.splits import SplitConfig
-from ckf.config.schema.sweeping import (
-    GridSearchConfig,
-    LauncherConfig,
-    LocalLauncherConfig,
-    OptunaSearchConfig,
-    SearchConfig,
-    SlurmLauncherConfig,
-)
-from ckf.config.schema.tasks import CODES, SLOTS, TASKS, WRITTEN, PromptConfig, PromptsConfig, TaskConfig, TasksConfig
 
 __all__ = [
     "CODES",

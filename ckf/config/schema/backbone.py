@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from ckf.config.schema.checks import at_least, one_of
+from ckf.config.schema.validators import at_least, one_of
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text")
 """What ``model_type`` of a checkpoint's ``config.json`` may be."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from ckf.config.schema.checks import at_least, fraction, one_of
+from ckf.config.schema.validators import at_least, fraction, one_of
 
 COLD = ("zero", "mean", "content")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from ckf.config.schema.checks import at_least, fraction, one_of
+from ckf.config.schema.validators import at_least, fraction, one_of
 
 DATE_FILTERS = ("since", "until")
 COUNT_FILTERS = ("min_item_count", "min_user_count", "k_core", "min_history")

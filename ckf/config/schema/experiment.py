@@ -8,14 +8,15 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
-from ckf.artifacts import file_hash
 from ckf.config.schema.backbone import BackboneConfig
 from ckf.config.schema.cf import CFConfig
-from ckf.config.schema.checks import at_least
 from ckf.config.schema.datasets import DatasetConfig
 from ckf.config.schema.fusion import CurriculumConfig, FusionConfig
 from ckf.config.schema.lora import LoraConfig
-from ckf.config.schema.running import (
+from ckf.config.schema.splits import SplitConfig
+from ckf.config.schema.sweep import LauncherConfig, SearchConfig
+from ckf.config.schema.tasks import WRITTEN, PromptsConfig, TaskConfig, TasksConfig
+from ckf.config.schema.training import (
     BaselinesConfig,
     EvaluateConfig,
     LoggerConfig,
@@ -26,9 +27,8 @@ from ckf.config.schema.running import (
     TrainConfig,
     TrainerConfig,
 )
-from ckf.config.schema.splits import SplitConfig
-from ckf.config.schema.sweeping import LauncherConfig, SearchConfig
-from ckf.config.schema.tasks import WRITTEN, PromptsConfig, TaskConfig, TasksConfig
+from ckf.config.schema.validators import at_least
+from ckf.core.artifact_store import file_hash
 
 
 @dataclass
@@ -61,7 +61,7 @@ class ExperimentConfig:
 
     def problems(self) -> Iterator[str]:
         """Rules across groups."""
-        from ckf.config.rules import cross_group_problems
+        from ckf.config.rules.groups import cross_group_problems
 
         yield from at_least("seed", self.seed, 0)
         yield from cross_group_problems(self)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from ckf.config.schema.checks import at_least, fraction, one_of
+from ckf.config.schema.validators import at_least, fraction, one_of
 
 MAPS = ("linear", "mlp", "meta", "meta_attention")
 """Fusions that map CF vectors into slots; the control runs any of them on shuffled tables."""

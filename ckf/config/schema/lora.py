@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from ckf.config.schema.checks import at_least, fraction
+from ckf.config.schema.validators import at_least, fraction
 
 
 @dataclass

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from ckf.config.schema.checks import at_least, fraction, one_of
 from ckf.config.schema.datasets import is_date
+from ckf.config.schema.validators import at_least, fraction, one_of
 
 SPLIT_NAMES = ("provided", "temporal", "leave_last_out", "user_cold", "item_cold")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from ckf.config.schema.checks import at_least, one_of
+from ckf.config.schema.validators import at_least, one_of
 
 TASKS = ("ctr", "rating", "topk", "explain")
 """Tasks with answers that can all be scored."""

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ckf.artifacts import write_json
-from ckf.errors import DataError
+from ckf.core.artifact_store import write_json
+from ckf.core.errors import DataError
 
 PASS, WARN, STOP = "pass", "warn", "stop"
 LEVELS = (PASS, WARN, STOP)

@@ -12,17 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ckf.artifacts import read_json
-from ckf.data.audit.block import Block
-from ckf.data.audit.lists import ListChecks
-from ckf.data.audit.past import EarlierCounts, check_labels, check_past, history_marks
+from ckf.core.artifact_store import read_json
+from ckf.data.audit.candidate_checks import ListChecks
+from ckf.data.audit.counters import Tally
+from ckf.data.audit.example_batch import Block
+from ckf.data.audit.history_checks import EarlierCounts, check_labels, check_past, history_marks
 from ckf.data.audit.report import PASS, STOP, WARN, AuditReport, Line
-from ckf.data.audit.tables import table_lines
-from ckf.data.audit.tally import Tally
+from ckf.data.audit.table_checks import table_lines
 from ckf.data.candidates import CandidateHash
-from ckf.data.keys import TRAINED_ON, UNKNOWN, raw_ids, row_keys
-from ckf.data.log import InteractionLog
-from ckf.data.settings import ExampleSettings
+from ckf.data.example_settings import ExampleSettings
+from ckf.data.interaction_keys import TRAINED_ON, UNKNOWN, raw_ids, row_keys
+from ckf.data.interactions import InteractionLog
 
 _ROWS = 131_072
 _ALWAYS = {

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ckf.cf.vectors import VectorTables, trained_rows
-from ckf.data.seeds import named_generator
+from ckf.cf.vectors.tables import VectorTables, trained_rows
+from ckf.core.rng import named_generator
 from ckf.prompts.batch import SlotBatch
 
 _PAIRS = 20_000  # user-item pairs drawn to measure the scale of pair features

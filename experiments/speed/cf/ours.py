@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ckf.cf.lightgcn import LightGCNModel
-from ckf.cf.mf import MFModel
-from ckf.cf.sasrec import SASRecModel
-from ckf.cf.sequences import earlier_likes
-from ckf.cf.table import CFData, Interactions
+from ckf.cf.data import CFData, Interactions
+from ckf.cf.features.padded_histories import earlier_likes
+from ckf.cf.models.lightgcn import LightGCNModel
+from ckf.cf.models.mf import MFModel
+from ckf.cf.models.sasrec import SASRecModel
 from ckf.config.schema import LightGCNConfig, MFConfig, SASRecConfig
 
 HISTORY = 10

@@ -27,17 +27,17 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from ckf.cf.vectors import VectorTables
+from ckf.cf.vectors.tables import VectorTables
 from ckf.config.compose import compose
 from ckf.config.schema import SyntheticConfig
-from ckf.data.records import Example, ExampleTable
-from ckf.data.synthetic import make_synthetic
-from ckf.eval.batches import plan_batches, score_batch
+from ckf.data.example_table import Example, ExampleTable
+from ckf.data.readers.synthetic import make_synthetic
+from ckf.eval.scoring_batches import plan_batches, score_batch
 from ckf.model.backbone import load_backbone, vocabulary_logits
 from ckf.model.build import adapter_specs, build_fusion
 from ckf.model.lora import Routing, inject_lora
 from ckf.model.recommender import Recommender
-from ckf.model.tiny import train_tokenizer
+from ckf.model.tiny_backbone import train_tokenizer
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import PromptEncoder
 

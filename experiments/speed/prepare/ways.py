@@ -23,13 +23,13 @@ from typing import Any
 import pandas as pd
 
 from ckf.config.schema import AmazonConfig, FilterConfig, SplitConfig
-from ckf.data.codes import final_ids, to_final
 from ckf.data.duplicates import without_duplicates
 from ckf.data.filters import Steps, apply_filters
+from ckf.data.id_encoding import final_ids, to_final
 from ckf.data.ingest import ingest
 from ckf.data.prepare import build_dataset, reader_of
 from ckf.data.splits import assign_split
-from ckf.data.write import write_interactions
+from ckf.data.write_interactions import write_interactions
 
 K = 5
 REVIEWS = "reviews_Made_5.json"

@@ -24,7 +24,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from world import SHAPES, World
 
-from ckf.cf.vectors import VectorTables
+from ckf.cf.vectors.tables import VectorTables
 
 WIDTH = 64  # of the vectors, as `World` has them
 

@@ -11,24 +11,24 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ckf import stages
-from ckf.cf.vectors import VectorTables
+from ckf.assembly import Inputs, build_collator, task_names
+from ckf.cf.vectors.tables import VectorTables
 from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig
-from ckf.data.records import ExampleTable
+from ckf.data.example_table import ExampleTable
 from ckf.model.build import adapter_specs, build_fusion
 from ckf.model.fusion import Fusion
 from ckf.model.lora import AdapterSpec, Routing, inject_lora
 from ckf.model.recommender import Recommender
-from ckf.model.tiny import corpus, tiny_tokenizer
+from ckf.model.tiny_backbone import corpus, tiny_tokenizer
+from ckf.pipeline import artifacts as stages
 from ckf.prompts.batch import PromptBatch
 from ckf.prompts.collate import Collator
-from ckf.prompts.rows import TrainingRow
+from ckf.prompts.encoded_example import TrainingRow
+from ckf.train.batching.batch_plan import BatchPlan
+from ckf.train.batching.batches import StepBatch, StepDataset
+from ckf.train.batching.prefix_sharing import stream_path, token_bytes
 from ckf.train.curriculum import build_curriculum
-from ckf.train.data import StepBatch, StepDataset
-from ckf.train.fit import Inputs, build_collator, task_names
-from ckf.train.plan import BatchPlan
-from ckf.train.sharing import stream_path, token_bytes
 
 STEPS = 1000
 """Length of the run that steps are taken from: the middle of its curriculum, where both streams weigh the same."""

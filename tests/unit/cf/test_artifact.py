@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ckf.artifacts import read_json
-from ckf.cf.artifact import write_tables
-from ckf.cf.cold import fill_cold
+from ckf.cf.data import CFData
 from ckf.cf.fit import build_cf, fit_model
-from ckf.cf.table import CFData
-from ckf.cf.vectors import Histories, VectorTables
+from ckf.cf.vectors.artifact import write_tables
+from ckf.cf.vectors.cold_start import fill_cold
+from ckf.cf.vectors.tables import Histories, VectorTables
 from ckf.config.schema import MFConfig
-from ckf.errors import ArtifactError
+from ckf.core.artifact_store import read_json
+from ckf.core.errors import ArtifactError
 from tests.worlds import small_source, write_world
 
 MF = MFConfig(name="mf", dim=4, epochs=3, batch_size=256, content=False)

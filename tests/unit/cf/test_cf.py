@@ -11,13 +11,13 @@ import pytest
 import torch
 from scipy.special import expit, logit
 
-from ckf.artifacts import read_json
-from ckf.cf.bias import BiasModel
+from ckf.cf.data import CFBatch, CFData, Interactions
 from ckf.cf.fit import build_cf
-from ckf.cf.mf import MFModel
-from ckf.cf.table import CFBatch, CFData, Interactions
-from ckf.cf.vectors import VectorTables
+from ckf.cf.models.bias import BiasModel
+from ckf.cf.models.mf import MFModel
+from ckf.cf.vectors.tables import VectorTables
 from ckf.config.schema import BiasConfig, CollmConfig, MFConfig, SplitConfig
+from ckf.core.artifact_store import read_json
 from ckf.data.examples import build_examples
 from ckf.data.prepare import build_dataset
 from ckf.metrics import auc, uauc
@@ -51,7 +51,7 @@ def test_bias_by_hand():
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    from ckf.data.synthetic import make_synthetic
+    from ckf.data.readers.synthetic import make_synthetic
 
     cfg = dataclasses.replace(SMALL, users=200, items=60, interactions_per_user=30, hidden_strength=2.5)
     return write_world(tmp_path_factory.mktemp("cf"), make_synthetic(cfg))

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
-from ckf.cf.bias import BiasModel
-from ckf.cf.mf import MFModel
-from ckf.cf.table import CFBatch, CFData
+from ckf.cf.data import CFBatch, CFData
+from ckf.cf.models.bias import BiasModel
+from ckf.cf.models.mf import MFModel
 from ckf.config.schema import MFConfig
-from ckf.data.synthetic import make_synthetic
+from ckf.data.readers.synthetic import make_synthetic
 from ckf.metrics import auc
 from tests.worlds import SMALL, write_world
 

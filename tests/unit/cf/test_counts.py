@@ -7,14 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ckf.cf.additive import Additive
-from ckf.cf.content import Content
-from ckf.cf.cooccurrence import CoOccurrence
-from ckf.cf.counts import ITEM_COUNTS, Counts, fold_of
-from ckf.cf.features import NAMES, FeaturesModel, out_of_fold
-from ckf.cf.itemknn import neighbourhoods
-from ckf.cf.ranking import Ranking
-from ckf.cf.table import CFBatch, CFData, Interactions
+from ckf.cf.data import CFBatch, CFData, Interactions
+from ckf.cf.features.bias_terms import Additive
+from ckf.cf.features.cooccurrence import CoOccurrence
+from ckf.cf.features.counts import ITEM_COUNTS, Counts, fold_of
+from ckf.cf.features.titles import Content
+from ckf.cf.models.features import NAMES, FeaturesModel, out_of_fold
+from ckf.cf.models.itemknn import neighbourhoods
+from ckf.cf.popularity_prior import Ranking
 from ckf.config.schema import FeaturesConfig
 from tests.unit.cf.test_networks import DATA
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ckf.cf.bias import BiasModel
-from ckf.cf.mf import MFModel
-from ckf.cf.table import CFBatch, CFData, Interactions
+from ckf.cf.data import CFBatch, CFData, Interactions
+from ckf.cf.models.bias import BiasModel
+from ckf.cf.models.mf import MFModel
 from ckf.config.schema import MFConfig
-from ckf.errors import DataError
+from ckf.core.errors import DataError
 
 MF = MFConfig(name="mf", dim=2, epochs=3, batch_size=2)
 

@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 import torch
 
+from ckf.cf.data import CFData
 from ckf.cf.fit import build_cf, fit_model
-from ckf.cf.folds import FoldVectors, fold_numbers, turned_onto
-from ckf.cf.moments import ExampleUsers
-from ckf.cf.table import CFData
-from ckf.cf.vectors import VectorTables
+from ckf.cf.vectors.out_of_fold import FoldVectors, fold_numbers, turned_onto
+from ckf.cf.vectors.per_example_users import ExampleUsers
+from ckf.cf.vectors.tables import VectorTables
 from ckf.config.schema import MFConfig, SASRecConfig
-from ckf.data.seeds import named_keys
-from ckf.data.synthetic import make_synthetic
-from ckf.errors import ArtifactError
+from ckf.core.errors import ArtifactError
+from ckf.core.rng import named_keys
+from ckf.data.readers.synthetic import make_synthetic
 from tests.worlds import SMALL, write_world
 
 SHORT = {"dim": 4, "epochs": 3, "batch_size": 128, "folds": 3, "content": False}
@@ -125,7 +125,7 @@ def test_noise_reaches_the_folds_and_the_control_has_none(fitted):
 def test_the_text_companion_reads_no_vectors_whatever_the_folds():
     """So runs with and without folds are measured against one text-only training."""
     from ckf.config.compose import compose, run_hash_payload
-    from ckf.pipeline import text_companion
+    from ckf.pipeline.run import text_companion
 
     with_folds, without = (compose(["method=ckf_plus", f"train.vector_folds={n}"])[0] for n in (5, 0))
     assert run_hash_payload(with_folds) != run_hash_payload(without)

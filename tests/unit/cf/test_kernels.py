@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ckf.cf.attention import attend, attend_once
-from ckf.cf.dropout import Dropout
-from ckf.cf.pairs import scores_and_squares
-from ckf.cf.rows import Sums, Table, product, rows_of
+from ckf.cf.nn.attention import attend, attend_once
+from ckf.cf.nn.dropout import Dropout
+from ckf.cf.nn.embedding_ops import Sums, Table, product, rows_of
+from ckf.cf.nn.scoring_ops import scores_and_squares
 
 
 @pytest.fixture(autouse=True)

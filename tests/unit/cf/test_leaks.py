@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from ckf.cf import fit
+from ckf.cf.data import CFData
 from ckf.cf.fit import build_cf
-from ckf.cf.leaks import is_unknown, raw_ids, refuse_overlap, row_keys
-from ckf.cf.table import CFData
+from ckf.cf.leakage_check import is_unknown, raw_ids, refuse_overlap, row_keys
 from ckf.config.schema import BiasConfig, MFConfig
-from ckf.errors import ArtifactError
+from ckf.core.errors import ArtifactError
 from tests.worlds import small_source, write_world
 
 MF = MFConfig(name="mf", dim=4, epochs=2, batch_size=256)

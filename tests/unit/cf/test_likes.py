@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ckf.cf.data import CFData, Interactions
+from ckf.cf.features.spectral_init import like_vectors
 from ckf.cf.fit import fit_model
-from ckf.cf.likes import like_vectors
-from ckf.cf.table import CFData, Interactions
 from ckf.config.schema import SASRecConfig
 
 USERS, ITEMS = 40, 12

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
-from ckf.cf.bias import BiasModel
-from ckf.cf.embedding import EmbeddingModel
+from ckf.cf.data import CFBatch, CFData, Interactions
 from ckf.cf.fit import fit_model, predict_examples
-from ckf.cf.table import CFBatch, CFData, Interactions
+from ckf.cf.models.bias import BiasModel
+from ckf.cf.models.embedding_model import EmbeddingModel
 from ckf.config.schema import (
     BiasConfig,
     CFConfig,
@@ -25,8 +25,8 @@ from ckf.config.schema import (
     PopularityConfig,
     SASRecConfig,
 )
-from ckf.data.synthetic import make_synthetic
-from ckf.errors import DataError
+from ckf.core.errors import DataError
+from ckf.data.readers.synthetic import make_synthetic
 from ckf.metrics import auc
 from tests.worlds import SMALL, write_world
 

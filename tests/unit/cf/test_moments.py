@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from ckf.cf.fit import build_cf
-from ckf.cf.moments import ExampleUsers
+from ckf.cf.vectors.per_example_users import ExampleUsers
 from ckf.config.schema import MFConfig, SASRecConfig
-from ckf.data.synthetic import make_synthetic
-from ckf.errors import ArtifactError
+from ckf.core.errors import ArtifactError
+from ckf.data.readers.synthetic import make_synthetic
 from tests.worlds import SMALL, write_world
 
 SHORT = {"dim": 4, "epochs": 4, "batch_size": 128, "folds": 3}
@@ -55,9 +55,9 @@ def test_the_collator_gives_a_prompt_the_user_as_of_its_example(collator, mixed)
     """Two examples of one user have two vectors; without the moments both would have the table's."""
     import dataclasses
 
-    from ckf.cf.moments import ExampleUsers
-    from ckf.cf.vectors import VectorTables
-    from ckf.data.seeds import named_keys
+    from ckf.cf.vectors.per_example_users import ExampleUsers
+    from ckf.cf.vectors.tables import VectorTables
+    from ckf.core.rng import named_keys
 
     first = mixed[0]
     pair = [first, dataclasses.replace(first, example_id=f"{first.example_id}-later")]

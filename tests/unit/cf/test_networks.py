@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from ckf.cf.din import DINModel
-from ckf.cf.lightgcn import LightGCNModel, LikeGraph, Propagated
-from ckf.cf.mf import MFModel
-from ckf.cf.sasrec import CausalEncoder, SASRecModel
-from ckf.cf.table import CFBatch, CFData, Interactions
+from ckf.cf.data import CFBatch, CFData, Interactions
+from ckf.cf.models.din import DINModel
+from ckf.cf.models.lightgcn import LightGCNModel, LikeGraph, Propagated
+from ckf.cf.models.mf import MFModel
+from ckf.cf.models.sasrec import CausalEncoder, SASRecModel
 from ckf.config.schema import DINConfig, LightGCNConfig, MFConfig, SASRecConfig
 
 USERS, ITEMS, WIDTH = 8, 12, 5

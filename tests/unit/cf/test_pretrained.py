@@ -17,15 +17,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ckf.artifacts import read_json
+from ckf.cf.data import CFData
 from ckf.cf.fit import build_cf
-from ckf.cf.leaks import is_unknown, refuse_overlap
-from ckf.cf.pretrained import by_content
-from ckf.cf.table import CFData
-from ckf.cf.vectors import VectorTables
+from ckf.cf.leakage_check import is_unknown, refuse_overlap
+from ckf.cf.vectors.external import by_content
+from ckf.cf.vectors.tables import VectorTables
 from ckf.config.compose import compose
 from ckf.config.schema import BiasConfig, PretrainedConfig
-from ckf.errors import ArtifactError, ConfigError, DataError
+from ckf.core.artifact_store import read_json
+from ckf.core.errors import ArtifactError, ConfigError, DataError
 from tests.worlds import small_source, write_world
 
 DIM = 3

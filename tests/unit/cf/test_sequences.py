@@ -7,9 +7,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from ckf.cf.sequences import earlier_likes, padded_histories
-from ckf.cf.table import CFData
-from ckf.data.synthetic import make_synthetic
+from ckf.cf.data import CFData
+from ckf.cf.features.padded_histories import earlier_likes, padded_histories
+from ckf.data.readers.synthetic import make_synthetic
 from tests.worlds import SMALL, write_world
 
 

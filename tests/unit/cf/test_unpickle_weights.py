@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ckf.cf.unpickle_weights import read_weights
-from ckf.errors import DataError
+from ckf.core.errors import DataError
+from ckf.core.safe_torch import read_weights
 
 
 class Call:

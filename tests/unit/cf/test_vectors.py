@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ckf.cf.vectors import VectorTables, trained_rows
-from ckf.errors import ArtifactError
+from ckf.cf.vectors.tables import VectorTables, trained_rows
+from ckf.core.errors import ArtifactError
 
 _GATHER = """
 import sys, torch
 from pathlib import Path
-from ckf.cf.vectors import VectorTables
+from ckf.cf.vectors.tables import VectorTables
 
 def file_pages():
     lines = open("/proc/self/smaps").read().split("users.safetensors")[1:]

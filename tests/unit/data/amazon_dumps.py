@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ckf.artifacts import read_json
 from ckf.config.schema import AmazonConfig, SplitConfig
-from ckf.data.amazon import read_amazon
+from ckf.core.artifact_store import read_json
 from ckf.data.prepare import build_dataset
-from ckf.data.scan import Scanner
-from ckf.data.source import Source
+from ckf.data.readers.amazon import read_amazon
+from ckf.data.readers.base import Source
+from ckf.data.readers.polars_scan import Scanner
 
 
 def config(root: Path, version: int, **more: Any) -> AmazonConfig:

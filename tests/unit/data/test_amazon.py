@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from ckf.config.schema import AmazonConfig
-from ckf.data.amazon import amazon_files, read_amazon
-from ckf.data.scan import Scanner
-from ckf.errors import DataError
+from ckf.core.errors import DataError
+from ckf.data.readers.amazon import amazon_files, read_amazon
+from ckf.data.readers.polars_scan import Scanner
 from tests.unit.data.amazon_dumps import (
     META,
     NAMES,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ckf.data.literals import parse_literal
-from ckf.errors import DataError
+from ckf.core.errors import DataError
+from ckf.data.readers.python_literals import parse_literal
 from tests.unit.data.amazon_dumps import META, read, review, write
 
 
@@ -39,7 +39,7 @@ def test_a_literal_is_never_evaluated(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_metadata_of_other_items_are_not_even_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ckf.data import amazon
+    from ckf.data.readers import amazon
 
     parsed = []
     monkeypatch.setattr(amazon, "parse_literal", lambda line: parsed.append(line) or parse_literal(line))

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckf.config.schema import SplitConfig
-from ckf.data.amazon import VERSIONS
+from ckf.core.errors import DataError
 from ckf.data.prepare import build_dataset
-from ckf.errors import DataError
+from ckf.data.readers.amazon import VERSIONS
 from tests.unit.data.amazon_dumps import META, NAMES, build, config, review, reviews_of, write
 
 BROKEN: list[tuple[str, dict[str, Any], str]] = [

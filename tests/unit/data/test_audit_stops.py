@@ -10,7 +10,7 @@ import pytest
 
 from ckf.config.compose import compose
 from ckf.data.audit import LeakError
-from ckf.stages import prepare_dataset, prepare_examples
+from ckf.pipeline.artifacts import prepare_dataset, prepare_examples
 
 SMALL = ["dataset.users=60", "dataset.items=50", "dataset.interactions_per_user=20", "dataset.topics=4"]
 

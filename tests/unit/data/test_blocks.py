@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ckf.data import blocks
-from ckf.data.blocks import scan_blocks
+from ckf.data.readers import jsonl_blocks as blocks
+from ckf.data.readers.jsonl_blocks import scan_blocks
 
 SCHEMA = {"n": pl.Int64, "text": pl.String}
 WORDS = [{"n": n, "text": "wörter " * (n % 23)} for n in range(500)]

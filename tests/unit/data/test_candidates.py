@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from ckf.config.schema import CollmConfig, SplitConfig
+from ckf.core.errors import DataError
+from ckf.core.rng import named_keys, named_uniform
 from ckf.data import examples as examples_module
 from ckf.data.audit import audit
 from ckf.data.candidates import CandidateHash, CandidateRows, CandidateSampler
 from ckf.data.examples import build_examples, first_words
-from ckf.data.log import InteractionLog
-from ckf.data.pairs import Lists, PairIndex
+from ckf.data.interactions import InteractionLog
 from ckf.data.prepare import build_dataset
-from ckf.data.seeds import named_keys, named_uniform
-from ckf.errors import DataError
+from ckf.data.ragged import Lists, PairIndex
 from tests.worlds import SHARED_ML1M, TASKS, small_source, write_world
 
 SETTINGS = {"history_items": 5, "candidates": 5, "review_words": 100, "seed": 0}

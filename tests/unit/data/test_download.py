@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ckf.data import download
-from ckf.data.download import Archive, fetch_archive, fetch_record
-from ckf.errors import DataError
+from ckf.core.errors import DataError
+from ckf.data.readers import download
+from ckf.data.readers.download import Archive, fetch_archive, fetch_record
 
 
 class Shelf:

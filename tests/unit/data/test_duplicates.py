@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ckf.artifacts import read_json
 from ckf.config.schema import ColumnsConfig, SplitConfig, TabularConfig
+from ckf.core.artifact_store import read_json
+from ckf.core.errors import DataError
 from ckf.data.prepare import build_dataset
-from ckf.errors import DataError
 
 START = 1_000_000_000
 ONCE = [f"u{n},i{n % 3},3,{START + n},once {n}" for n in range(6)]

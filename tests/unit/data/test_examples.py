@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ckf.data.log import normalised_titles
-from ckf.data.records import ExampleTable
-from ckf.data.seeds import named_keys, named_uniform
+from ckf.core.rng import named_keys, named_uniform
+from ckf.data.example_table import ExampleTable
+from ckf.data.interactions import normalised_titles
 from tests.worlds import TASKS, small_source, write_world
 
 

@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 
 from ckf.config.schema import CollmConfig, ProcessedJsonConfig, SplitConfig
+from ckf.core.errors import DataError
 from ckf.data import export
 from ckf.data.examples import build_examples
 from ckf.data.export import SLOT, export_dataset
 from ckf.data.prepare import build_dataset
-from ckf.errors import DataError
 from tests.worlds import small_source, write_collm_pickles, write_world
 
 KEYS = ["input", "output", "user_id", "candidate_item", "task_type", "history_items_id"]

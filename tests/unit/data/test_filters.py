@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from ckf.config.schema import DatasetConfig, FilterConfig
+from ckf.core.errors import DataError
 from ckf.data.filters import Steps, apply_filters, k_core, seconds
-from ckf.errors import DataError
 
 DAY = 86_400
 

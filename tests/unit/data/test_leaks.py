@@ -14,8 +14,8 @@ import pytest
 from ckf.cf.fit import build_cf
 from ckf.config.schema import BiasConfig, SyntheticConfig
 from ckf.data.audit import LeakError, audit, audit_artifacts, refuse_violations, write_audit
-from ckf.data.keys import TRAINED_ON, raw_ids, row_keys
-from ckf.data.synthetic import make_synthetic
+from ckf.data.interaction_keys import TRAINED_ON, raw_ids, row_keys
+from ckf.data.readers.synthetic import make_synthetic
 from tests.unit.data import leaks_in_lists, leaks_in_tables, leaks_of_the_past
 from tests.unit.data.planted import Planted
 from tests.worlds import small_source, write_world

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckf.data.literals import MAX_CHARS, parse_literal
+from ckf.data.readers.python_literals import MAX_CHARS, parse_literal
 from ckf.data.titles import clean_title, stand_in
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(

@@ -15,11 +15,11 @@ import polars as pl
 import pytest
 
 from ckf.config.schema import MovieLensConfig, MovieLensLatestConfig
-from ckf.data import movielens
-from ckf.data.movielens import RELEASES, movielens_files, read_movielens
-from ckf.data.scan import Scanner
-from ckf.data.source import Source
-from ckf.errors import DataError
+from ckf.core.errors import DataError
+from ckf.data.readers import movielens
+from ckf.data.readers.base import Source
+from ckf.data.readers.movielens import RELEASES, movielens_files, read_movielens
+from ckf.data.readers.polars_scan import Scanner
 
 TITLES = ["Café: la vie (1995)", "Matrix, The (1999)", "Unknown"]
 HALF = ["ml10m", "ml20m", "ml25m", "ml32m", "ml_latest"]

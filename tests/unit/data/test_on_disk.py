@@ -13,11 +13,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ckf.artifacts import read_json
 from ckf.config.schema import CollmConfig, DatasetConfig, FilterConfig, SplitConfig
-from ckf.data import blocks, ingest, write
+from ckf.core.artifact_store import read_json
+from ckf.core.errors import DataError
+from ckf.data import ingest
+from ckf.data import write_interactions as write
 from ckf.data.prepare import build_dataset
-from ckf.errors import DataError
+from ckf.data.readers import jsonl_blocks as blocks
 from tests.unit.data.amazon_dumps import META, config, review
 from tests.unit.data.amazon_dumps import write as write_dump
 from tests.worlds import write_collm_pickles

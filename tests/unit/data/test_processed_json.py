@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ckf.artifacts import read_json
 from ckf.config.schema import ProcessedJsonConfig, SplitConfig
+from ckf.core.artifact_store import read_json
+from ckf.core.errors import DataError
 from ckf.data.prepare import build_dataset
-from ckf.data.processed_json import processed_json_files, read_processed_json
-from ckf.errors import DataError
+from ckf.data.readers.processed_json import processed_json_files, read_processed_json
 
 FILES: dict[str, Any] = {
     "user_sequences_id.json": {"1": [1, 3, 1, 2], "2": [2, 2, 3, 1, 4], "3": [3, 4]},

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ckf.artifacts import read_json
 from ckf.config.schema import RecboleConfig, SplitConfig
+from ckf.core.artifact_store import read_json
+from ckf.core.errors import DataError
 from ckf.data.prepare import build_dataset
-from ckf.data.recbole import read_recbole, recbole_files
-from ckf.data.scan import Scanner
-from ckf.data.source import Source
-from ckf.errors import DataError
+from ckf.data.readers.base import Source
+from ckf.data.readers.polars_scan import Scanner
+from ckf.data.readers.recbole import read_recbole, recbole_files
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 

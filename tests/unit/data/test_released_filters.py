@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ckf.artifacts import read_json
 from ckf.config.compose import compose
+from ckf.core.artifact_store import read_json
 from ckf.data.prepare import build_dataset
 
 Row = tuple[str, str, int]

@@ -10,12 +10,12 @@ import polars as pl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ckf.artifacts import read_json
 from ckf.config.schema import SplitConfig, TabularConfig
+from ckf.core.artifact_store import read_json
+from ckf.core.errors import DataError
 from ckf.data.prepare import build_dataset, write_dataset
-from ckf.data.scan import Scanner
-from ckf.data.source import Source
-from ckf.errors import DataError
+from ckf.data.readers.base import Source
+from ckf.data.readers.polars_scan import Scanner
 
 # mostly usable, so that many files get through to a dataset; the rest anything at all
 _ids = st.one_of(st.sampled_from(["a", "b", "c", "10", "9", "é", "a b", "'"]), st.text(max_size=4), st.none())

@@ -9,12 +9,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ckf.artifacts import read_json
 from ckf.config.schema import ColumnsConfig, ItemColumnsConfig, SplitConfig, TabularConfig
+from ckf.core.artifact_store import read_json
+from ckf.core.errors import DataError
 from ckf.data.prepare import build_dataset, write_dataset
-from ckf.data.scan import Scanner
-from ckf.data.source import Source
-from ckf.errors import DataError
+from ckf.data.readers.base import Source
+from ckf.data.readers.polars_scan import Scanner
 
 FIELDS = {"u": pl.String, "i": pl.String, "r": pl.Float64, "t": pl.Int64, "x": pl.String}
 GOOD = [{"u": f"u{n % 4}", "i": f"i{n}", "r": 1 + n % 5, "t": 1_000_000_000 + n, "x": "fine"} for n in range(12)]

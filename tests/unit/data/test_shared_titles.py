@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 
 from ckf.config.schema import CollmConfig
-from ckf.data.collm import read_collm
-from ckf.data.log import normalised_titles
-from ckf.data.seeds import named_keys, named_uniform
-from ckf.errors import DataError
+from ckf.core.errors import DataError
+from ckf.core.rng import named_keys, named_uniform
+from ckf.data.interactions import normalised_titles
+from ckf.data.readers.collm import read_collm
 from tests.worlds import small_source, write_collm_pickles, write_world
 
 KEYS = [16380395436031534714, 5507281998082259375]

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from ckf.config.schema import CollmConfig, SplitConfig
-from ckf.data.collm import read_collm
+from ckf.core.errors import DataError
+from ckf.core.safe_pickle import read_pickled_table
 from ckf.data.prepare import build_dataset, source_hashes
-from ckf.data.unpickle import read_pickled_table
-from ckf.errors import DataError
+from ckf.data.readers.collm import read_collm
 from ckf.metrics import auc
 from tests.worlds import SHARED_ML1M, SMALL, small_source, write_collm_pickles, write_world
 
@@ -131,7 +131,7 @@ def test_synthetic_is_a_function_of_its_seed():
 def test_the_truth_is_above_what_text_or_counting_can_know():
     import dataclasses
 
-    from ckf.data.synthetic import make_synthetic
+    from ckf.data.readers.synthetic import make_synthetic
 
     source = make_synthetic(dataclasses.replace(SMALL, users=300, items=100, interactions_per_user=40))
     label = (source.interactions.collect()["rating"] >= 4).to_numpy()
@@ -144,6 +144,6 @@ def test_the_truth_is_above_what_text_or_counting_can_know():
 def test_topics_beyond_the_written_ones_are_coined():
     import dataclasses
 
-    from ckf.data.synthetic import make_synthetic
+    from ckf.data.readers.synthetic import make_synthetic
 
     assert make_synthetic(dataclasses.replace(SMALL, topics=12)).items.collect()["title"].is_unique().all()

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from ckf.config.schema import SplitConfig
+from ckf.core.errors import DataError
 from ckf.data.splits import assign_split
-from ckf.errors import DataError
 
 
 def rows() -> pl.DataFrame:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ckf.errors import ArtifactError
-from ckf.model.adapters import load_adapter, load_adapters, read_adapter, save_adapters
+from ckf.core.errors import ArtifactError
+from ckf.model.peft_io import load_adapter, load_adapters, read_adapter, save_adapters
 from tests.conftest import TASKS, make_model
 from tests.unit.model.families import load, recommender
 
@@ -138,8 +138,8 @@ def test_nan_is_refused(model, backbone_folder, tmp_path):
 def test_adapters_to_start_from_count_by_content(backbone_folder, tmp_path):
     """A run is named by what its adapters hold, not by where they lie: moved they are the same, changed another."""
     from ckf.config.compose import compose
-    from ckf.runs import run_folder
-    from ckf.stages import named_by_content
+    from ckf.pipeline.artifacts import named_by_content
+    from ckf.runs.folder import run_folder
 
     def named(folder: Path) -> str:
         exp, _ = compose([f"lora.init=[{{role: shared, path: {folder}}}]"])

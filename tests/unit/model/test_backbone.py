@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ckf.config.compose import compose
-from ckf.errors import ArtifactError, ConfigError
+from ckf.core.errors import ArtifactError, ConfigError
 from ckf.model.backbone import load_backbone, load_tokenizer
 from tests.unit.model.families import save_checkpoint
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ckf.config.compose import compose
-from ckf.errors import ConfigError
+from ckf.core.errors import ConfigError
 from ckf.model.build import build_fusion, build_recommender
 from tests.conftest import CF_DIM, TASKS, make_example
 
@@ -29,8 +29,8 @@ def test_logits_are_computed_at_answer_positions_alone(model, collator):
 
 
 def test_every_fusion_config_builds_and_an_unknown_one_is_named():
+    from ckf.config.registry import SCHEMAS
     from ckf.config.schema import FusionConfig
-    from ckf.config.store import SCHEMAS
 
     for name, kind in SCHEMAS["fusion"].items():
         if name == "custom":  # docs/examples has one of its own (tests/docs)
@@ -61,7 +61,7 @@ PRESETS = [
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_compose_with_a_hub_name_and_a_word_on_the_licence(preset):
-    from ckf.config.groups import conf_dir
+    from ckf.config.option_groups import conf_dir
 
     exp, _ = compose([f"backbone={preset}", "trainer=gpu"])
     owner, _, name = exp.backbone.path.partition("/")

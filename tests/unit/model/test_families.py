@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ckf.config.schema import FAMILIES
-from ckf.model.attention import attention_masks, branch_allowed
+from ckf.model.attention.masks import attention_masks, branch_allowed
 from ckf.model.backbone import embedding_norm
 from tests.unit.model.families import KINDS, WINDOWED, load, recommender
 from tests.unit.model.test_scoring import alone

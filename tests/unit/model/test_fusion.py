@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from ckf.cf.vectors import VectorTables
-from ckf.config.store import SCHEMAS
-from ckf.errors import DataError
+from ckf.cf.vectors.tables import VectorTables
+from ckf.config.registry import SCHEMAS
+from ckf.core.errors import DataError
 from ckf.model.build import build_fusion
 from ckf.model.fusion import Fusion
 from ckf.prompts.batch import PromptBatch

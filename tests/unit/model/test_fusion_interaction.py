@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from ckf.cf.vectors import VectorTables
+from ckf.cf.vectors.tables import VectorTables
 from ckf.config.schema import PromptsConfig
-from ckf.data.records import Example
+from ckf.data.example_table import Example
 from ckf.metrics import auc
-from ckf.prompts.codes import HashedCodes
+from ckf.prompts.binary_codes import HashedCodes
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import PromptEncoder
 from tests.conftest import CF_DIM, TASKS, TITLES, make_model

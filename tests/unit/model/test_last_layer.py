@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from ckf.model.attention.last_layer import Reads
 from ckf.model.backbone import vocabulary_logits
-from ckf.model.last_layer import Reads
 from tests.unit.model.families import KINDS, recommender
 
 

@@ -10,10 +10,10 @@ import torch
 
 from ckf.config.compose import compose
 from ckf.config.schema import LoraConfig, LoraRoleConfig, LoraTaskConfig
-from ckf.errors import ConfigError
-from ckf.model.adapters import save_adapters
+from ckf.core.errors import ConfigError
 from ckf.model.build import adapter_specs, build_recommender
 from ckf.model.lora import AdapterSpec, MultiLoraLinear, Routing
+from ckf.model.peft_io import save_adapters
 from ckf.model.recommender import Recommender
 from ckf.prompts.batch import PromptBatch
 from ckf.prompts.collate import Collator

@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 import torch
 
-from ckf.artifacts import read_json, write_json
 from ckf.config.compose import compose
 from ckf.config.schema import LoraTaskConfig
-from ckf.errors import ArtifactError, ConfigError
-from ckf.model import merge
-from ckf.model.adapters import read_adapter
+from ckf.core.artifact_store import read_json, write_json
+from ckf.core.errors import ArtifactError, ConfigError
+from ckf.model import merge_adapters as merge
 from ckf.model.backbone import load_tokenizer
-from ckf.model.identity import check_identity, identity
-from ckf.model.merge import export_run, fixed_rows, unite
-from ckf.model.saved import save_model
-from ckf.runs import open_run, record
+from ckf.model.checkpoint_io import save_model
+from ckf.model.merge_adapters import export_run, fixed_rows, unite
+from ckf.model.peft_io import read_adapter
+from ckf.model.provenance import check_identity, identity
+from ckf.runs.folder import open_run, record
 from tests.conftest import LORA, make_example
 from tests.unit.model.families import KINDS, attention_of, load, recommender
 

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import torch
 
-from ckf.cf.mf import MFModel
-from ckf.cf.table import CFBatch, CFData
+from ckf.cf.data import CFBatch, CFData
+from ckf.cf.models.mf import MFModel
 from ckf.config.compose import compose
 from ckf.config.schema import LinearFusionConfig, MFConfig
 from ckf.model.build import build_fusion, slot_kinds

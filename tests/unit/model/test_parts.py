@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from ckf.config.schema import EAGER_ONLY
-from ckf.eval.batches import score_batch
-from ckf.model.parts import NAME, Parts, attend_in_parts
+from ckf.eval.scoring_batches import score_batch
+from ckf.model.attention.split_kv import NAME, Parts, attend_in_parts
 from tests.unit.model.families import KINDS, recommender
 from tests.unit.model.test_shared_prefix import CPU, same_user
 

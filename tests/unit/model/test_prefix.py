@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from ckf.model import recommender as recommender_module
-from ckf.model.attention import after_prefix_allowed
+from ckf.model.attention.masks import after_prefix_allowed
+from ckf.model.attention.prefix_cache import Beginnings, PrefixStates
 from ckf.model.backbone import checkpoint_activations
-from ckf.model.prefix import Beginnings, PrefixStates
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import Prompt, PromptEncoder
-from ckf.prompts.rows import TrainingRow
+from ckf.prompts.encoded_example import TrainingRow
 from tests.conftest import LORA, TASKS, TITLES, make_example, make_model
 from tests.unit.model.families import KINDS, WINDOWED, recommender
 

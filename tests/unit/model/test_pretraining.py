@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from ckf.config.schema import PretrainConfig
-from ckf.model.tiny import pretrain_model
+from ckf.model.tiny_backbone import pretrain_model
 
 
 @pytest.mark.parametrize("steps", [3, 4, 10])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ckf.config.compose import compose
-from ckf.errors import ArtifactError, ConfigError
+from ckf.core.errors import ArtifactError, ConfigError
 from ckf.model.backbone import quantization_options
 from tests.unit.model.families import recommender
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ckf.model.attention import branch_allowed
+from ckf.model.attention.masks import branch_allowed
 from tests.conftest import make_example
 
 

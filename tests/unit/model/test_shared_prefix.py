@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ckf.eval.batches import score_batch, shared_beginnings
+from ckf.eval.scoring_batches import score_batch, shared_beginnings
 from tests.conftest import TITLES, make_example
 from tests.unit.model.families import KINDS, recommender
 from tests.unit.model.test_scoring import alone

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from ckf.errors import DataError
+from ckf.core.errors import DataError
 from ckf.model.backbone import load_tokenizer
+from ckf.prompts.chat_template import control_tokens
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import SLOT_TOKEN, PromptEncoder
-from ckf.prompts.frame import control_tokens
 from tests.conftest import TASKS, TITLES, make_example
 from tests.unit.model.families import recommender, save_checkpoint
 from tests.unit.model.test_scoring import alone

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ckf.data.records import ExampleTable
+from ckf.data.example_table import ExampleTable
+from ckf.eval.generate import Trie, constrained, greedy, sampled, write
 from ckf.eval.protocols import answered_lists, slot_match
-from ckf.eval.writing import Trie, constrained, greedy, sampled, write
 from ckf.model.backbone import vocabulary_logits
 from tests.conftest import TASKS, make_example
 from tests.unit.model.families import KINDS, recommender

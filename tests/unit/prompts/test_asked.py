@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from ckf.cf.vectors import VectorTables
+from ckf.cf.vectors.tables import VectorTables
 from ckf.config.compose import compose
-from ckf.data.records import Example
-from ckf.errors import ConfigError, DataError
+from ckf.core.errors import ConfigError, DataError
+from ckf.data.example_table import Example
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import SLOT_TOKEN, PromptEncoder
 from ckf.prompts.template import Literal, Placeholder, Slot, parse_template

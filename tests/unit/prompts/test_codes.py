@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from ckf.cf.vectors import VectorTables
-from ckf.prompts.codes import HashedCodes
+from ckf.cf.vectors.tables import VectorTables
+from ckf.prompts.binary_codes import HashedCodes
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import PromptEncoder
 from tests.conftest import CF_DIM, TASKS, TITLES, make_example

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from ckf.errors import DataError
+from ckf.core.errors import DataError
 from ckf.prompts.encode import SLOT_TOKEN, PromptEncoder
 from ckf.prompts.template import Literal, Placeholder, Slot, parse_template
 from tests.conftest import TITLES, make_example

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from ckf.report.cells import Table
-from ckf.report.formats import csv_table, latex_table, latex_text, markdown_table
+from ckf.report.format import Table
+from ckf.report.render_tables import csv_table, latex_table, latex_text, markdown_table
 from ckf.report.significance import judge, paired_t, ranking
 
 TABLE = Table(

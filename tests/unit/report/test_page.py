@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ckf.report.tables import render_table
+from ckf.report.sweep_table import render_table
 from tests.unit.report.runs import make_run
 
 SWEEP = """

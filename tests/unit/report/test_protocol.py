@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ckf.errors import ArtifactError
+from ckf.core.errors import ArtifactError
 from ckf.report.build import report
-from ckf.report.collect import load_run, same_protocol
+from ckf.report.load_runs import load_run, same_protocol
 from tests.unit.report.runs import make_run
 
 

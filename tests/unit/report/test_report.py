@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ckf.errors import ArtifactError
+from ckf.core.errors import ArtifactError
 from ckf.report.build import report
 from tests.unit.report.runs import METRICS, cells, make_run, tables
 
@@ -179,7 +179,7 @@ def test_what_is_no_finished_run_is_refused(tmp_path):
 def test_reports_need_no_torch(tmp_path):
     run = make_run(tmp_path / "run")
     code = (
-        "import sys; from pathlib import Path; import ckf.report.tables; from ckf.report.build import report;"
+        "import sys; from pathlib import Path; import ckf.report.sweep_table; from ckf.report.build import report;"
         "report([Path(sys.argv[1])], Path(sys.argv[1]));"
         "heavy = ('torch', 'transformers', 'pytorch_lightning', 'lightning', 'peft', 'wandb');"
         "print([name for name in heavy if name in sys.modules])"

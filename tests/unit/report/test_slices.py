@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from ckf.report.build import report
-from ckf.report.collect import load_run
-from ckf.report.slices import calibration
+from ckf.report.load_runs import load_run
+from ckf.report.slice_tables import calibration
 from tests.unit.report.runs import METRICS, make_run, tables
 
 

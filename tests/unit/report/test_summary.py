@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ckf.errors import ArtifactError
+from ckf.core.errors import ArtifactError
 from ckf.report.build import report
-from ckf.report.cells import mean_sd
+from ckf.report.format import mean_sd
 from tests.unit.report.runs import make_run, tables
 
 

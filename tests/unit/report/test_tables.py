@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from ckf.errors import ArtifactError, ConfigError
-from ckf.report.tables import render_table
+from ckf.core.errors import ArtifactError, ConfigError
+from ckf.report.sweep_table import render_table
 from tests.unit.report.runs import cells, make_run
 
 SWEEP = """

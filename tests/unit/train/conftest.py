@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ckf.data.records import ExampleTable
+from ckf.data.example_table import ExampleTable
 from tests.conftest import TASKS
 from tests.worlds import small_source, write_world
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
+from ckf.config.registry import SCHEMAS
 from ckf.config.schema import TrainConfig
-from ckf.config.store import SCHEMAS
 from ckf.model.recommender import Recommender
-from ckf.prompts.codes import HashedCodes
+from ckf.prompts.binary_codes import HashedCodes
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import PromptEncoder
+from ckf.train.batching.batches import StepBatch
 from ckf.train.curriculum import build_curriculum
-from ckf.train.data import StepBatch
 from ckf.train.module import FineTuning
 from tests.conftest import TASKS, TITLES, make_example
 

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from ckf.train.buckets import computed_tokens, length_buckets
+from ckf.train.batching.length_buckets import computed_tokens, length_buckets
 
 
 def cost(lengths: np.ndarray, buckets: list[np.ndarray]) -> int:

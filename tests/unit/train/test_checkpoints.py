@@ -8,9 +8,9 @@ import signal
 import pytest
 import torch
 
-from ckf.errors import CkfError
+from ckf.core.errors import CkfError
 from ckf.train.checkpoints import CheckpointFiles, inspect_checkpoint
-from ckf.train.signals import StopRequest
+from ckf.train.graceful_stop import StopRequest
 
 
 @pytest.fixture

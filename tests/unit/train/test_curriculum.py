@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
+from ckf.config.registry import SCHEMAS
 from ckf.config.schema import TrainConfig
-from ckf.config.store import SCHEMAS
+from ckf.train.batching.batches import StepBatch
 from ckf.train.curriculum import Curriculum, build_curriculum
-from ckf.train.data import StepBatch
 from ckf.train.module import FineTuning, gradient_norm, schedule_factor
 from tests.conftest import make_model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ckf.errors import CkfError
+from ckf.core.errors import CkfError
 from ckf.train.curriculum import Curriculum
 from tests.unit.train.test_curriculum import module_of, step_batch
 

@@ -6,13 +6,13 @@ import pytest
 
 from ckf import look
 from ckf.config.compose import compose
-from ckf.errors import ConfigError
-from ckf.model.shape import backbone_config, cf_width, shape_recommender
-from ckf.train import clock as clock_module
-from ckf.train.clock import StepClock
-from ckf.train.data import StepBatch
-from ckf.train.forecast import parts_of, spoken
-from ckf.train.outlook import outlook
+from ckf.core.errors import ConfigError
+from ckf.model.dummy_models import backbone_config, cf_width, shape_recommender
+from ckf.train import throughput as clock_module
+from ckf.train.batching.batches import StepBatch
+from ckf.train.cost_estimate import parts_of, spoken
+from ckf.train.cost_report import outlook
+from ckf.train.throughput import StepClock
 
 
 def test_parts_are_counted_on_no_device_as_on_one():

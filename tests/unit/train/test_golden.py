@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ckf.config.store import SCHEMAS
+from ckf.config.registry import SCHEMAS
 from tests.conftest import make_model
 from tests.unit.train.golden import Case, case_name, checker, losses, read, write
 

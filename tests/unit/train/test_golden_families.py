@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from ckf.config.registry import SCHEMAS
 from ckf.config.schema import FAMILIES
-from ckf.config.store import SCHEMAS
 from tests.conftest import TASKS
 from tests.unit.model.families import KINDS, recommender
 from tests.unit.train.golden import Case, case_name, checker, losses, read, write

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from ckf.cf.vectors import VectorTables
-from ckf.data.records import Example
+from ckf.cf.vectors.tables import VectorTables
+from ckf.data.example_table import Example
+from ckf.eval import fusion_diagnostics as health
+from ckf.eval.fusion_diagnostics import gradient_shares, slot_health
 from ckf.model.fusion import Fusion
-from ckf.prompts.codes import HashedCodes
+from ckf.prompts.binary_codes import HashedCodes
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import PromptEncoder
-from ckf.train import health
-from ckf.train.health import gradient_shares, slot_health
 from tests.conftest import CF_DIM, TASKS, TITLES, make_example, make_model
 
 CPU = torch.device("cpu")

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from pytorch_lightning.loggers import Logger
 
-from ckf.artifacts import write_json
 from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig, LoggerConfig
-from ckf.train.cf_log import LOGGED, CFLog, _epochs
-from ckf.train.loggers import STEPS, JsonlLogger
+from ckf.core.artifact_store import write_json
+from ckf.tracking.cf_training import LOGGED, CFLog, _epochs
+from ckf.tracking.loggers import STEPS, JsonlLogger
 
 
 def test_a_resumed_run_logs_again_from_its_checkpoint_on(tmp_path):

@@ -6,11 +6,11 @@ import dataclasses
 
 import torch
 
-from ckf.train import packed as module
+from ckf.train.batching import worker_transport as module
+from ckf.train.batching.batch_plan import BatchPlan
+from ckf.train.batching.batches import StepBatch, StepDataModule, StepDataset
+from ckf.train.batching.worker_transport import batch_workers, packed, unpacked
 from ckf.train.curriculum import Curriculum
-from ckf.train.data import StepBatch, StepDataModule, StepDataset
-from ckf.train.packed import batch_workers, packed, unpacked
-from ckf.train.plan import BatchPlan
 from tests.conftest import TASKS
 from tests.worlds import collator_of
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ckf.errors import DataError
-from ckf.train.plan import BatchPlan, quotas
+from ckf.core.errors import DataError
+from ckf.train.batching.batch_plan import BatchPlan, quotas
 
 INDEX = np.asarray([0] * 50 + [1] * 30 + [2] * 7)
 NAMES = ["ctr", "rating", "topk"]

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from ckf.model.lora import AdapterSpec, Routing, inject_lora
 from ckf.model.recommender import Recommender
 from ckf.prompts.batch import PromptBatch
-from ckf.train.shards import shard_layers
+from ckf.train.distributed.fsdp import shard_layers
 
 PROCESSES = 2
 TARGETS = ("q_proj", "v_proj")

@@ -9,11 +9,11 @@ import torch
 from transformers import AutoConfig
 
 from ckf.config.schema import TrainConfig
+from ckf.train.batching.batch_plan import BatchPlan
+from ckf.train.batching.batches import StepDataset
+from ckf.train.batching.prefix_sharing import SMALL, sample_tokens, stream_path, token_bytes
 from ckf.train.curriculum import Curriculum
-from ckf.train.data import StepDataset
 from ckf.train.module import FineTuning
-from ckf.train.plan import BatchPlan
-from ckf.train.sharing import SMALL, sample_tokens, stream_path, token_bytes
 from tests.conftest import TASKS, make_model
 from tests.worlds import collator_of
 

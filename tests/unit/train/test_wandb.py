@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import pandas as pd
 import pytest
 
-from ckf import dashboard
 from ckf.config.compose import compose
-from ckf.errors import CkfError, ConfigError
-from ckf.mirror import mirror_run
-from ckf.sweep.run import in_sweep
-from ckf.train.loggers import build_logger, finish
+from ckf.core.errors import CkfError, ConfigError
+from ckf.report import wandb_report as dashboard
+from ckf.report.wandb_results import mirror_run
+from ckf.sweep.run_sweep import in_sweep
+from ckf.tracking.loggers import build_logger, finish
 from tests.unit.report.runs import make_run
 
 

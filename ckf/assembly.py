@@ -1,0 +1,103 @@
+"""From a config and artifacts to the objects of a run: inputs, vector tables, collator, trained model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ckf.cf.vectors.tables import VectorTables
+from ckf.config.schema import BinaryFusionConfig, ExperimentConfig, RandomFusionConfig
+from ckf.core.artifact_store import read_json
+from ckf.model.backbone import load_tokenizer
+from ckf.model.build import build_recommender
+from ckf.model.checkpoint_io import load_model
+from ckf.model.provenance import check_identity
+from ckf.model.recommender import Recommender
+from ckf.prompts.binary_codes import HashedCodes
+from ckf.prompts.collate import Collator
+from ckf.prompts.encode import PromptEncoder
+from ckf.prompts.perturbation import noisy_titles
+from ckf.runs.folder import CARD
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Folders of the artifacts that a run is made from; ``cf`` is None when nothing is fused."""
+
+    dataset: Path
+    examples: Path
+    backbone: str
+    cf: Path | None
+
+
+def build_collator(
+    exp: ExperimentConfig, inputs: Inputs, tokenizer: Any, tables: VectorTables | None = None
+) -> Collator:
+    """Make the collator of a run: titles, rating scale, wording and CF vectors (memory-mapped, unless given)."""
+    items = pd.read_parquet(inputs.dataset / "items.parquet", columns=["item", "title"])
+    titles = [""] * (int(items["item"].max()) + 1)
+    for item, title in zip(items["item"], items["title"], strict=True):
+        titles[item] = title
+    if exp.noise.titles:
+        titles = noisy_titles(titles, exp.noise.titles, exp.noise.noise_seed)
+    encoder = PromptEncoder(
+        tokenizer,
+        exp.prompts,
+        titles,
+        rating_scale(inputs.examples),
+        tokens_per_slot=exp.fusion.tokens_per_slot,
+        max_length_tokens=exp.train.max_length_tokens,
+        chat=getattr(exp.backbone, "chat_template", "none") == "auto",
+        shuffle_seed=exp.noise.noise_seed if exp.noise.shuffled_history else None,
+    )
+    tables = tables or load_tables(exp, inputs)
+    codes = None
+    if isinstance(exp.fusion, BinaryFusionConfig) and tables is not None:
+        dotted = exp.fusion.code == "dotted"
+        codes = HashedCodes(tables, bits=exp.fusion.bits, dotted=dotted, seed=exp.fusion.hash_seed)
+    return Collator(encoder, task_names(exp), tables, codes)
+
+
+def load_tables(exp: ExperimentConfig, inputs: Inputs) -> VectorTables | None:
+    """CF vectors of a run, shuffled for ``fusion=random``, with the noise asked for; None when nothing is fused."""
+    if inputs.cf is None or not exp.fusion.reads_vectors:
+        return None
+    tables = VectorTables.load(inputs.cf)
+    if exp.noise.vectors:
+        tables = tables.noisy(exp.noise.vectors, exp.noise.noise_seed)
+    return tables.shuffled(exp.seed) if isinstance(exp.fusion, RandomFusionConfig) else tables
+
+
+def rating_scale(examples: Path) -> list[str]:
+    """The ratings of the training split's examples as text, lowest first; empty where there are none."""
+    rated = [("split", "==", "train"), ("task", "in", ["rating", "explain"])]
+    labels = pd.read_parquet(examples / "examples.parquet", columns=["label"], filters=rated)["label"]
+    return [f"{value:g}" for value in sorted(labels.unique())]
+
+
+def task_names(exp: ExperimentConfig) -> list[str]:
+    """Tasks of a run in the order of their indices."""
+    return [task.name for task in exp.task_mix]
+
+
+def scored_tasks(exp: ExperimentConfig) -> list[str]:
+    """Those of them whose answers are scored."""
+    return [task.name for task in exp.scored_mix]
+
+
+def load_trained(exp: ExperimentConfig, inputs: Inputs, run: Path) -> tuple[Recommender, Collator]:
+    """Rebuild a trained run's model and collator from its folder alone (its tokenizer, its config).
+
+    Raises:
+        ArtifactError: its backbone or tokenizer is gone or is another one (`ckf.model.provenance`).
+    """
+    card, revision = read_json(run / CARD), getattr(exp.backbone, "revision", None)
+    check_identity(run, card, inputs.backbone, revision)
+    collator = build_collator(exp, inputs, load_tokenizer(run / "tokenizer"))
+    model = build_recommender(exp, inputs.backbone, collator.tables, task_names(exp))
+    check_identity(run, card, inputs.backbone, revision)  # a hub name is in the cache only now
+    load_model(model, run)
+    return model.eval(), collator

@@ -1,0 +1,1 @@
+"""Features of users and items that CF models read."""

@@ -1,0 +1,81 @@
+"""Counting, and counting out of fold: what every model starts from, made so that no row meets its own label.
+
+A training row's counts come from the rows of the *other* folds. A fold is drawn for each user and day,
+since the rows of one sitting resemble each other and a held-out split has none of the same sitting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ckf.cf.data import CFData, Interactions
+from ckf.cf.features.titles import Content
+from ckf.cf.models.bias import logits, shrunk_mean
+from ckf.core.rng import named_uniform
+
+DAY = 86_400
+ITEM_COUNTS = ("item mean", "item quality", "item count", "title words", "year", "year quality")
+USER_COUNTS = ("user mean", "user level", "user count")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Tables by id of what some rows say: ``items`` [n_items + 1, 6] and ``users`` [n_users + 1, 3].
+
+    item mean and user mean: logits of the shrunk click means. item quality: shrunk mean of the click
+    minus the user's mean, so that a strict audience does not count against an item; user level: the
+    same with the item's mean. count: log(1 + rows). title words, year quality: the shrunk user-centred
+    click of the title's words and of the five years around it.
+    """
+
+    mean: float
+    items: np.ndarray
+    users: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Interactions, data: CFData, content: Content, pseudo_counts: float) -> Counts:
+        """Count some rows of a dataset."""
+        user, item, click = rows.user, rows.item, rows.click
+        mean = float(click.mean()) if len(click) else 0.5
+        item_mean = shrunk_mean(item, click, data.n_items, mean, pseudo_counts)
+        user_mean = shrunk_mean(user, click, data.n_users, mean, pseudo_counts)
+        centred = click - user_mean[user]
+        words, years = content.qualities(item, centred)
+        items = (
+            logits(item_mean),
+            shrunk_mean(item, centred, data.n_items, 0.0, pseudo_counts),
+            np.log1p(np.bincount(item, minlength=data.n_items + 1)),
+            words,
+            content.scaled_years,
+            years,
+        )
+        users = (
+            logits(user_mean),
+            shrunk_mean(user, click - item_mean[item], data.n_users, 0.0, pseudo_counts),
+            np.log1p(np.bincount(user, minlength=data.n_users + 1)),
+        )
+        return cls(mean, np.stack(items, axis=1), np.stack(users, axis=1))
+
+    def of_pairs(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """The counts of each pair's user and item. [n, 9]"""
+        return np.concatenate([self.items[item], self.users[user]], axis=1)
+
+
+def fold_of(rows: Interactions, folds: int, seed: int) -> np.ndarray:
+    """The fold of each row, the same for all rows of a user on one day. [n]"""
+    keys = rows.user.astype(np.uint64) * np.uint64(1 << 32) + (rows.times // DAY).astype(np.uint64)
+    if not len(rows.timestamp):  # no time: each row by itself
+        keys = keys + (rows.item.astype(np.uint64) << np.uint64(8))
+    return (named_uniform(seed, "count folds", keys, 1)[:, 0] * folds).astype(np.int64)
+
+
+def folded(rows: Interactions, folds: int, seed: int) -> Iterator[tuple[np.ndarray, Interactions]]:
+    """For each fold the indices of its rows, and the rows of all others."""
+    fold = fold_of(rows, folds, seed)
+    for number in range(folds):
+        mine = fold == number
+        if mine.any():
+            yield np.flatnonzero(mine), rows.rows(np.flatnonzero(~mine))

@@ -1,0 +1,1 @@
+"""CF models, one readable file each."""

@@ -1,0 +1,98 @@
+"""Item neighbourhoods (Sarwar et al. 2001) on likes: close to what the user liked lately, or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+
+from ckf.cf.data import CFBatch, CFData, Interactions
+from ckf.cf.features.cooccurrence import at_pairs
+from ckf.cf.features.counts import folded
+from ckf.cf.models.bias import BiasModel, logits
+from ckf.cf.popularity_prior import Ranking
+from ckf.config.schema import ItemKNNConfig
+from ckf.core.errors import DataError
+
+
+class ItemKNNModel:
+    """Sum of the shrunk cosines of the history's items with the candidate, k nearest neighbours of each item kept.
+
+    P(click) is a logistic regression on that sum, its length-normed twin and the floor's two means, fitted
+    on training rows whose neighbourhoods and means come from the other folds.
+    """
+
+    def __init__(self, data: CFData, cfg: ItemKNNConfig, seed: int) -> None:
+        self.data, self.cfg = data, cfg
+        self.history_items = cfg.history_items
+        train = data.train
+        if len(np.unique(train.click)) < 2:
+            raise DataError(f"itemknn: all {len(train.click)} train rows are of one class, nothing can be told apart")
+        described = np.zeros((len(train.user), 4))
+        for mine, others in folded(train, cfg.folds, seed):
+            described[mine] = self._describe(train.batch.rows(mine), *self._tables(others))
+        self.near, self.floor = self._tables(train)
+        self.model = LogisticRegression(C=1.0, max_iter=1000).fit(described, train.click)
+        self.ranking = Ranking.fit(data, self._logit, seed)
+        self.card: dict[str, Any] = {
+            "checkpoint_rule": "none: counts of the training split",
+            "ranking": self.ranking.card,
+        }
+
+    def click_probability(self, batch: CFBatch) -> np.ndarray:
+        """P(click) of each pair. [n]"""
+        return expit(self._logit(batch))
+
+    def rating(self, batch: CFBatch) -> np.ndarray:
+        """Likes say nothing of stars: the floor's rating. [n]"""
+        return self.floor.rating(batch)
+
+    def rank_score(self, batch: CFBatch) -> np.ndarray:
+        """Popularity and liking, weighed on val. [n]"""
+        known = batch.within(self.data.n_users, self.data.n_items)
+        return self.ranking.score(known.item, self._logit(batch))
+
+    def vectors(self) -> None:
+        """Neighbourhoods are no vectors."""
+        return
+
+    def user_vectors(self, batch: CFBatch) -> None:
+        """Neighbourhoods are no vectors."""
+        return
+
+    def _logit(self, batch: CFBatch) -> np.ndarray:
+        known = batch.within(self.data.n_users, self.data.n_items)
+        return self.model.decision_function(self._describe(known, self.near, self.floor))
+
+    def _tables(self, rows: Interactions) -> tuple[sparse.csr_matrix, BiasModel]:
+        near = neighbourhoods(rows, self.data, self.cfg.neighbours, self.cfg.shrinkage)
+        part = CFData(rows, rows, self.data.n_users, self.data.n_items)
+        return near, BiasModel(part, pseudo_counts=5.0)
+
+    @staticmethod
+    def _describe(batch: CFBatch, near: sparse.csr_matrix, floor: BiasModel) -> np.ndarray:
+        """Summed and mean closeness, logits of the item's and the user's mean. [n, 4]"""
+        close = at_pairs(near, batch.history, batch.item).sum(axis=1)
+        length = np.maximum(1, (batch.history > 0).sum(axis=1))
+        means = logits(floor.item_mean)[batch.item], logits(floor.user_mean)[batch.user]
+        return np.stack([close, close / length, *means], axis=1)
+
+
+def neighbourhoods(rows: Interactions, data: CFData, neighbours: int, shrinkage: float) -> sparse.csr_matrix:
+    """Cosine of the items' likers times n / (n + shrinkage) of the n in common; the nearest of each row kept."""
+    liked = sparse.csr_matrix((rows.click, (rows.user, rows.item)), shape=(data.n_users + 1, data.n_items + 1))
+    liked.eliminate_zeros()
+    both = sparse.csr_matrix(liked.T @ liked)
+    both.setdiag(0)
+    both.eliminate_zeros()
+    likes = np.asarray(liked.sum(axis=0)).ravel()
+    table = both.tocoo()
+    close = table.data / np.sqrt(likes[table.row] * likes[table.col]) * table.data / (table.data + shrinkage)
+    order = np.lexsort((table.col, -close, table.row))  # ties by item id: the same on every machine
+    row = table.row[order]
+    first = np.searchsorted(row, row, side="left")
+    keep = order[np.arange(len(row)) - first < neighbours]
+    return sparse.csr_matrix((close[keep], (table.row[keep], table.col[keep])), shape=both.shape)

@@ -1,0 +1,23 @@
+"""Popularity: one order of the items for everyone, what a ranking without any knowledge of the user can do."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import expit
+
+from ckf.cf.data import CFBatch, CFData
+from ckf.cf.models.bias import BiasModel, logits
+
+
+class PopularityModel(BiasModel):
+    """Ranks by the item's training positives; clicks and ratings by the item's shrunk mean alone."""
+
+    def __init__(self, data: CFData, pseudo_counts: float) -> None:
+        super().__init__(data, pseudo_counts)
+        self.user_mean = np.full(data.n_users + 1, self.mean)
+        if self.rated:
+            self.user_rating = np.full(data.n_users + 1, self.rating_mean)
+
+    def click_probability(self, batch: CFBatch) -> np.ndarray:
+        """The item's shrunk click rate. [n]"""
+        return expit(logits(self.item_mean)[batch.within(*self.sizes).item])

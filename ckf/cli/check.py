@@ -1,0 +1,40 @@
+"""``ckf check --all``: every option of every group, and every trial of every sweep file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ckf.config.compose import compose_with_notes
+from ckf.config.option_groups import load_groups
+from ckf.core.errors import ConfigError
+from ckf.sweep import check_trials, file_trials, load_sweep
+
+_PRESETS = ("method", "size")
+"""Groups whose options must work as they are; others may need a partner (cf=bias wants fusion=none)."""
+
+
+def check_all(config_dir: Path | None, experiments: Path) -> str:
+    """Compose everything there is; return a line that says how much it was.
+
+    Values that an option leaves to the user (``dataset.root``) are filled with placeholders.
+
+    Raises:
+        ConfigError: with the problems of all options and sweeps, each under its name.
+    """
+    problems, checked = [], 0
+    for group, options in load_groups(config_dir).options.items():
+        for option in options:
+            checked += 1
+            try:
+                compose_with_notes([f"{group}={option}"], config_dir, fill_missing=True, rules=group in _PRESETS)
+            except ConfigError as error:
+                problems += [f"{group}={option}: {line}" for line in error.problems]
+    sweeps = sorted(experiments.glob("*/*.yaml"))
+    for path in sweeps:
+        try:
+            check_trials(file_trials(load_sweep(path)), config_dir)
+        except ConfigError as error:
+            problems += [line if line.startswith(str(path)) else f"{path}: {line}" for line in error.problems]
+    if problems:
+        raise ConfigError(problems)
+    return f"config ok: {checked} options, {len(sweeps)} sweeps"

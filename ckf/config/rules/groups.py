@@ -1,0 +1,263 @@
+"""Rules across config groups: pairs of choices that cannot work together, one line for each."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Callable, Iterator
+
+from ckf.config import schema
+from ckf.config.registry import SCHEMAS
+from ckf.config.rules.model import backbone_problems, lora_problems
+from ckf.config.schema import TASKS, WRITTEN, ExperimentConfig
+from ckf.core.artifact_store import plain
+
+MAY_CARRY_SPLIT = (schema.CollmConfig, schema.TabularConfig, schema.RecboleConfig)
+"""Datasets whose files carry their split, or may."""
+
+
+def _options(group: str, fits: Callable[[type], bool]) -> str:
+    """The options of a group that fit, the first of each class (presets of one class are left out)."""
+    first = {cls: option for option, cls in reversed(SCHEMAS[group].items()) if fits(cls)}
+    return ", ".join(option for option, cls in SCHEMAS[group].items() if first.get(cls) == option)
+
+
+def cross_group_problems(exp: ExperimentConfig) -> Iterator[str]:
+    """Yield one line for each impossible pair; it names the key, the value and what is allowed."""
+    yield from _secret_problems(exp)
+    yield from _variant_problems(exp)
+    yield from _target_problems(exp)
+    yield from _fusion_problems(exp)
+    yield from _prediction_problems(exp)
+    yield from _adapter_problems(exp)
+    yield from lora_problems(exp)
+    yield from backbone_problems(exp)
+    yield from _split_problems(exp)
+    yield from _task_problems(exp)
+    yield from _batch_problems(exp)
+
+
+_SECRET_NAMES = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+
+
+def _secret_problems(exp: ExperimentConfig) -> Iterator[str]:
+    """A secret must not reach a config: it is written beside every run, logged and shown."""
+    secrets = {name: value for name, value in os.environ.items() if name.endswith(_SECRET_NAMES) and len(value) >= 8}
+
+    def walk(node: object, key: str) -> Iterator[str]:
+        if isinstance(node, dict):
+            for name, part in node.items():
+                yield from walk(part, f"{key}.{name}" if key else str(name))
+        elif isinstance(node, list):
+            for index, part in enumerate(node):
+                yield from walk(part, f"{key}[{index}]")
+        elif isinstance(node, str):
+            held = [name for name, value in secrets.items() if value in node]
+            if held:
+                yield f"{key}: holds the value of {held[0]}; secrets are read from the environment, never from a config"
+            elif re.search(r"://[^/@\s]+:[^/@\s]+@", node):
+                yield f"{key}: holds a user and password (scheme://user:password@host); leave them to the environment"
+
+    yield from walk(plain(exp), "")
+
+
+def _variant_problems(exp: ExperimentConfig) -> Iterator[str]:
+    """A ``name`` decides which class a saved run is read back as, so it must be the class in use."""
+    for group, options in SCHEMAS.items():
+        node = getattr(exp, group)
+        if len(set(options.values())) == 1 or not hasattr(node, "name"):
+            continue
+        if node.name not in options:
+            yield f"{group}.name: '{node.name}' is not allowed; one of {', '.join(options)}"
+        elif type(node) is not options[node.name]:
+            yield (
+                f"{group}.name: '{node.name}' does not fit {type(node).__name__}; choose the option "
+                f"{group}={node.name} (in a file of your own: defaults: [_schema_{node.name}, _self_])"
+            )
+
+
+def _target_problems(exp: ExperimentConfig) -> Iterator[str]:
+    """Look whether the package of a foreign class is there; importing it would take seconds."""
+    for group in ("trainer", "logger"):
+        target = getattr(exp, group)._target_
+        package, dot, _ = target.partition(".")
+        if not dot:
+            yield f"{group}._target_: '{target}' is not a class with its module, e.g. package.Class"
+        elif not package or importlib.util.find_spec(package) is None:
+            yield f"{group}._target_: '{target}': no package '{package}' is installed"
+
+
+def _fusion_problems(exp: ExperimentConfig) -> Iterator[str]:
+    fusion, curriculum = exp.fusion.name, exp.curriculum.name
+    if not exp.fusion.fuses:
+        if exp.curriculum.has_cf_stream:
+            usable = _options("fusion", lambda cls: cls().fuses)
+            yield (
+                f"curriculum={curriculum}: fusion=none makes prompts without slots, so there is no CF stream; "
+                f"use curriculum=text_only, or fusion={usable}"
+            )
+        return
+    if exp.fusion.reads_vectors and not exp.cf.has_vectors:
+        usable = _options("cf", lambda cls: cls().has_vectors)
+        yield f"fusion={fusion}: cf={exp.cf.name} has no vectors to fuse; use cf={usable}, or fusion=none"
+    if isinstance(exp.backbone, schema.NoBackboneConfig):
+        usable = _options("backbone", lambda cls: cls is not schema.NoBackboneConfig)
+        yield f"fusion={fusion}: backbone=none has nothing to fuse into; use backbone={usable}, or fusion=none"
+    elif not exp.curriculum.has_cf_stream:
+        usable = _options("curriculum", lambda cls: cls().has_cf_stream)
+        yield (
+            f"fusion={fusion}: curriculum={curriculum} has no CF stream, the fusion would get no gradient; "
+            f"use curriculum={usable}, or fusion=none"
+        )
+    elif not exp.fusion.learns and not exp.curriculum.adapters_read_cf:
+        yield (
+            f"fusion={fusion}: curriculum={curriculum} lets no adapter read the codes, and there is no map to learn; "
+            "use curriculum=joint, or two_stage with curriculum.second_stage=adapters"
+        )
+    elif exp.fusion.learns and not exp.curriculum.fusion_learns:
+        yield (
+            f"fusion={fusion}: curriculum.second_stage=adapters never trains the map; "
+            "use curriculum.second_stage=fusion or both"
+        )
+    if exp.train.vector_folds and not isinstance(exp.cf, schema.EmbeddingConfig):
+        yield f"train.vector_folds: {exp.train.vector_folds}, but the vectors of cf={exp.cf.name} are of one fit; use 0"
+    if exp.train.vector_folds and isinstance(exp.fusion, schema.BinaryFusionConfig):
+        yield f"train.vector_folds: {exp.train.vector_folds}, but an item's code is one for all examples; use 0"
+    yield from _slot_problems(exp)
+
+
+def _slot_problems(exp: ExperimentConfig) -> Iterator[str]:
+    """Each task's slot prompt must hold what its fusion fills, and nothing that it does not."""
+    mapped = {"user", "item", "pair"}
+    fits: tuple[set[str], ...]
+    match exp.fusion:
+        case schema.SoftPromptFusionConfig():
+            fits, usable = ({"soft"},), "soft"
+        case schema.BinaryFusionConfig():
+            fits, usable = ({"user_code", "item_code"},), "codes"
+        case schema.MetaFusionConfig(item_side=side) if getattr(exp.fusion, "map", "meta").startswith("meta"):
+            personal = {"user"} if side == "shared" else {"user", "item"}
+            fits, usable = (mapped, personal), "late, early, pair"
+        case _:
+            fits, usable = (mapped,), "late, early, pair"
+    faults: dict[str, list[str]] = {}
+    for task in (task.name for task in exp.task_mix if task.name in (*TASKS, *WRITTEN)):
+        fault = _slot_fault(getattr(exp.prompts, task).slots, fits)
+        if fault:
+            faults.setdefault(fault, []).append(task)
+    for fault, (first, *others) in faults.items():
+        also = f" ({', '.join(others)} too)" if others else ""
+        where = f"prompts.{first}.slots: fusion={exp.fusion.name}"
+        yield f"{where} {fault}{also}; use prompts={usable}, or mend the wording"
+
+
+def _slot_fault(wording: str, fits: tuple[set[str], ...]) -> str | None:
+    """What a slot prompt lacks: one of each set in ``fits`` must be there, and nothing beyond the first."""
+    named = {**{slot: f"<{slot}>" for slot in schema.SLOTS}, **{code: f"{{{code}}}" for code in schema.CODES}}
+    found = {name for name, mark in named.items() if mark in wording}
+    for needed in fits:
+        if not found & needed:
+            return f"needs {' or '.join(mark for name, mark in named.items() if name in needed)}"
+    foreign = [mark for name, mark in named.items() if name in found - fits[0]]
+    return f"does not fill {' or '.join(foreign)}" if foreign else None
+
+
+def _prediction_problems(exp: ExperimentConfig) -> Iterator[str]:
+    if isinstance(exp.backbone, schema.NoBackboneConfig) and not exp.cf.predicts:
+        yield f"backbone=none: cf={exp.cf.name} predicts nothing by itself; use cf.scores=dot, sigmoid, or a backbone"
+
+
+def _adapter_problems(exp: ExperimentConfig) -> Iterator[str]:
+    lora, curriculum = exp.lora.name, exp.curriculum.name
+    if isinstance(exp.backbone, schema.NoBackboneConfig):
+        if exp.lora.trains:
+            yield f"lora={lora}: backbone=none has nothing to adapt; use lora=none"
+    elif exp.lora.trains and not (exp.curriculum.has_text_stream or exp.curriculum.has_cf_stream):
+        yield f"lora={lora}: curriculum={curriculum} trains nothing; use lora=none, or curriculum=text_only"
+    elif not exp.lora.trains and exp.curriculum.has_text_stream:
+        yield (
+            f"lora={lora}: curriculum={curriculum} has a text stream, which would train "
+            "nothing; use curriculum=joint, or lora=multi, shared"
+        )
+    elif not exp.lora.trains and exp.fusion.fuses and not exp.fusion.learns:
+        yield f"lora={lora}: fusion={exp.fusion.name} has no map, so nothing would learn; use lora=multi, shared"
+
+
+_SPLIT_KEYS: dict[type, str] = {schema.TabularConfig: "dataset.columns.split", schema.RecboleConfig: "dataset.parts"}
+
+
+def carries_split(dataset: schema.DatasetConfig) -> bool:
+    """Whether a dataset's files carry their split: always, or by what its config names."""
+    match dataset:
+        case schema.CollmConfig():
+            return True
+        case schema.TabularConfig():
+            return dataset.columns.split is not None
+        case schema.RecboleConfig():
+            return bool(dataset.parts)
+    return False
+
+
+def _split_problems(exp: ExperimentConfig) -> Iterator[str]:
+    dataset, split = exp.dataset.name, exp.split.name
+    carries, key = carries_split(exp.dataset), _SPLIT_KEYS.get(type(exp.dataset))
+    if split == "provided" and not carries:
+        if key:
+            yield f"split=provided: {key} names no split; set it, or use split=temporal, leave_last_out"
+            return
+        others = _options("dataset", lambda cls: issubclass(cls, MAY_CARRY_SPLIT))
+        yield (
+            f"split=provided: dataset={dataset} carries no split of its own; "
+            f"use split=temporal, leave_last_out, or dataset={others}"
+        )
+    if split != "provided" and carries:
+        instead = f", or unset {key}" if key else ""
+        yield f"split={split}: dataset={dataset} carries its own split; use split=provided{instead}"
+    if split == "temporal" and isinstance(exp.dataset, schema.ProcessedJsonConfig):
+        yield f"split=temporal: dataset={dataset} has no times, only an order within each user; use leave_last_out"
+
+
+def _task_problems(exp: ExperimentConfig) -> Iterator[str]:
+    provides = exp.dataset.provides
+    for index, task in enumerate(provides):
+        if task not in TASKS:
+            yield f"dataset.provides[{index}]: '{task}' is not a task; one of {', '.join(TASKS)}"
+    for index, entry in enumerate(exp.tasks.mix):
+        known = (*provides, *WRITTEN) if "explain" in provides else tuple(provides)  # who has reviews can write them
+        if entry.name in (*TASKS, *WRITTEN) and entry.name not in known:
+            yield (
+                f"tasks.mix[{index}].name: {entry.name}, but dataset={exp.dataset.name} provides "
+                f"{', '.join(provides) or 'no task'}"
+            )
+    if not exp.task_mix:
+        yield f"tasks.mix: is empty, and dataset={exp.dataset.name} provides no task"
+    if exp.tasks.mix and not exp.scored_mix:
+        yield "tasks.mix: review is written, not scored; list a scored task beside it, e.g. {name: explain}"
+    ranks = any(entry.name == "topk" for entry in exp.task_mix)
+    if ranks and isinstance(exp.dataset, schema.SyntheticConfig) and exp.tasks.candidates > exp.dataset.items:
+        yield f"tasks.candidates: {exp.tasks.candidates}, but dataset.items is {exp.dataset.items}"
+    wording = exp.prompts.topk.slots if exp.fusion.fuses else exp.prompts.topk.text
+    if exp.evaluate.length_normalisation == "mean" and "?}" in wording:
+        yield (
+            "evaluate.length_normalisation: mean, but prompts.topk asks the candidates one by one, and a Yes has no "
+            "length; use none, or a wording without {candidates?}, e.g. prompts=late"
+        )
+
+
+def _batch_problems(exp: ExperimentConfig) -> Iterator[str]:
+    batch, accumulation = exp.train.global_batch_size, exp.train.accumulation_steps
+    trainer = exp.trainer
+    share = trainer.world_size * accumulation
+    if share > 0 and batch > 0 and batch % share:  # others are refused by the ranges of their own nodes
+        higher = (batch // share + 1) * share
+        yield (
+            f"train.global_batch_size: {batch} cannot be divided by trainer.devices {trainer.devices} * "
+            f"trainer.num_nodes {trainer.num_nodes} * train.accumulation_steps {accumulation} = {share}; "
+            f"use a multiple, e.g. {higher}"
+        )
+    if 0 < batch < len(exp.task_mix):
+        yield (
+            f"train.global_batch_size: {batch} is fewer than the {len(exp.task_mix)} tasks of a batch; "
+            f"use at least {len(exp.task_mix)}"
+        )

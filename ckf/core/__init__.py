@@ -1,0 +1,1 @@
+"""What every package uses: errors, artifacts on disk, random numbers, safe unpickling."""

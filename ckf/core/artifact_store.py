@@ -1,0 +1,116 @@
+"""Content-addressed artifacts: built once, beside their final place, under a lock, then renamed.
+
+An artifact lives at ``<cache>/<stage>/<name>-<hash>/``; the hash is made of the stage's resolved
+settings, the hashes of its inputs and a format version, so equal work is never done twice and
+different work never shares a folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from ckf.core.errors import ArtifactError
+
+FORMAT_VERSION = 1
+STAMP = "artifact.json"
+
+
+def plain(value: Any) -> Any:
+    """Turn dataclasses, paths and tuples into what JSON can hold, recursively."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def fingerprint(*parts: Any) -> str:
+    """Hash settings by their content; the order of keys does not matter. 12 hexadecimal digits."""
+    text = json.dumps([FORMAT_VERSION, *map(plain, parts)], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically (a reader sees the old file or the new one, never half of it)."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of ours; a missing or broken one is a named error."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not valid JSON ({error})") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+    """A finished artifact: its folder, its hash, and whether it was found rather than built."""
+
+    path: Path
+    hash: str
+    reused: bool
+
+
+class Store:
+    """The artifact cache below one folder."""
+
+    def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None) -> None:
+        self.root = root
+        self.say = say
+
+    def place(self, stage: str, name: str, settings: Any, inputs: list[str]) -> Path:
+        """Where the artifact of these settings and input hashes lies, once it is built."""
+        return self.root / stage / f"{name}-{fingerprint(stage, settings, inputs)}"
+
+    def get(self, stage: str, name: str, settings: Any, inputs: list[str], build: Callable[[Path], None]) -> Artifact:
+        """Return the artifact made by ``build`` from these settings and input hashes, building it if needed.
+
+        ``build`` gets an empty folder and fills it. It runs in one process at a time for each
+        artifact; when it raises, nothing is left behind.
+        """
+        digest = fingerprint(stage, settings, inputs)
+        path = self.place(stage, name, settings, inputs)
+        if (path / STAMP).is_file():
+            self.say(f"{stage}: reusing {path}")
+            return Artifact(path, digest, reused=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            if (path / STAMP).is_file():
+                self.say(f"{stage}: reusing {path}")
+                return Artifact(path, digest, reused=True)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+            try:
+                self.say(f"{stage}: building {path}")
+                build(temporary)
+                write_json(temporary / STAMP, {"stage": stage, "hash": digest, "settings": settings, "inputs": inputs})
+                temporary.chmod(0o755)
+                if path.exists():  # left by a version that wrote in place, or by hand: it has no stamp
+                    shutil.rmtree(path)
+                temporary.rename(path)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+        return Artifact(path, digest, reused=False)

@@ -1,0 +1,197 @@
+"""Row checks: which interactions cannot be used and why, each kind of fault one polars expression."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ckf.config.schema import DatasetConfig
+from ckf.core.errors import DataError
+from ckf.data.readers.base import Source
+from ckf.data.readers.line_reader import MAX_LINE_BYTES, Fault
+
+YEAR_2100 = 4_102_444_800
+MAX_ID_BYTES = 512
+SHOWN = 5
+"""How many lines of a kind the card lists."""
+
+SPLITS = ("train", "val", "test")
+COLUMNS: dict[str, Any] = {
+    "user": pl.String,
+    "item": pl.String,
+    "rating": pl.Float64,
+    "click": pl.Int8,
+    "timestamp": pl.Int64,
+    "review": pl.String,
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """A kind of fault: where it holds, and what to say of a row that has it; ``of`` ids alone, or of rows."""
+
+    kind: str
+    broken: pl.Expr
+    says: Callable[[Mapping[str, Any]], str]
+    of: str | None = None
+
+
+def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int) -> list[Check]:
+    """Every check of an interaction, in the order in which a row's first fault is named."""
+    found = [check for kind in ("user", "item") for check in _id_checks(kind)]
+    low, high = cfg.rating_scale
+    rating, click, time = pl.col("rating"), pl.col("click"), pl.col("timestamp")
+    found += [
+        Check("rating_missing", rating.is_null() & click.is_null(), lambda row: "the rating is missing"),
+        Check("rating_not_finite", ~rating.is_finite(), lambda row: f"the rating is {row['rating']}"),
+        Check(
+            "rating_outside_scale",
+            ~rating.is_between(low, high),
+            lambda row: f"the rating is {row['rating']:g}, outside dataset.rating_scale [{low:g}, {high:g}]",
+        ),
+        Check(
+            "click_not_0_or_1", ~click.is_in([0, 1]), lambda row: f"the click is {row['click']}; allowed are 0 and 1"
+        ),
+        Check("timestamp_missing", time.is_null(), lambda row: "the timestamp is missing"),
+        Check("timestamp_in_another_unit", time > YEAR_2100, lambda row: _unit_line(row["timestamp"])),
+        Check("timestamp_too_early", time < oldest, lambda row: _early_line(row["timestamp"], oldest)),
+    ]
+    most = MAX_LINE_BYTES // 2**20
+    too_long = pl.col("review_bytes") > MAX_LINE_BYTES
+    found.append(Check("review_too_long", too_long, lambda row: f"the review is longer than {most} MiB"))
+    if "split" in columns:
+        allowed = ", ".join(SPLITS)
+        known = pl.col("split").is_in(SPLITS)
+        found.append(
+            Check("split_unknown", ~known.fill_null(False), lambda row: f"the split is {row['split']}, not {allowed}")
+        )
+    return found
+
+
+def _id_checks(kind: str) -> list[Check]:
+    return [
+        Check(f"{kind}_missing", pl.col(kind).is_null(), lambda row: f"the {kind} id is missing"),
+        Check(
+            f"{kind}_with_control_character",
+            pl.col(kind).str.contains("[\x00-\x1f\x7f]"),
+            lambda row: f"the {kind} id {row[kind]!r} holds a control character",
+            of=kind,
+        ),
+        Check(
+            f"{kind}_too_long",
+            pl.col(kind).str.len_bytes() > MAX_ID_BYTES,
+            lambda row: f"the {kind} id has more than {MAX_ID_BYTES} bytes",
+            of=kind,
+        ),
+    ]
+
+
+def _unit_line(value: int) -> str:
+    name, unit = ("milliseconds", "ms") if value < 10**14 else ("microseconds", "us")
+    return (
+        f"the timestamp {value} is after the year 2100 in seconds; it looks like {name} "
+        f"(tables of your own: dataset.timestamp_unit={unit})"
+    )
+
+
+def _early_line(value: int, oldest: int) -> str:
+    if oldest <= 0:
+        return f"the timestamp {value} is before 1970"
+    return f"the timestamp is {value} seconds after 1970, too early for this source: its unit may be seconds already"
+
+
+def typed(source: Source) -> pl.LazyFrame:
+    """Interactions with every column of `COLUMNS` in its type, ``line`` and ``file``, and what else the source has.
+
+    A blank review is none: it becomes null.
+    """
+    rows = source.interactions
+    present = rows.collect_schema().names()
+    if "line" not in present:
+        rows = rows.with_row_index("line", offset=1)
+    given = {name: pl.col(name).cast(dtype) for name, dtype in COLUMNS.items() if name in present}
+    absent = {name: pl.lit(None, dtype=dtype) for name, dtype in COLUMNS.items() if name not in present}
+    kept = [name for name in ("split", "history") if name in present]
+    place = pl.col("file").cast(pl.UInt8) if "file" in present else pl.lit(0, dtype=pl.UInt8)
+    rows = rows.select(*kept, pl.col("line").cast(pl.Int64), file=place, **given, **absent)
+    return rows.with_columns(review=pl.when(pl.col("review").str.strip_chars() != "").then("review"))
+
+
+def with_faults(table: pl.DataFrame, ids: Mapping[str, pl.Series], checks: list[Check]) -> pl.DataFrame:
+    """Add ``fault``: UInt8 index into the checks, null where a row is good.
+
+    ``table`` has codes for user and item; ``ids`` the raw ids that they stand for, each looked at once.
+    """
+    fault: Any = pl
+    for number, check in enumerate(checks):
+        broken = check.broken
+        if check.of is not None:
+            names = ids[check.of].rename(check.of).to_frame().select(check.broken).to_series()
+            broken = pl.lit(names).gather(pl.col(check.of)) if names.any() else pl.lit(False)
+        fault = fault.when(broken).then(pl.lit(number, dtype=pl.UInt8))
+    return table.with_columns(fault=fault)
+
+
+@dataclass
+class BadRows:
+    """What was left out, by kind: how many rows, and where the first of them stand."""
+
+    allowed: int
+    kinds: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Rows left out in all."""
+        return sum(kind["count"] for kind in self.kinds.values())
+
+    def add(self, faults: Iterable[Fault], counts: Mapping[str, int]) -> None:
+        """Record faults; ``counts`` where only the first of a kind are listed."""
+        for fault in faults:
+            kind = self.kinds.setdefault(fault.kind, {"count": counts.get(fault.kind, 0), "first": []})
+            if fault.kind not in counts:
+                kind["count"] += 1
+            if len(kind["first"]) < SHOWN:
+                kind["first"].append(str(fault))
+
+    def refuse_too_many(self, first: Fault | None) -> None:
+        """Stop when more rows are bad than the config allows.
+
+        Raises:
+            DataError: names the first bad line, what is wrong with it, and how many there are.
+        """
+        if self.total > self.allowed and first is not None:
+            more = f" ({self.total} bad rows in all" if self.total > 1 else " ("
+            joint = ", " if self.total > 1 else ""
+            raise DataError(f"{first}{more}{joint}dataset.max_bad_rows={self.allowed})")
+
+
+def found_faults(
+    rows: pl.DataFrame,
+    ids: Mapping[str, pl.Series],
+    checks: list[Check],
+    files: tuple[Path, ...],
+    lines_of: Callable[[Path, Collection[int]], Mapping[int, int]],
+) -> tuple[list[Fault], dict[str, int]]:
+    """The first faults of each kind, in the order of lines, and the count of each kind."""
+    bad = rows.filter(pl.col("fault").is_not_null())
+    if bad.is_empty():
+        return [], {}
+    bad = bad.with_columns(names.gather(bad[kind]).alias(kind) for kind, names in ids.items())
+    counts = bad["fault"].value_counts(name="n")
+    first = pl.concat(
+        bad.filter(pl.col("fault") == number).bottom_k(SHOWN, by=["file", "line"]) for number in counts["fault"]
+    )
+    faults = []
+    for place in first["file"].unique():
+        path = files[place] if place < len(files) else Path("interactions")
+        mine = first.filter(pl.col("file") == place)
+        lines = lines_of(path, mine["line"].to_list())
+        for row in mine.iter_rows(named=True):
+            check = checks[row["fault"]]
+            faults.append(Fault(path, lines.get(row["line"], row["line"]), check.kind, check.says(row)))
+    faults.sort(key=lambda fault: (str(fault.path), fault.line))
+    return faults, {checks[number].kind: count for number, count in counts.iter_rows()}

@@ -1,0 +1,182 @@
+"""Fusion health: whether a trained model uses what its slots (or codes) are given.
+
+The same prompts are scored as they are and with the CF knowledge spoiled. Two questions are asked:
+``change``, how far the answers move (mean total-variation distance between the two distributions over
+the possible answers: 0 where nothing changed, 1 where every answer did), and ``loss_rise``, whether the
+answers become *worse*: the mean fall of the right answer's log-probability, in nats. Answers of a model
+that was trained on noise move as well; only one that reads what its slots say gets worse by it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ckf.cf.vectors.tables import VectorTables
+from ckf.core.rng import named_keys, named_uniform
+from ckf.data.example_table import Example, ExampleTable
+from ckf.metrics import auc
+from ckf.metrics.resampling import Ratio, resample
+from ckf.model.fusion import Fusion
+from ckf.model.recommender import Recommender
+from ckf.prompts.batch import PromptBatch, SlotBatch
+from ckf.prompts.collate import Collator
+from ckf.tracking.loggers import STEPS
+
+EXAMPLES, BATCH = 400, 50
+"""Examples of each task that are looked at, and how many at a time: users are swapped within a batch."""
+RESAMPLES = 2000
+LEVEL = 0.95
+"""Of the intervals of ``loss_rise``, for all tasks together (Bonferroni)."""
+
+
+class ZeroedFusion(Fusion):
+    """Fills every slot with zeros in place of another fusion."""
+
+    def __init__(self, fusion: Fusion) -> None:
+        super().__init__(fusion.cf_dim, fusion.llm_dim, fusion.tokens_per_slot)
+
+    def forward(self, slots: SlotBatch) -> Tensor:
+        """Zeros [S, D]."""
+        return torch.zeros(len(slots.rows), self.llm_dim, device=slots.rows.device)
+
+
+@torch.inference_mode()
+def slot_health(model: Recommender, collator: Collator, table: ExampleTable, device: torch.device) -> dict[str, float]:
+    """Change of the answers on a sample of ``table`` when the CF knowledge is spoiled, overall and by task.
+
+    ``zeroed``: slots hold zeros (codes: the code of an unknown id). ``shuffled``: every user has another
+    user's vector and every item another item's. ``swapped``: the user's vector, history and code are
+    another user's, the item's stay. The rise of the loss comes by task, with a bootstrap interval over
+    users (`LEVEL`). For ctr also the AUC of the sample, as it is and spoiled.
+    """
+    sample = _sample(table)
+    if not sample:
+        return {}
+    model.to(device).eval()
+
+    def score(with_collator: Collator, change: Callable[[PromptBatch], None] | None = None) -> list[np.ndarray]:
+        return _distributions(model, with_collator, sample, device, change)
+
+    tables, fusion = collator.tables, model.fusion
+    found = {"": score(collator)}
+    if fusion is not None:
+        model.fusion = ZeroedFusion(fusion)
+        found["zeroed"] = score(collator)
+        model.fusion = fusion
+    elif tables is not None:
+        nothing = torch.zeros(())
+        empty = VectorTables(nothing.expand(tables.users.shape), nothing.expand(tables.items.shape))
+        found["zeroed"] = score(collator.with_tables(empty))
+    if tables is not None:
+        found["shuffled"] = score(collator.with_tables(tables.shuffled(0)))
+        found["swapped"] = score(collator, _swap_users)
+    return _summary(sample, found) | _loss_rises(sample, [_right(collator, x) for x in sample], found)
+
+
+def gradient_shares(run: Path) -> dict[str, float]:
+    """Mean share of the gradient norm that fusion and adapters got, over a run's logged steps."""
+    path, shares = run / STEPS, dict[str, list[float]]()
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for line in lines:
+        for key, value in json.loads(line).items():
+            if key.startswith("train/grad_share_"):
+                shares.setdefault(key.removeprefix("train/"), []).append(value)
+    return {f"health/{key}": float(np.mean(values)) for key, values in shares.items()}
+
+
+def _sample(table: ExampleTable) -> list[Example]:
+    """A few examples of each task, the same whatever the method; neighbours are of different users where possible."""
+    if not len(table):
+        return []
+    draw = named_uniform(0, "examples of fusion health", named_keys(table.example_id), 1)[:, 0]
+    chosen = []
+    for task in range(len(table.tasks)):
+        mine = np.flatnonzero(table.task_index == task)
+        chosen += mine[np.argsort(draw[mine], kind="stable")[:EXAMPLES]].tolist()
+    return [table[i] for i in chosen]
+
+
+def _distributions(
+    model: Recommender,
+    collator: Collator,
+    sample: list[Example],
+    device: torch.device,
+    change: Callable[[PromptBatch], None] | None,
+) -> list[np.ndarray]:
+    """Probabilities over the possible answers of each example."""
+    out: list[np.ndarray] = []
+    for start in range(0, len(sample), BATCH):
+        examples = sample[start : start + BATCH]
+        if change is not None and collator.codes is not None:
+            users = [example.user for example in examples]
+            examples = [dataclasses.replace(x, user=u) for x, u in zip(examples, users[1:] + users[:1], strict=True)]
+        batch, counts = collator.scoring(examples, slots=True)
+        if change is not None:
+            change(batch)
+        batch = batch.to(device)
+        totals = torch.zeros(sum(counts), dtype=torch.float64, device=device)
+        totals.index_add_(0, batch.answer_branch, model(batch).double())
+        parts = totals.cpu().split(counts)
+        out += [part.softmax(dim=0).numpy() for part in parts]
+    return out
+
+
+def _swap_users(batch: PromptBatch) -> None:
+    """Give each row the next row's user and history."""
+    slots = batch.slots
+    if slots is not None:
+        slots.users, slots.history = slots.users.roll(-1, dims=0), slots.history.roll(-1, dims=0)
+        slots.history_mask = slots.history_mask.roll(-1, dims=0)
+
+
+def _right(collator: Collator, example: Example) -> int:
+    """Place of the right answer among the possible ones."""
+    if example.task == "topk":
+        return example.position
+    return collator.encoder.labels(example).index(collator.encoder.true_label(example))
+
+
+def _loss_rises(sample: list[Example], right: list[int], found: dict[str, list[np.ndarray]]) -> dict[str, float]:
+    """Each task's loss and its rise with an interval over users: ``health/<task>/loss_rise_<change>[_low|_high]``."""
+    tasks = np.asarray([example.task for example in sample])
+    users = np.asarray([example.user for example in sample])
+    tail = 100 * (1 - LEVEL) / 2 / len(set(tasks.tolist()))
+    loss = {
+        name: -np.log([max(p[place], 1e-12) for p, place in zip(distributions, right, strict=True)])
+        for name, distributions in found.items()
+    }
+    out = {f"health/{task}/loss": float(loss[""][tasks == task].mean()) for task in dict.fromkeys(tasks.tolist())}
+    for name in [name for name in found if name]:
+        for task in dict.fromkeys(tasks.tolist()):
+            names, codes = np.unique(users[tasks == task], return_inverse=True)
+            mean = Ratio.of_rows((loss[name] - loss[""])[tasks == task], codes, len(names))
+            drawn = resample({"rise": mean}, len(names), RESAMPLES, seed=0)["rise"]
+            key = f"health/{task}/loss_rise_{name}"
+            low, high = np.percentile(drawn, [tail, 100 - tail])
+            out |= {key: mean.value(), f"{key}_low": float(low), f"{key}_high": float(high)}
+    return out
+
+
+def _summary(sample: list[Example], found: dict[str, list[np.ndarray]]) -> dict[str, float]:
+    tasks = np.asarray([example.task for example in sample])
+    ctr = tasks == "ctr"
+    labels = np.asarray([example.label for example in sample])[ctr]
+    out: dict[str, float] = {"health/n": float(len(sample))}
+    for name, distributions in found.items():
+        if name:
+            pairs = zip(found[""], distributions, strict=True)
+            distance = np.asarray([0.5 * np.abs(p - q).sum() for p, q in pairs])
+            out[f"health/change_{name}"] = float(distance.mean())
+            for task in dict.fromkeys(tasks.tolist()):
+                out[f"health/{task}/change_{name}"] = float(distance[tasks == task].mean())
+        if ctr.any() and 0 < labels.sum() < len(labels):
+            yes = np.asarray([p[1] for p, mine in zip(distributions, ctr, strict=True) if mine])
+            out[f"health/ctr/auc_{name}" if name else "health/ctr/auc"] = auc(labels, yes)
+    return out

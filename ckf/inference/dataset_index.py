@@ -1,0 +1,94 @@
+"""What a dataset knows: raw ids, titles, and each user's past, as prompts outside the prepared examples need it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ckf.data.example_table import Example
+from ckf.data.interaction_keys import raw_ids
+
+UNKNOWN = 0
+"""The user that no table knows: the zero vector, no history."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """Raw ids and titles by ckf's own ids, and all interactions sorted by user and time.
+
+    ``first`` [n_users + 2]: where each user's interactions begin.
+    """
+
+    raw_users: np.ndarray
+    raw_items: np.ndarray
+    titles: list[str]
+    first: np.ndarray
+    item: np.ndarray
+    click: np.ndarray
+    rating: np.ndarray
+    timestamp: np.ndarray
+    history_items: int
+
+    @classmethod
+    def load(cls, dataset: Path, history_items: int) -> Known:
+        """Read a dataset artifact; prompts are given the last ``history_items`` of a user's past."""
+        users, items = (raw_ids(dataset, kind) for kind in ("user", "item"))
+        table = pd.read_parquet(dataset / "items.parquet", columns=["item", "title"])
+        titles = [""] * len(items)
+        for item, title in zip(table["item"], table["title"], strict=True):
+            titles[item] = title
+        rows = pd.read_parquet(
+            dataset / "interactions.parquet", columns=["user", "item", "click", "rating", "timestamp"]
+        )
+        rows = rows.sort_values(["user", "timestamp"], kind="stable")
+        first = np.searchsorted(rows["user"].to_numpy(), np.arange(len(users) + 1))
+        columns = {name: rows[name].to_numpy() for name in ("item", "click", "rating", "timestamp")}
+        return cls(users, items, titles, first, history_items=history_items, **columns)
+
+    @cached_property
+    def _numbers(self) -> dict[str, dict[str, int]]:
+        return {
+            kind: {str(name): number for number, name in enumerate(names) if name != ""}
+            for kind, names in (("user", self.raw_users), ("item", self.raw_items))
+        }
+
+    @cached_property
+    def _named_by_numbers(self) -> bool:
+        return any(name.isdecimal() for name in self._numbers["user"])
+
+    def user(self, name: object) -> int:
+        """ckf's id of a user by the source's own id; `UNKNOWN` where there is none.
+
+        Where no user's own id is a number, a number is ckf's id (the built-in data calls its users u1, u2, …).
+        """
+        number = self._numbers["user"].get(str(name), UNKNOWN)
+        if number == UNKNOWN and str(name).isdecimal() and not self._named_by_numbers:
+            return int(str(name)) if 0 < int(str(name)) < len(self.raw_users) else UNKNOWN
+        return number
+
+    def item_number(self, name: object) -> int | None:
+        """ckf's id of an item by the source's own id."""
+        return self._numbers["item"].get(str(name))
+
+    def met(self, user: int) -> np.ndarray:
+        """Items that a user has had to do with."""
+        return self.item[self.first[user] : self.first[user + 1]]
+
+    def example(self, task: str, user: int, item: int, before: int | None = None) -> Example:
+        """A prompt about a user and an item, with the user's past strictly before a time (all of it where None)."""
+        rows = np.arange(self.first[user], self.first[user + 1]) if user else np.empty(0, dtype=int)
+        rows = rows[self.item[rows] != item]
+        rows = rows[~np.isnan(self.rating[rows]) if task == "rating" else self.click[rows] > 0]
+        if before is not None:
+            rows = rows[self.timestamp[rows] < before]
+        rows = rows[-self.history_items :]
+        ratings = self.rating[rows] if task == "rating" else np.empty(0)
+        none = np.empty(0, dtype=np.int64)
+        return Example(
+            f"{task}/own/{user}-{item}", task, user, item, 0.0, none, -1,
+            self.item[rows].astype(np.int64), ratings.astype(np.float32), None,
+        )  # fmt: skip

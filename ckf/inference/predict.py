@@ -1,0 +1,101 @@
+"""``ckf predict``: a file of rows scored part by part; a killed one goes on where it was."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ckf.core.artifact_store import file_hash, read_json, write_json
+from ckf.core.errors import DataError
+from ckf.inference.dataset_index import UNKNOWN
+from ckf.inference.predictor import Trained
+from ckf.inference.request_rows import is_own, note_prepared, read_rows, refuse_faults, run_key, score_examples
+
+PART = 4096
+"""Rows that are read, scored and written together; memory does not grow with the file."""
+
+
+def predict_file(trained: Trained, source: Path, out: Path, *, skip_bad: bool = False) -> dict[str, int]:
+    """Score the rows of a Parquet file into ``out``; returns counts: ``rows``, ``bad``, ``cold``, ``resumed``.
+
+    All rows are looked at before the first is scored. Finished parts lie beside ``out`` until the whole is
+    there; they count again only for the same input, run and settings.
+
+    Raises:
+        DataError: no Parquet file, no rows, or rows that cannot be scored (left out with ``skip_bad``).
+    """
+    file = _open(source)
+    counts = {"rows": file.metadata.num_rows, "bad": 0, "cold": 0, "resumed": 0}
+    faults: list[str] = []
+    for first, rows in _parts(file):
+        examples, wrong = read_rows(trained, rows, first)
+        faults += wrong
+        counts["cold"] += sum(example.user == UNKNOWN for example in examples)
+        note_prepared(trained, [x for x in examples if not is_own(x)])
+    counts["bad"] = len(faults)
+    if not skip_bad:
+        refuse_faults(faults, str(source))
+    folder = out.with_name(f".{out.name}.parts")
+    key = {"input": file_hash(source), "part": PART, "batch_size": trained.exp.evaluate.batch_size, **run_key(trained)}
+    if not (folder / "key.json").is_file() or read_json(folder / "key.json") != key:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write_json(folder / "key.json", key)
+    paths = []
+    for first, rows in _parts(file):
+        path = folder / f"{first:012d}.parquet"
+        paths.append(path)
+        if path.is_file():
+            counts["resumed"] += len(rows)
+            continue
+        _score_part(trained, rows, first, path)
+    _join(paths, out)
+    shutil.rmtree(folder)
+    return counts
+
+
+def _open(source: Path) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(source)
+    except FileNotFoundError:
+        raise DataError(f"{source}: no such file") from None
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{source}: no Parquet file ({str(error).splitlines()[0]})") from None
+    if not file.metadata.num_rows:
+        raise DataError(f"{source}: holds no rows")
+    return file
+
+
+def _parts(file: pq.ParquetFile) -> Iterator[tuple[int, pd.DataFrame]]:
+    first = 0
+    for batch in file.iter_batches(PART):
+        yield first, batch.to_pandas()
+        first += batch.num_rows
+
+
+def _score_part(trained: Trained, rows: pd.DataFrame, first: int, path: Path) -> None:
+    examples, faults = read_rows(trained, rows, first)
+    bad = {int(fault.split()[1].rstrip(":")) for fault in faults}
+    numbers = np.asarray([number for number in range(first, first + len(rows)) if number not in bad], dtype=np.int64)
+    temporary = path.with_suffix(".writing")
+    if len(examples):
+        score_examples(trained, examples, numbers).to_parquet(temporary, index=False)
+        temporary.replace(path)
+
+
+def _join(paths: list[Path], out: Path) -> None:
+    """Write the parts as one file, one part in memory at a time."""
+    there = [path for path in paths if path.is_file()]
+    if not there:
+        raise DataError(f"{out}: no row could be scored")
+    temporary = out.with_name(f".{out.name}.writing")
+    with pq.ParquetWriter(temporary, pq.read_schema(there[0])) as writer:
+        for path in there:
+            writer.write_table(pq.read_table(path).cast(writer.schema))
+    temporary.replace(out)

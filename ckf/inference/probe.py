@@ -1,0 +1,97 @@
+"""``ckf probe``: whether a trained model reads what it is given, and whether it has favourite places in a list.
+
+Everything is measured on the val split; the test split is not looked at.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from ckf.assembly import scored_tasks
+from ckf.core.errors import DataError
+from ckf.data.example_table import Example, ExampleTable
+from ckf.eval.evaluate import device_of, keep_some
+from ckf.eval.fusion_diagnostics import gradient_shares, slot_health
+from ckf.eval.predictions import predictions
+from ckf.eval.score import answer_log_probabilities
+from ckf.inference.predictor import Trained
+from ckf.metrics import compute_metrics
+from ckf.report.format import MISSING, Table, number
+from ckf.report.render_tables import markdown_table
+from ckf.runs.evaluation_log import note_scoring
+
+LISTS = 200
+"""Lists whose target is put into every place in turn."""
+_CHANGES = {"zeroed": "slots zeroed", "shuffled": "vectors shuffled", "swapped": "another user's"}
+
+
+def probe(trained: Trained) -> tuple[str, dict[str, float]]:
+    """What the probes found, as text and as flat figures.
+
+    Raises:
+        DataError: a run without a language model.
+    """
+    if trained.model is None or trained.collator is None:
+        raise DataError(f"{trained.run}: probes look into a language model, and this run has none (backbone=none)")
+    exp, tasks = trained.exp, scored_tasks(trained.exp)
+    val = ExampleTable(trained.inputs.examples / "examples.parquet", "val", tasks)
+    note_scoring(trained.run, "probe", "val", len(val))
+    found = gradient_shares(trained.run)
+    if exp.fusion.fuses:
+        found.update(slot_health(trained.model, trained.collator, val, device_of(exp)))
+    lists = val.subset(np.flatnonzero(val.task == "topk")) if "topk" in tasks else val.subset(np.empty(0, dtype=int))
+    if len(lists):
+        found.update(positions(trained, keep_some(lists, LISTS)))
+    tables = [_health(found, tasks), _positions(found)]
+    text = "\n\n".join(f"## {table.title}\n\n{markdown_table(table)}" for table in tables if table.rows)
+    return f"# {trained.run.name}\n\n{text or 'Nothing to probe: no fusion, and no lists.'}\n", found
+
+
+def positions(trained: Trained, lists: ExampleTable) -> dict[str, float]:
+    """HR@1 with the target in each place of the same lists: ``probe/hr@1@position_<place>``, and their ``n``."""
+    assert trained.model is not None
+    assert trained.collator is not None
+    exp, longest = trained.exp, max(len(lists.list_of("candidates", row)) for row in range(len(lists)))
+    moved = [_moved(lists[row], place) for row in range(len(lists)) for place in range(longest)]
+    table = ExampleTable.of(moved, trained.collator.tasks, "val")
+    scores, _ = answer_log_probabilities(
+        trained.model, table, trained.collator,
+        slots=exp.fusion.fuses, batch_size=exp.evaluate.batch_size, device=device_of(exp),
+    )  # fmt: skip
+    # the same example stands in the table once for each place
+    rows = predictions(table, scores, trained.collator, "model")
+    rows["example_id"] = np.repeat(np.arange(len(moved)), [len(x.candidates) for x in moved]).astype(str)
+    found = compute_metrics(rows, "val", exp.ranking)
+    hits = {key: value for key, value in found.items() if "/hr@1[" in key and "@position_" in key}
+    return {f"probe/hr@1@position_{key.rpartition('_')[2]}": value for key, value in hits.items()} | {
+        "probe/lists": float(len(lists))
+    }
+
+
+def _moved(example: Example, place: int) -> Example:
+    """The same list with its target in another place; the others keep their order."""
+    others = np.delete(example.candidates, example.position)
+    place = min(place, len(others))
+    return dataclasses.replace(example, candidates=np.insert(others, place, example.item), position=place)
+
+
+def _health(found: dict[str, float], tasks: list[str]) -> Table:
+    rows = []
+    for change, meaning in _CHANGES.items():
+        if f"health/change_{change}" in found:
+            keys = [*(f"health/{task}/change_{change}" for task in tasks), f"health/change_{change}"]
+            rows.append([meaning, *(number(found.get(key)) for key in [*keys, f"health/ctr/auc_{change}"])])
+    if rows:
+        rows.append(["as it is", *[MISSING] * (len(tasks) + 1), number(found.get("health/ctr/auc"))])
+    count = int(found.get("health/n", 0))
+    return Table(f"change of the answers, {count} val examples", ["", *tasks, "all", "ctr AUC"], rows)
+
+
+def _positions(found: dict[str, float]) -> Table:
+    places = sorted(int(key.rpartition("_")[2]) for key in found if key.startswith("probe/hr@1@position_"))
+    values = [number(found[f"probe/hr@1@position_{place}"], ".3f") for place in places]
+    rows = [["HR@1", *values]] if places else []
+    title = f"HR@1 with the target in each place, {int(found.get('probe/lists', 0))} val lists, the same for each"
+    return Table(title, ["", *(str(place + 1) for place in places)], rows)

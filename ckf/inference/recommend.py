@@ -1,0 +1,34 @@
+"""``ckf recommend`` as text."""
+
+from __future__ import annotations
+
+from ckf.inference.predictor import Trained
+from ckf.report.format import MISSING, Table, number
+from ckf.report.render_tables import markdown_table
+
+
+def recommendation(trained: Trained, user: str, top: int = 10, rerank: int = 100, *, seen: bool = False) -> str:
+    """The recommendations for a user with how they came about."""
+    found = trained.recommend(user, top, rerank=rerank, seen=seen)
+    if found.attrs["known"]:
+        past = "; ".join(found.attrs["history"]) or "nothing liked yet"
+        text = f"user {user}, who liked last: {past}\n\n"
+    else:
+        text = f"user {user}: not in the data, so recommended to as a new user (no history, no vector)\n\n"
+    columns = {"score": "score", "rating": "expected rating", **({"why": "why"} if "why" in found else {})}
+    rows = [
+        [str(place), title, str(item), *(_cell(value) for value in values)]
+        for place, title, item, *values in found[["place", "title", "item", *columns]].itertuples(index=False)
+    ]
+    return text + markdown_table(Table("", ["", "title", "item", *columns.values()], rows)) + f"\n\n{_how(trained)}\n"
+
+
+def _cell(value: object) -> str:
+    return (number(value) if isinstance(value, float) else str(value)) or MISSING
+
+
+def _how(trained: Trained) -> str:
+    if trained.model is None:
+        return f"score: the CF model's ({trained.exp.cf.name})"
+    task = "the probability of a Yes" if "ctr" in {t.name for t in trained.exp.task_mix} else "the expected rating"
+    return f"retrieved by the CF model ({trained.exp.cf.name}), ordered by the language model: {task}"

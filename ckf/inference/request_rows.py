@@ -1,0 +1,195 @@
+"""Rows of a user's own: what they may hold, what is wrong with them, and their scores by the code of evaluate.
+
+Columns: ``task`` (ctr where there is none), ``user`` and ``item`` (the source's own ids); for topk
+``candidates`` (a list of items) in place of ``item``; for explain ``review``. ``history`` (items, oldest
+first) and ``history_ratings`` replace the user's past as the data knows it, ``timestamp`` takes what lies
+before it. Or one column ``example_id``, for the prepared examples of the run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ckf.core.artifact_store import read_json
+from ckf.core.errors import DataError
+from ckf.data.example_table import Example, ExampleTable
+from ckf.eval.evaluate import device_of
+from ckf.eval.predictions import predictions
+from ckf.eval.score import answer_log_probabilities
+from ckf.runs.evaluation_log import note_scoring
+
+if TYPE_CHECKING:
+    from ckf.inference.predictor import Trained
+
+COLUMNS = (
+    "task", "user", "item", "candidates", "history", "history_ratings", "timestamp", "review", "example_id",
+)  # fmt: skip
+SPLITS = ("train", "val", "test")
+_SHOWN = 3
+
+
+def score_rows(trained: Trained, rows: pd.DataFrame, first: int) -> pd.DataFrame:
+    """Scores of rows numbered from ``first``: columns row, task, user, item, position, score and answer.
+
+    Raises:
+        DataError: rows that cannot be scored; names the first few.
+    """
+    examples, faults = read_rows(trained, rows, first)
+    refuse_faults(faults, "rows")
+    return score_examples(trained, examples, np.arange(first, first + len(rows)))
+
+
+def refuse_faults(faults: Sequence[str], where: str) -> None:
+    """Stop at rows that cannot be scored.
+
+    Raises:
+        DataError: the first few of them, in one line.
+    """
+    if faults:
+        more = f" (and {len(faults) - _SHOWN} more such rows)" if len(faults) > _SHOWN else ""
+        raise DataError(f"{where}: {'; '.join(faults[:_SHOWN])}{more}")
+
+
+def score_examples(trained: Trained, examples: list[Example], numbers: np.ndarray) -> pd.DataFrame:
+    """Scores of examples that stand for rows of these numbers."""
+    model, collator = trained.model, trained.collator
+    if model is None or collator is None:
+        raise DataError(f"{trained.run}: predicts with a language model, and this run has none (backbone=none)")
+    if examples and is_own(examples[0]):
+        collator = trained.own_users.collator(collator, examples)
+    table = ExampleTable.of(examples, collator.tasks, "rows")
+    exp = trained.exp
+    scores, _ = answer_log_probabilities(
+        model, table, collator,
+        slots=exp.fusion.fuses, batch_size=exp.evaluate.batch_size, device=device_of(exp),
+    )  # fmt: skip
+    mean = exp.evaluate.length_normalisation == "mean"
+    found = predictions(table, scores, collator, "model", mean=mean)
+    place = {x.example_id: int(number) for x, number in zip(examples, numbers, strict=True)}
+    known = trained.known
+    return pd.DataFrame(
+        {
+            "row": found["example_id"].map(place).astype("int64"),
+            "task": found["task"].astype(str),
+            "user": [str(known.raw_users[user]) for user in found["user"]],
+            "item": [str(known.raw_items[item]) for item in found["item"]],
+            "position": found["position"].astype("int64"),
+            "score": found["score"].astype("float64"),
+            "answer": found["answer"].astype(str),
+        }
+    ).sort_values(["row", "position"], kind="stable", ignore_index=True)
+
+
+def is_own(example: Example) -> bool:
+    """Whether an example stands for a row of the user's, not for a prepared one."""
+    return "/row/" in example.example_id
+
+
+def read_rows(trained: Trained, rows: pd.DataFrame, first: int) -> tuple[list[Example], list[str]]:
+    """The rows as examples, and a line for each that cannot be one.
+
+    Raises:
+        DataError: a column is missing or not known.
+    """
+    unknown = [str(name) for name in rows.columns if name not in COLUMNS]
+    if unknown:
+        raise DataError(f"rows: unknown column '{unknown[0]}'; columns are {', '.join(COLUMNS)}")
+    if "example_id" in rows:
+        return _named_examples(trained, rows["example_id"].astype(str).tolist(), first)
+    if "user" not in rows or not {"item", "candidates"} & set(rows.columns):
+        raise DataError("rows: need the columns user and item (topk: candidates), or example_id")
+    examples, faults = [], []
+    for number, row in enumerate(_records(rows), start=first):
+        try:
+            examples.append(_example(trained, row, number))
+        except DataError as fault:
+            faults.append(f"row {number}: {fault}")
+    return examples, faults
+
+
+def _records(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Rows as dictionaries without what is missing."""
+    for values in zip(*(rows[name] for name in rows.columns), strict=True):
+        yield {
+            str(name): value
+            for name, value in zip(rows.columns, values, strict=True)
+            if value is not None and not (isinstance(value, float) and np.isnan(value))
+        }
+
+
+def _example(trained: Trained, row: dict[str, Any], number: int) -> Example:
+    known, tasks = trained.known, [task.name for task in trained.exp.scored_mix]
+    task = str(row.get("task", "ctr"))
+    if task not in tasks:
+        raise DataError(f"task '{task}' is none that the run was trained on ({', '.join(tasks)})")
+    if "user" not in row:
+        raise DataError("user is missing")
+    item = 0
+    if task == "topk":
+        candidates = np.asarray([_item(trained, name) for name in row.get("candidates", [])], dtype=np.int64)
+        if len(candidates) < 2:
+            raise DataError(f"candidates: a list needs two items at least, got {len(candidates)}")
+        if len(set(candidates.tolist())) < len(candidates):
+            raise DataError("candidates: an item stands there twice")
+    else:
+        candidates = np.empty(0, dtype=np.int64)
+        if "item" not in row:
+            raise DataError("item is missing")
+        item = _item(trained, row["item"])
+    before = int(row["timestamp"]) if "timestamp" in row else None
+    example = known.example(task, known.user(row["user"]), item, before)
+    if "history" in row:
+        example = _with_history(trained, example, row)
+    review = row.get("review")
+    if task == "explain" and not str(review or "").split():
+        raise DataError("review is missing")
+    words = " ".join(str(review).split()[: trained.exp.tasks.review_words]) if task == "explain" else None
+    return dataclasses.replace(example, example_id=f"{task}/row/{number}", candidates=candidates, review=words)
+
+
+def _with_history(trained: Trained, example: Example, row: dict[str, Any]) -> Example:
+    items = np.asarray([_item(trained, name) for name in row["history"]], dtype=np.int64)
+    ratings = np.asarray(row.get("history_ratings", []), dtype=np.float32)
+    if example.task == "rating" and len(ratings) != len(items):
+        raise DataError(f"history_ratings: {len(ratings)} ratings for {len(items)} items of the history")
+    return dataclasses.replace(example, history=items, history_ratings=ratings)
+
+
+def _item(trained: Trained, name: Any) -> int:
+    number = trained.known.item_number(name)
+    if number is None:
+        raise DataError(f"item '{name}' is not in the catalogue ({len(trained.catalogue.items)} items)")
+    return number
+
+
+def _named_examples(trained: Trained, names: list[str], first: int) -> tuple[list[Example], list[str]]:
+    """Examples by their ids; each split's table is read once and kept with the run."""
+    places = trained.prepared
+    examples, faults = [], []
+    for number, name in enumerate(names, start=first):
+        found = places.get(name)
+        if found is None:
+            faults.append(f"row {number}: no example '{name}' (one reads task/split/user-item, e.g. ctr/test/12-7)")
+        else:
+            table, place = found
+            examples.append(table[place])
+    return examples, faults
+
+
+def note_prepared(trained: Trained, examples: Sequence[Example]) -> None:
+    """Note in the run's journal that prepared examples of a split are scored."""
+    splits = [x.example_id.split("/")[1] for x in examples]
+    for split in SPLITS[1:]:
+        if splits.count(split):
+            note_scoring(trained.run, "predict", split, splits.count(split))
+
+
+def run_key(trained: Trained) -> dict[str, Any]:
+    """What a half-finished prediction must agree with to be continued."""
+    card = read_json(trained.run / "run.json")
+    return {"run": trained.run.name, "weights": card.get("identity", {}).get("weights")}

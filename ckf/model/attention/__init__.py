@@ -1,0 +1,1 @@
+"""Attention masks, key-value caches and shared prompt prefixes."""

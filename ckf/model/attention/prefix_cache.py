@@ -1,0 +1,89 @@
+"""Keys and values that two prompts with one beginning share: computed with the first, read by the branch of the second.
+
+``transformers`` hands an object with ``update`` from layer to layer as its cache. Its own caches copy what
+they keep and cut it to a layer's window; these two keep all of it, and the masks (`ckf.model.attention.masks`)
+say what each layer may see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_Layers = dict[int, tuple[Tensor, Tensor]]  # keys and values [B, H, T, d] by the layer's number
+
+
+class PrefixStates:
+    """Records the keys and values [B, H, T, d] of every layer of one forward pass, cut from its graph.
+
+    The pass itself computes what it would without: it gets its own keys and values back as they are.
+    """
+
+    def __init__(self) -> None:
+        self._layers: _Layers = {}
+
+    def update(self, keys: Tensor, values: Tensor, layer_idx: int, *args: object) -> tuple[Tensor, Tensor]:
+        """Called by every attention layer; a checkpointed layer's recomputation calls it again, with the same."""
+        self._layers[layer_idx] = (keys.detach(), values.detach())
+        return keys, values
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Tokens that this pass finds before its own: none."""
+        return 0
+
+    def get_query_offset(self, layer_idx: int = 0) -> int:
+        """Position of this pass's first token."""
+        return 0
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
+        """Number of keys and the position of the first, for the mask that the model makes."""
+        return query_length, 0
+
+    def cut(self, length: int) -> _Layers:
+        """The first ``length`` positions (or all, where there are fewer) of every layer."""
+        return {number: (k[:, :, :length], v[:, :, :length]) for number, (k, v) in self._layers.items()}
+
+
+class Beginnings:
+    """The first ``length`` positions of several passes, their rows one after the other (the shorter ones end in zeros,
+    which masks hide)."""
+
+    def __init__(self, passes: Sequence[PrefixStates], length: int) -> None:
+        parts = [states.cut(length) for states in passes]
+        self._layers = parts[0]
+        if len(parts) > 1:
+            self._layers = {n: (_stacked(parts, n, 0, length), _stacked(parts, n, 1, length)) for n in parts[0]}
+
+    def of(self, rows: Tensor | None, length: int) -> BranchStates:
+        """The first ``length`` positions of some rows (None: of all), for a pass over what comes after them."""
+        return BranchStates(self._layers, rows, length)
+
+
+class BranchStates:
+    """Puts recorded keys and values before a pass's own. The pass brings its own mask and position ids."""
+
+    def __init__(self, layers: _Layers, rows: Tensor | None, length: int) -> None:
+        self._layers, self._rows, self._length = layers, rows, length
+
+    def update(self, keys: Tensor, values: Tensor, layer_idx: int, *args: object) -> tuple[Tensor, Tensor]:
+        """Called by every attention layer."""
+        before_keys, before_values = self._layers[layer_idx]
+        return self._joined(before_keys, keys), self._joined(before_values, values)
+
+    def _joined(self, before: Tensor, own: Tensor) -> Tensor:
+        before = before[:, :, : self._length]
+        return torch.cat([before if self._rows is None else before[self._rows], own], dim=2)
+
+
+def _stacked(parts: Sequence[_Layers], layer: int, kind: int, length: int) -> Tensor:
+    """Keys (0) or values (1) of one layer of all passes [B, H, length, d]."""
+    found = [part[layer][kind] for part in parts]
+    stacked = found[0].new_zeros(sum(len(part) for part in found), found[0].shape[1], length, found[0].shape[3])
+    for part, place in zip(found, stacked.split([len(part) for part in found]), strict=True):
+        place[:, :, : part.shape[2]] = part
+    return stacked
+
+
+States = PrefixStates | BranchStates

@@ -1,0 +1,234 @@
+"""Adapters on disk, one folder a role, in PEFT's own format: stock PEFT loads them unchanged, and its own come in."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ckf.config.schema import LoraConfig
+from ckf.core.artifact_store import file_hash, fingerprint, read_json
+from ckf.core.errors import ArtifactError
+from ckf.model.lora import AdapterSpec, MultiLoraLinear
+
+WEIGHTS, CARD = "adapter_model.safetensors", "adapter_config.json"
+_PREFIX = "base_model.model."
+_PLAIN: dict[str, tuple[Any, ...]] = {
+    "use_dora": (False, None),
+    "bias": ("none", None),
+    "modules_to_save": (None, []),
+    "fan_in_fan_out": (False, None),
+    "lora_bias": (False, None),
+    "trainable_token_indices": (None, []),
+    "target_parameters": (None, []),
+}
+"""PEFT settings that change what an adapter computes, and the values with which it is a plain LoRA."""
+
+
+@dataclass(frozen=True)
+class AdapterFile:
+    """An adapter read from disk: by module its ``A`` [r, in], ``B`` [out, r] and the factor on ``B A x``."""
+
+    folder: Path
+    backbone: str | None
+    targets: tuple[str, ...]
+    weights: dict[str, tuple[Tensor, Tensor, float]]
+
+
+def save_adapters(
+    folder: Path, layers: Mapping[str, MultiLoraLinear], adapters: Sequence[AdapterSpec], backbone: str
+) -> None:
+    """Write ``folder/<role>/`` for each adapter: ``adapter_config.json`` and ``adapter_model.safetensors``."""
+    for adapter in adapters:
+        mine = {name: layer.weights_of(adapter.name) for name, layer in layers.items() if adapter in layer.adapters}
+        write_adapter(
+            folder / adapter.name,
+            mine,
+            rank=adapter.rank,
+            alpha=adapter.alpha,
+            dropout=adapter.dropout,
+            rslora=adapter.rslora,
+            targets=adapter.target_modules,
+            backbone=backbone,
+        )
+
+
+def write_adapter(
+    folder: Path,
+    weights: Mapping[str, tuple[Tensor, Tensor]],
+    *,
+    rank: int,
+    alpha: float,
+    dropout: float,
+    rslora: bool,
+    targets: Sequence[str],
+    backbone: str | None,
+) -> None:
+    """Write one adapter as PEFT does; ``weights`` maps module names to ``A`` [r, in] and ``B`` [out, r]."""
+    from peft import LoraConfig as PeftLoraConfig
+
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        f"{_PREFIX}{name}.lora_{kind}.weight": value.detach().cpu().contiguous()
+        for name, pair in weights.items()
+        for kind, value in zip("AB", pair, strict=True)
+    }
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    PeftLoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        use_rslora=rslora,
+        target_modules=list(targets),
+        base_model_name_or_path=backbone,
+        task_type="CAUSAL_LM",
+        inference_mode=True,
+    ).save_pretrained(str(folder))
+
+
+def read_adapter(folder: Path) -> AdapterFile:
+    """Read a LoRA that PEFT (or `save_adapters`) wrote.
+
+    Raises:
+        ArtifactError: a file is missing or broken, or it is more than a plain LoRA of linear layers.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file; an adapter is a folder with {CARD} and {WEIGHTS}")
+    card = read_json(folder / CARD)
+    _check_plain(folder, card)
+    try:
+        state = load_file(path)
+    except Exception as error:  # safetensors raises its own class, by no public name
+        raise ArtifactError(f"{path}: not a safetensors file ({str(error).splitlines()[0]})") from None
+    pairs: dict[str, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        module, _, kind = key.removeprefix(_PREFIX).rpartition(".lora_")
+        if not module or kind not in ("A.weight", "B.weight"):
+            raise ArtifactError(f"{path}: {key} is not a tensor of a plain LoRA")
+        pairs.setdefault(module, {})[kind[0]] = value
+    weights = {}
+    for module, pair in pairs.items():
+        if set(pair) != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
+            raise ArtifactError(f"{path}: lora_A and lora_B of {module} do not belong together")
+        weights[module] = (pair["A"], pair["B"], _scale(card, module, pair["A"].shape[0]))
+    targets = card.get("target_modules")
+    return AdapterFile(
+        folder=folder,
+        backbone=card.get("base_model_name_or_path"),
+        targets=tuple(sorted(targets if isinstance(targets, list) else weights)),  # a string is a pattern of PEFT's
+        weights=weights,
+    )
+
+
+def by_content(cfg: LoraConfig) -> LoraConfig:
+    """The adapters of a config with the hash of its files in place of each path of ``lora.init``.
+
+    Raises:
+        ArtifactError: one of them is not there.
+    """
+    entries = []
+    for index, entry in enumerate(cfg.init):
+        files = [Path(entry.path) / name for name in (CARD, WEIGHTS)]
+        if missing := [path for path in files if not path.is_file()]:
+            raise ArtifactError(
+                f"lora.init[{index}]: {missing[0]}: no such file; an adapter is a folder with {CARD} and {WEIGHTS}"
+            )
+        digest = fingerprint(*(file_hash(path) for path in files))
+        entries.append(dataclasses.replace(entry, path=f"sha256:{digest}"))
+    return dataclasses.replace(cfg, init=entries)
+
+
+def _check_plain(folder: Path, card: dict[str, Any]) -> None:
+    if card.get("peft_type") != "LORA":
+        raise ArtifactError(f"{folder / CARD}: peft_type is {card.get('peft_type')}; only LORA can be used")
+    for key, plain in _PLAIN.items():
+        if card.get(key) not in plain:
+            raise ArtifactError(f"{folder / CARD}: {key} is {card[key]}; only a plain LoRA can be used")
+
+
+def _scale(card: dict[str, Any], module: str, rank: int) -> float:
+    """PEFT's factor for one module: a pattern's alpha where one ends the module's name."""
+    patterns = card.get("alpha_pattern") or {}
+    alpha = next((a for end, a in patterns.items() if f".{module}".endswith(f".{end}")), card["lora_alpha"])
+    return float(alpha) / (math.sqrt(rank) if card.get("use_rslora") else rank)
+
+
+@torch.no_grad()
+def load_adapters(folder: Path, layers: Mapping[str, MultiLoraLinear], adapters: Sequence[AdapterSpec]) -> None:
+    """Read every adapter of a run back into its place in the stacks.
+
+    Raises:
+        ArtifactError: a missing file, a missing tensor or one of another shape.
+    """
+    for adapter in adapters:
+        if not (path := folder / adapter.name / WEIGHTS).is_file():
+            raise ArtifactError(f"{path}: no such file; the run has no adapter '{adapter.name}'")
+        load_adapter(folder / adapter.name, layers, adapter)
+
+
+@torch.no_grad()
+def load_adapter(
+    folder: Path, layers: Mapping[str, MultiLoraLinear], adapter: AdapterSpec, backbone: str | None = None
+) -> None:
+    """Read one adapter from disk into its place in the stacks.
+
+    ``backbone`` is the name that the adapter's card must agree with (its last part, whatever the
+    case: a folder or another account may hold the same weights); None leaves the name alone.
+
+    Raises:
+        ArtifactError: it is missing, for another backbone, or its targets, rank or scale are not the role's.
+    """
+    found = read_adapter(folder)
+    if backbone is not None and found.backbone and _stem(found.backbone) != _stem(backbone):
+        raise ArtifactError(
+            f"{folder}: an adapter for the backbone '{found.backbone}', and this one is '{backbone}'; "
+            "where both are the same weights, set same_backbone: false for it"
+        )
+    mine = {name: layer for name, layer in layers.items() if adapter in layer.adapters}
+    if set(found.weights) != set(mine):
+        raise ArtifactError(f"{folder}: {_difference(set(found.weights), set(mine), adapter)}")
+    for name, layer in mine.items():
+        if fault := _misfit(*found.weights[name], layer, name, adapter):
+            raise ArtifactError(f"{folder}: {fault}")
+    for name, layer in mine.items():
+        for own, saved in zip(layer.weights_of(adapter.name), found.weights[name][:2], strict=True):
+            own.copy_(saved)
+
+
+def _misfit(a: Tensor, b: Tensor, scale: float, layer: MultiLoraLinear, name: str, adapter: AdapterSpec) -> str | None:
+    """Why one module's saved tensors do not fit its layer, or None."""
+    to_a, to_b = layer.weights_of(adapter.name)
+    if a.shape[0] != adapter.rank:
+        return f"its rank is {a.shape[0]}, that of '{adapter.name}' is {adapter.rank}"
+    if not math.isclose(scale, adapter.scale, rel_tol=1e-6):
+        alpha = scale * (math.sqrt(adapter.rank) if adapter.rslora else adapter.rank)
+        return f"it is scaled by {scale:g}, '{adapter.name}' by {adapter.scale:g}; set alpha {alpha:g} for that role"
+    if a.shape != to_a.shape or b.shape != to_b.shape:
+        here = f"{to_a.shape[1]} to {to_b.shape[0]}"
+        return f"{name} maps {a.shape[1]} to {b.shape[0]} features, here it is {here}: another backbone?"
+    if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
+        return f"the weights of {name} hold NaN or infinity"
+    return None
+
+
+def _stem(backbone: str) -> str:
+    return backbone.rstrip("/").rpartition("/")[2].casefold()
+
+
+def _difference(found: set[str], wanted: set[str], adapter: AdapterSpec) -> str:
+    ends = sorted({name.rpartition(".")[2] for name in found})
+    wanted_ends = sorted({name.rpartition(".")[2] for name in wanted})
+    if ends != wanted_ends:
+        return f"its targets are {', '.join(ends)}, those of '{adapter.name}' are {', '.join(wanted_ends)}"
+    odd = sorted(found ^ wanted)[0]
+    if odd in wanted:
+        return f"it has nothing for {odd}: another backbone?"
+    return f"it is for {odd}, which is not in this backbone: another backbone?"

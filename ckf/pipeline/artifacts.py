@@ -1,0 +1,170 @@
+"""Artifacts of an experiment: each function returns one, made once from a config and the artifacts before it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ckf.config.schema import (
+    TASKS,
+    WRITTEN,
+    BiasConfig,
+    EmbeddingConfig,
+    ExperimentConfig,
+    HFBackboneConfig,
+    PretrainedConfig,
+    TinyBackboneConfig,
+)
+from ckf.core.artifact_store import Artifact, Store, fingerprint, plain
+
+if TYPE_CHECKING:
+    from ckf.cf.trainer import OnEpoch
+
+CF_FORMAT = 3
+"""Version of what a CF artifact holds; since 2 it says what it was trained on, since 3 it is trained otherwise."""
+
+
+def say(line: str) -> None:
+    """Tell the user what happens; stdout's last line stays the run folder."""
+    print(line, flush=True)
+
+
+def store(exp: ExperimentConfig) -> Store:
+    """The artifact cache of an experiment."""
+    return Store(Path(exp.paths.cache), say)
+
+
+def prepare_dataset(exp: ExperimentConfig) -> Artifact:
+    """Interactions, items, users and their manifest."""
+    from ckf.data.prepare import build_dataset, source_hashes
+
+    settings = {**plain(exp.dataset), **{f"split.{k}": v for k, v in plain(exp.split).items()}}
+    for key in ("root", "download"):  # input files count by content, not by where they lie or come from
+        settings.pop(key, None)
+    for key in ("provides", "default_steps", "default_cold_users_up_to", "memory_mb"):  # of runs and the machine
+        settings.pop(key)
+    if exp.split.train_fraction == 1:  # a key that came later: datasets from before keep their name
+        settings.pop("split.train_fraction")
+    hashes = source_hashes(exp.dataset)
+    inputs = [f"{name}:{digest}" for name, digest in sorted(hashes.items())]
+    return store(exp).get(
+        "dataset", exp.dataset.name, settings, inputs, lambda out: build_dataset(exp.dataset, exp.split, out, hashes)
+    )
+
+
+def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
+    """Prompts-to-be of every task the dataset provides, audited for leaks.
+
+    Raises:
+        LeakError: the audit stops; no examples are kept, but its report is, below ``audits`` in the cache.
+    """
+    from ckf.data.audit import LeakError, write_audit
+    from ckf.data.examples import build_examples
+
+    tasks = [*exp.dataset.provides, *(task.name for task in exp.task_mix if task.name in WRITTEN)]
+    settings = {key: value for key, value in plain(exp.tasks).items() if key != "mix"} | {"tasks": tasks}
+
+    def build(out: Path) -> None:
+        build_examples(
+            dataset.path,
+            tasks,
+            history_items=exp.tasks.history_items,
+            candidates=exp.tasks.candidates,
+            review_words=exp.tasks.review_words,
+            seed=exp.tasks.negatives_seed,
+            same_time=exp.tasks.same_time,
+            negatives=exp.tasks.negatives,
+            protocol=exp.tasks.protocol,
+            out=out,
+        )
+
+    try:
+        return store(exp).get("examples", exp.dataset.name, settings, [dataset.hash], build)
+    except LeakError as error:
+        kept = Path(exp.paths.cache) / "audits" / f"{dataset.path.name}-{fingerprint(settings)}"
+        write_audit(error.report, kept)
+        raise LeakError(error.report, kept) from None
+
+
+def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_epoch: OnEpoch | None = None) -> Artifact:
+    """The CF model of the config: vectors (where it has some) and predictions.
+
+    ``on_epoch`` is told the figures of each epoch as it ends, unless the model is there already.
+    """
+    from ckf.cf.fit import build_cf
+
+    return store(exp).get(
+        **_cf_key(exp, dataset, examples),
+        build=lambda out: build_cf(
+            exp.cf, dataset.path, examples.path, exp.seed, out, on_epoch, vector_folds=_vector_folds(exp)
+        ),
+    )
+
+
+def cf_place(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Path:
+    """Where `train_cf` puts the CF model."""
+    return store(exp).place(**_cf_key(exp, dataset, examples))
+
+
+def _cf_key(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> dict[str, Any]:
+    named = named_by_content(exp)
+    folds = _vector_folds(exp)
+    settings = {
+        **plain(named.cf),
+        "seed": named.seed,
+        "format": CF_FORMAT,
+        **({"vector_folds": folds} if folds else {}),
+    }
+    return {"stage": "cf", "name": exp.cf.name, "settings": settings, "inputs": [dataset.hash, examples.hash]}
+
+
+def _vector_folds(exp: ExperimentConfig) -> int:
+    """Folds of the CF vectors, where a fusion reads them and they are fitted here."""
+    fitted = exp.fusion.reads_vectors and isinstance(exp.cf, EmbeddingConfig)
+    return exp.train.vector_folds if fitted else 0
+
+
+def named_by_content(exp: ExperimentConfig) -> ExperimentConfig:
+    """The experiment as it is named: given files (``cf=pretrained``, ``lora.init``) count by content, not by path.
+
+    Where the CF vectors are given, no seed draws anything there.
+    """
+    if exp.lora.init:
+        from ckf.model.peft_io import by_content as adapters_by_content
+
+        exp = dataclasses.replace(exp, lora=adapters_by_content(exp.lora))
+    if not isinstance(exp.cf, PretrainedConfig):
+        return exp
+    from ckf.cf.vectors.external import by_content
+
+    return dataclasses.replace(exp, cf=by_content(exp.cf), seed=0)
+
+
+def train_floor(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Artifact:
+    """The ``bias`` model, whose row stands in every table."""
+    floor = exp.cf if isinstance(exp.cf, BiasConfig) else BiasConfig(name="bias")
+    return train_cf(dataclasses.replace(exp, cf=floor, seed=0), dataset, examples)
+
+
+def get_backbone(exp: ExperimentConfig, dataset: Artifact) -> tuple[str, str]:
+    """Path (or hub name) of the backbone and what identifies it; the tiny one is trained here once."""
+    match exp.backbone:
+        case HFBackboneConfig(path=path, revision=revision):
+            return path, f"{path}@{revision}"
+        case TinyBackboneConfig():
+            from ckf.model.tiny_backbone import build_tiny
+
+            wording = {task: getattr(exp.prompts, task).text for task in TASKS}  # slots do not shape the vocabulary
+            settings = {**plain(exp.backbone), "pretrain": exp.pretrain, "prompts": wording}
+            settings.pop("dtype")
+            cfg = exp.backbone
+            artifact = store(exp).get(
+                "backbone",
+                "tiny",
+                settings,
+                [dataset.hash],
+                lambda out: build_tiny(cfg, exp.pretrain, exp.prompts, dataset.path, exp.pretrain.seed, out),
+            )
+            return str(artifact.path), artifact.hash
+    return "", "none"

@@ -1,0 +1,262 @@
+"""The stages in order: prepare → cf → train → evaluate → report. Each reads artifacts and makes one."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from ckf.config.schema import (
+    ExperimentConfig,
+    MethodConfig,
+    NoCurriculumConfig,
+    NoFusionConfig,
+    TextOnlyCurriculumConfig,
+    WandbConfig,
+)
+from ckf.core.artifact_store import Artifact, fingerprint, read_json
+from ckf.core.errors import CkfError
+from ckf.pipeline.artifacts import (
+    cf_place,
+    get_backbone,
+    named_by_content,
+    prepare_dataset,
+    prepare_examples,
+    say,
+    train_cf,
+    train_floor,
+)
+from ckf.runs.folder import (
+    CARD,
+    CONFIG,
+    LAST,
+    PREVIOUS,
+    artifact_path,
+    is_finished,
+    open_run,
+    read_run,
+    record,
+    run_folder,
+)
+from ckf.train.distributed import rendezvous as ranks
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
+
+def prepare(exp: ExperimentConfig, export: str = "", out: Path | None = None) -> Path:
+    """``ckf prepare``: dataset and examples; returns the dataset's folder, or that of the ``export``."""
+    dataset = prepare_dataset(exp)
+    examples = prepare_examples(exp, dataset)
+    from ckf.data.prepare_summary import summary
+
+    for line in summary(dataset.path, examples.path):
+        say(line)
+    if not export:
+        return dataset.path
+    from ckf.data.export import export_dataset
+
+    target = out or Path(exp.paths.outputs) / f"{dataset.path.name}-{export}"
+    say(f"export: {export} -> {target}")
+    return export_dataset(dataset.path, examples.path, export, target)
+
+
+def cf(exp: ExperimentConfig) -> Path:
+    """``ckf cf``: the CF model and the floor, its figures logged as they come; returns the CF model's folder."""
+    from ckf.tracking.cf_training import CFLog
+
+    dataset = prepare_dataset(exp)
+    examples = prepare_examples(exp, dataset)
+    train_floor(exp, dataset, examples)
+    with CFLog(exp, cf_place(exp, dataset, examples)) as log:
+        found = train_cf(exp, dataset, examples, log.epoch).path
+        log.kept()
+    say(f"cf: logged in {log.run}")
+    return found
+
+
+def train(exp: ExperimentConfig) -> Path:
+    """``ckf train``: everything up to the trained model, without scoring it; returns the run folder."""
+    return ranks.first_alone(exp, lambda: _run(exp, until_trained=True))
+
+
+def run(exp: ExperimentConfig) -> Path:
+    """``ckf``: the main job, from source files to the report; returns the run folder."""
+    return ranks.first_alone(exp, lambda: _run(exp, until_trained=False))
+
+
+def evaluate(run_path: Path, overrides: list[str], *, out: Path | None = None, elsewhere: Sequence[str] = ()) -> Path:
+    """``ckf evaluate run=…``: score a trained run again with its own config; ``evaluate.*`` may be overridden.
+
+    With ``out`` the figures go there and the run keeps its own; ``elsewhere`` names another dataset and split.
+    """
+    from ckf.config.compose import with_overrides
+    from ckf.report.build import report
+
+    exp, card = read_run(run_path)
+    if overrides:
+        exp = with_overrides(exp, overrides, allowed=("evaluate.", "trainer."))
+    artifacts = card["artifacts"]
+    if elsewhere:
+        exp, artifacts = _on_other_data(exp, artifacts, elsewhere)
+    if out is None:
+        _evaluate(exp, run_path)
+        report([run_path], run_path)
+        return run_path
+    if (out / CONFIG).is_file() and "evaluates" not in read_json(out / CARD):
+        raise CkfError(f"{out}: is a run of its own; name another folder")
+    made = not out.exists()
+    try:
+        open_run(out, exp, artifacts)
+        record(out, evaluates=str(run_path), git_of_run=card.get("git"))
+        _evaluate(exp, run_path, out=out)
+        report([out], out)
+    except BaseException:
+        if made:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+    return out
+
+
+def _on_other_data(
+    exp: ExperimentConfig, artifacts: dict[str, dict[str, str]], elsewhere: Sequence[str]
+) -> tuple[ExperimentConfig, dict[str, dict[str, str]]]:
+    """The run's config and artifacts with another dataset, on which its CF model is trained anew."""
+    from ckf.config.compose import compose
+
+    other = compose(list(elsewhere))[0]
+    tasks = dataclasses.replace(exp.tasks, mix=exp.task_mix)
+    exp = dataclasses.replace(exp, dataset=other.dataset, split=other.split, tasks=tasks)
+    dataset = prepare_dataset(exp)
+    examples = prepare_examples(exp, dataset)
+    made = {"dataset": dataset, "examples": examples}
+    made |= {"cf": train_cf(exp, dataset, examples), "floor": train_floor(exp, dataset, examples)}
+    kept = {name: artifacts[name] for name in ("backbone",) if name in artifacts}
+    return exp, {**kept, **{name: {"path": str(a.path), "hash": a.hash} for name, a in made.items()}}
+
+
+def text_companion(exp: ExperimentConfig) -> ExperimentConfig:
+    """The text-only run with the same data, budget and seed: what a gain is measured against.
+
+    Without adapters there is nothing that text could train: the backbone as it is.
+    """
+    trains = exp.lora.trains
+    return dataclasses.replace(
+        exp,
+        fusion=NoFusionConfig(name="none"),
+        train=dataclasses.replace(exp.train, vector_folds=0),  # it reads none
+        curriculum=TextOnlyCurriculumConfig(name="text_only") if trains else NoCurriculumConfig(name="none"),
+        method=MethodConfig(name="text_only"),
+    )
+
+
+def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
+    dataset = prepare_dataset(exp)
+    folder = run_folder(dataclasses.replace(named_by_content(exp), seed=exp.seed), dataset.hash)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if is_finished(folder) and not exp.force:
+            say(f"finished already: {folder} (force=true runs it anew)")
+            return folder
+        if exp.force and folder.exists():
+            shutil.rmtree(folder)
+        _open_run(exp, dataset, folder)
+        if exp.fusion.fuses and exp.baselines.text and not until_trained:
+            say("text-only companion first: the same data, steps and seed, without slots")
+            text = _run(dataclasses.replace(text_companion(exp), force=False), until_trained=False)
+            record(folder, artifacts={"text": {"path": str(text), "hash": text.name}})
+        trains = exp.backbone.name != "none"
+        logger = _logger(exp, folder) if trains and exp.trainer.world_size == 1 else None
+        try:
+            if trains:
+                _train(exp, folder, logger)
+            if until_trained:
+                return folder
+            _evaluate(exp, folder)
+            _report(folder)
+            if trains and logger is None and isinstance(exp.logger, WandbConfig):
+                logger = _logger(exp, folder)  # that of the ranks is closed; by its id it is the same run
+            if logger is not None:
+                _mirror(logger, folder)
+        finally:
+            _finish(logger)
+    return folder
+
+
+def _open_run(exp: ExperimentConfig, dataset: Artifact, folder: Path) -> None:
+    started = time.perf_counter()
+    examples = prepare_examples(exp, dataset)
+    floor = train_floor(exp, dataset, examples)
+    cf_artifact = train_cf(exp, dataset, examples)
+    backbone, identity = get_backbone(exp, dataset)
+    named = {"dataset": dataset, "examples": examples, "cf": cf_artifact, "floor": floor}
+    artifacts = {name: {"path": str(a.path), "hash": a.hash} for name, a in named.items()}
+    frozen = read_json(examples.path / "manifest.json")["candidate_lists_sha256"]
+    if frozen:  # rankings of one list may share a column, others may not
+        artifacts["examples"]["candidates"] = fingerprint(frozen)
+    if backbone:
+        artifacts["backbone"] = {"path": backbone, "hash": identity}
+    if (folder / LAST).is_file() or (folder / PREVIOUS).is_file():
+        say(f"train: continuing the unfinished run {folder}")
+    open_run(folder, exp, artifacts)
+    record(folder, stages={"artifacts": round(time.perf_counter() - started, 2)})
+
+
+def _logger(exp: ExperimentConfig, folder: Path) -> Logger:
+    from ckf.tracking.loggers import build_logger
+
+    return build_logger(exp, folder)
+
+
+def _mirror(logger: Logger, folder: Path) -> None:
+    """Send the results on; a service that fails does not undo a finished run."""
+    from ckf.report.wandb_results import mirror_run
+
+    try:
+        mirror_run(logger, folder)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        say(f"logger: the results were not sent ({reason}); the run's files are complete")
+
+
+def _finish(logger: Logger | None) -> None:
+    if logger is not None:
+        from ckf.tracking.loggers import finish
+
+        finish(logger)
+
+
+def _train(exp: ExperimentConfig, folder: Path, logger: Logger | None) -> None:
+    say(f"train: {exp.method.name} on {exp.dataset.name} ({', '.join(t.name for t in exp.task_mix)}) -> {folder}")
+    started = time.perf_counter()
+    if exp.trainer.world_size > 1:
+        ranks.train_together(exp, folder)
+    else:
+        from ckf.train.distributed.worker import train_run
+
+        train_run(folder, logger)
+    record(folder, stages={"train": round(time.perf_counter() - started, 2)})
+
+
+def _evaluate(exp: ExperimentConfig, folder: Path, out: Path | None = None) -> None:
+    from ckf.eval.evaluate import Baselines, evaluate_run
+    from ckf.train.distributed.worker import run_inputs
+
+    _, card = read_run(out or folder)
+    started = time.perf_counter()
+    text = artifact_path(card, "text", folder) if "text" in card["artifacts"] else None
+    baselines = Baselines(artifact_path(card, "floor", folder), artifact_path(card, "cf", folder), text)
+    evaluate_run(exp, run_inputs(exp, card, folder), folder, baselines, out=out)
+    record(out or folder, stages={"evaluate": round(time.perf_counter() - started, 2)})
+
+
+def _report(folder: Path) -> None:
+    from ckf.report.build import report
+
+    report([folder], folder)
+    say((folder / "report.md").read_text(encoding="utf-8"))

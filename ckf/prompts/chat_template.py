@@ -1,0 +1,88 @@
+"""What stands around a prompt: BOS or an instruct model's chat template, and the token that ends an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ckf.core.errors import DataError
+
+_PROMPT, _ANSWER = "CKFPROMPT", "CKFANSWER"
+_FIXED = {"enable_thinking": False, "date_string": "26 Jul 2024"}
+"""Answers are scored, so nothing is thought aloud first; and today's date would make each day's prompts differ."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Token ids ``before`` a prompt, the text ``after`` it, and the token that ends an answer.
+
+    ``turn`` says that the answer opens a turn of its own, so it takes no space before its first word.
+    """
+
+    before: list[int]
+    after: str
+    terminator: int
+    turn: bool
+
+
+def plain_frame(tokenizer: Any) -> Frame:
+    """The prompt as it is: after BOS where the tokenizer puts one, answers ended by EOS.
+
+    Raises:
+        DataError: the tokenizer has no EOS.
+    """
+    if tokenizer.eos_token_id is None:
+        raise DataError(f"{_named(tokenizer)}: has no end-of-sequence token; answers need one")
+    plain = tokenizer("a")["input_ids"]
+    bos = tokenizer.bos_token_id
+    before = [bos] if plain and plain[0] == bos is not None else []
+    return Frame(before, "", int(tokenizer.eos_token_id), turn=False)
+
+
+def chat_frame(tokenizer: Any) -> Frame:
+    """The prompt as the user's turn of the tokenizer's own chat template, the answer as the assistant's.
+
+    The terminator is what the template itself puts after the assistant's words (``<|eot_id|>``,
+    ``<end_of_turn>``, ``<|im_end|>``, ``</s>``): it is often not the tokenizer's EOS.
+
+    Raises:
+        DataError: there is no template, or it does not show the user's words as they are.
+    """
+    if not tokenizer.chat_template:
+        raise DataError(f"{_named(tokenizer)}: has no chat template; use backbone.chat_template=none")
+    user = {"role": "user", "content": _PROMPT}
+    try:
+        asked = tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True, **_FIXED)
+        answered = tokenizer.apply_chat_template(
+            [user, {"role": "assistant", "content": _ANSWER}], tokenize=False, **_FIXED
+        )
+    except Exception as error:  # a template is a program of its own: anything may come out of it
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{_named(tokenizer)}: its chat template fails ({reason})") from None
+    before, mark, after = asked.partition(_PROMPT)
+    _, answer_mark, end = answered.partition(_ANSWER)
+    if not mark or not answer_mark or _PROMPT in after:
+        raise DataError(f"{_named(tokenizer)}: its chat template does not show each turn's words once, as they are")
+    ids = tokenizer(before, add_special_tokens=False)["input_ids"] if before else []
+    return Frame(ids, after, _terminator(tokenizer, end), turn=True)
+
+
+def control_tokens(tokenizer: Any) -> dict[str, int]:
+    """Token ids by text of what is markup to the model, not words: ends, turns, padding. Not the unknown token."""
+    tokens = {token.content: int(number) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return {text: number for text, number in tokens.items() if number != tokenizer.unk_token_id}
+
+
+def _terminator(tokenizer: Any, end: str) -> int:
+    """The first control token of the text after an answer, else EOS."""
+    control = set(control_tokens(tokenizer).values())
+    for token in tokenizer(end, add_special_tokens=False)["input_ids"] if end else []:
+        if token in control:
+            return int(token)
+    if tokenizer.eos_token_id is None:
+        raise DataError(f"{_named(tokenizer)}: nothing ends an assistant's turn, neither its template nor an EOS")
+    return int(tokenizer.eos_token_id)
+
+
+def _named(tokenizer: Any) -> str:
+    return f"tokenizer {tokenizer.name_or_path}".strip()

@@ -1,0 +1,32 @@
+"""Prompts spoiled on purpose: words of other titles, and histories out of order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ckf.core.rng import named_keys, named_uniform
+
+
+def noisy_titles(titles: Sequence[str], share: float, seed: int) -> list[str]:
+    """Titles with a share of their words replaced by words drawn from all titles; index 0 (padding) stays.
+
+    The draw depends on the seed and the item alone, so an item has the same title in every prompt.
+    """
+    vocabulary = [word for title in titles for word in title.split()]
+    noisy = []
+    for item, title in enumerate(titles):
+        words = title.split()
+        if words:
+            draws = named_uniform(seed, "noise of titles", named_keys([str(item)]), 2 * len(words))[0]
+            replaced, chosen = draws[: len(words)] < share, (draws[len(words) :] * len(vocabulary)).astype(int)
+            words = [vocabulary[c] if r else w for w, r, c in zip(words, replaced, chosen, strict=True)]
+        noisy.append(" ".join(words) if words else title)
+    return noisy
+
+
+def shuffled_places(example_id: str, count: int, seed: int) -> list[int]:
+    """A random order of ``count`` places, drawn by the example's id."""
+    draws = named_uniform(seed, "order of the history", named_keys([example_id]), count)[0]
+    return [int(place) for place in np.argsort(draws, kind="stable")]

@@ -1,0 +1,143 @@
+"""Run folders to what a report shows; everything is read from files, nothing is computed again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ckf.config.schema import ExperimentConfig
+from ckf.core.artifact_store import read_json
+from ckf.core.errors import ArtifactError
+from ckf.runs.evaluation_log import scorings
+from ckf.runs.folder import CARD, METRICS, read_run
+
+SPLITS = ("val", "test")
+PREDICTION_COLUMNS = ("source", "example_id", "task", "user", "item", "label", "score", "answer")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run: its config, its card and its flat metrics."""
+
+    path: Path
+    config: ExperimentConfig
+    card: dict[str, Any]
+    metrics: dict[str, float]
+
+    def get(self, key: str, source: str = "model") -> float | None:
+        """A metric of this model, or of ``text``, ``cf`` or ``floor``; None where it was not measured."""
+        return self.metrics.get(key if source == "model" else f"{source}/{key}")
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that were scored; `ckf evaluate` may have scored others than the config says."""
+        found = {key.split("/")[0] for key in self.metrics}
+        return [split for split in SPLITS if split in found]
+
+    @property
+    def max_examples(self) -> int | None:
+        """The limit the metrics were made with, which `ckf evaluate` may have set."""
+        limit = self.metrics.get("evaluate/max_examples")
+        return None if limit is None else int(limit)
+
+    @property
+    def scored_as_configured(self) -> bool:
+        """Whether the metrics are those that the run's own config asks for."""
+        asked = self.config.evaluate
+        return self.max_examples == asked.max_examples and set(self.splits) == set(asked.splits)
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What must agree for two numbers to stand in one column: data, candidates, subset."""
+        return {
+            "dataset": self.config.dataset.name,
+            "dataset artifact": self.card["artifacts"]["dataset"]["hash"],
+            "tasks.candidates": self.config.tasks.candidates,
+            "tasks.negatives_seed": self.config.tasks.negatives_seed,
+            "tasks.protocol": self.config.tasks.protocol,
+            "tasks.negatives": self.config.tasks.negatives,
+            "tasks.same_time": self.config.tasks.same_time,
+            "candidate lists": self.card["artifacts"].get("examples", {}).get("candidates"),
+            "evaluate.max_examples": self.max_examples,
+            "evaluate.length_normalisation": self.config.evaluate.length_normalisation,
+        }
+
+    @cached_property
+    def scorings(self) -> list[dict[str, Any]]:
+        """Every scoring of the run's splits, as its journal notes them."""
+        return scorings(self.path)
+
+    @cached_property
+    def steps(self) -> list[dict[str, float]]:
+        """Logged step metrics, in order.
+
+        Raises:
+            ArtifactError: names a line that is not JSON.
+        """
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        steps = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                steps.append(json.loads(line))
+            except ValueError:
+                raise ArtifactError(
+                    f"{path}: line {number} is not JSON; without this file the report has no curves"
+                ) from None
+        return steps
+
+
+def load_run(path: Path) -> Run:
+    """Read a finished run folder.
+
+    Raises:
+        ArtifactError: no run, or one without metrics.
+    """
+    config, card = read_run(path)
+    if not (path / METRICS).is_file():
+        raise ArtifactError(f"{path}: not finished (no {METRICS}); the same `ckf` command continues it")
+    if "hash" not in card.get("artifacts", {}).get("dataset", {}):
+        raise ArtifactError(
+            f"{path / CARD}: names no dataset artifact; the same `ckf` command with force=true mends it"
+        )
+    return Run(path, config, card, read_json(path / METRICS))
+
+
+def load_predictions(run: Run, split: str) -> pd.DataFrame:
+    """The predictions of one split of a run.
+
+    Raises:
+        ArtifactError: the file is missing, is no Parquet or lacks a column.
+    """
+    path = run.path / "predictions" / f"{split}.parquet"
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such file; `ckf evaluate run={run.path}` makes it again")
+    try:
+        rows = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+    missing = [name for name in PREDICTION_COLUMNS if name not in rows]
+    if missing:
+        raise ArtifactError(f"{path}: lacks the column {missing[0]}; predictions have {', '.join(PREDICTION_COLUMNS)}")
+    return rows
+
+
+def same_protocol(runs: list[Run]) -> None:
+    """Refuse to put numbers of different protocols into one column.
+
+    Raises:
+        ArtifactError: names two runs that differ and what in.
+    """
+    for run in runs[1:]:
+        for name, first in runs[0].protocol.items():
+            other = run.protocol[name]
+            if first != other:
+                raise ArtifactError(
+                    f"{run.path} and {runs[0].path} differ in {name} ({other} and {first}); "
+                    "one table cannot hold both, report them apart"
+                )

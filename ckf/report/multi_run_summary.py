@@ -1,0 +1,76 @@
+"""Several runs as a sweep without a file: a row for each setting in which they differ, a column for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ckf.config.compose import run_hash_payload
+from ckf.config.schema import TASKS
+from ckf.report.cost import cost_metrics
+from ckf.report.format import task_columns
+from ckf.report.html_page import sweep_page
+from ckf.report.load_runs import Run
+from ckf.report.plots import draw, svg
+from ckf.report.result_store import Result
+from ckf.report.sweep_table import make_table
+from ckf.report.table_rows import table_lines
+from ckf.runs.folder import result_key
+from ckf.sweep import Sweep
+
+
+def summary_page(runs: Sequence[Run], title: str, out: Path) -> str:
+    """The page of a sweep for any runs of one protocol, to be written into ``out``."""
+    keys = differing_keys(runs)
+    results = [_result(run, keys) for run in runs]
+    sweep = Sweep(
+        title=title,
+        question="Rows are the settings in which the runs differ; seeds are averaged over.",
+        rows=keys or ["method"],
+        metrics=_metrics(runs),
+    )
+    lines = table_lines(sweep, results)
+    drawn = {kind: figure for kind in sweep.figures if (figure := draw(kind, sweep, lines)) is not None}
+    pictures = {kind: svg(figure) for kind, figure in drawn.items()}
+    return sweep_page(out / "report.html", sweep, make_table(sweep, lines), lines, results, [], pictures)
+
+
+def differing_keys(runs: Sequence[Run]) -> list[str]:
+    """Dotted keys in which runs differ; a group by itself where another option was chosen."""
+    flats = [_flat(run_hash_payload(run.config)) for run in runs]
+    known = list(dict.fromkeys(key for flat in flats for key in flat))
+    differing = [key for key in known if len({str(flat.get(key)) for flat in flats}) > 1]
+    groups = [key.removesuffix(".name") for key in differing if key.count(".") == 1 and key.endswith(".name")]
+    others = [key for key in differing if key.split(".")[0] not in groups and not key.startswith("method.")]
+    return [*groups, *others]
+
+
+def _result(run: Run, keys: Sequence[str]) -> Result:
+    flat = _flat(run_hash_payload(run.config))
+    row: dict[str, Any] = {key: flat.get(f"{key}.name", flat.get(key)) for key in keys}
+    record = {
+        "git": run.card.get("git"),
+        "machine": run.card.get("machine"),
+        "data": run.card["artifacts"]["dataset"]["hash"],
+        "command": f"ckf report of {run.path}",
+    }
+    metrics = {**run.metrics, **cost_metrics(run.card)}
+    row = row or {"method": run.config.method.name}
+    return Result(result_key(run.config), row, run.config.seed, metrics, record, run.config, run)
+
+
+def _metrics(runs: Sequence[Run]) -> list[str]:
+    tasks = [task for task in TASKS if any(t.name == task for run in runs for t in run.config.task_mix)]
+    candidates = runs[0].config.tasks.candidates
+    found = [f"test/{task}/{next(iter(task_columns(task, candidates).values()))}" for task in tasks]
+    return found + (["test/ctr/uauc"] if "ctr" in tasks else [])
+
+
+def _flat(node: object, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(node, dict):
+        return {prefix.removesuffix("."): node}
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        flat.update(_flat(value, f"{prefix}{key}."))
+    return flat

@@ -1,0 +1,274 @@
+"""What a run's report says, as titled tables and lines; `build.py` writes it as Markdown and HTML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ckf.report.format import (
+    MISSING,
+    SOURCES,
+    UNKNOWN_ORIGIN,
+    UNKNOWN_STAMP,
+    Table,
+    lower_is_better,
+    metric_number,
+    number,
+    task_columns,
+)
+from ckf.report.load_runs import Run
+from ckf.report.protocol_tables import further_tables, review_table
+from ckf.report.published import published_rows
+from ckf.report.slice_tables import catalogue_columns, difference_table, position_table, quartile_table
+
+SLICES = {
+    "@warm_seen": "warm (user and item in train)",
+    "@cold_seen": "cold (either not in train)",
+    "@warm_3": "warm (both at least 3 times in train)",
+    "@cold_3": "cold (either fewer than 3 times)",
+}
+
+
+@dataclass
+class Content:
+    """A report: title, verdict lines, tables, stamps and how it was made."""
+
+    title: str
+    verdicts: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    stamps: list[str] = field(default_factory=list)
+    made: list[tuple[str, str]] = field(default_factory=list)
+
+
+def run_content(run: Run) -> Content:
+    """Everything the report of one run says."""
+    cfg = run.config
+    content = Content(f"{cfg.method.name} on {cfg.dataset.name}, backbone {cfg.backbone.name}, seed {cfg.seed}")
+    for split in run.splits:
+        for task in (t.name for t in cfg.scored_mix):
+            content.tables.append(_task_table(run, split, task))
+        content.tables += [*further_tables(run, split), review_table(run, split)]
+        content.tables += [_slice_table(run, split), quartile_table(run, split), position_table(run, split)]
+        content.tables.append(difference_table(run, split))
+        content.verdicts += _verdicts(run, split)
+    content.verdicts += _health_verdicts(run)
+    content.tables = [table for table in [*content.tables, _health_table(run)] if table.rows]
+    published = _published(run)
+    if published:
+        content.tables.append(published)
+    content.stamps = _stamps(run)
+    content.made = _made(run)
+    return content
+
+
+def source_names(run: Run) -> dict[str, str]:
+    """Row titles by source."""
+    cfg = run.config
+    return {
+        "model": f"this model ({cfg.method.name}, fusion {cfg.fusion.name})",
+        "text": "text-only (trained apart, same budget)",
+        "cf": f"CF model ({cfg.cf.name})",
+        "floor": "bias floor (counting)",
+    }
+
+
+def _task_table(run: Run, split: str, task: str) -> Table:
+    columns = {**task_columns(task, run.config.ranking), **catalogue_columns(run, split, task)}
+    names = source_names(run)
+    rows, spans = [], []
+    for source in SOURCES:
+        values = {metric: run.get(f"{split}/{task}/{metric}", source) for metric in columns.values()}
+        if any(value is not None for value in values.values()):
+            rows.append([names[source], *(metric_number(*pair) for pair in values.items())])
+            spans.append(interval_text(run, f"{split}/{task}/{next(iter(columns.values()))}", source))
+    if task == "ctr":
+        for key, name in (("truth", "planted truth"), ("text", "best reader of text"), ("counting", "best counting")):
+            value = run.metrics.get(f"known/{split}/ctr/auc_{key}")
+            if value is not None:
+                rows.append([f"known: {name}", number(value), *[MISSING] * (len(columns) - 1)])
+                spans.append(MISSING)
+    header = ["", *columns]
+    if any(span != MISSING for span in spans):
+        header.insert(2, f"{header[1]} 95%")
+        rows = [[*row[:2], span, *row[2:]] for row, span in zip(rows, spans, strict=True)]
+    return Table(f"{task} ({split})", header, rows)
+
+
+def interval_text(run: Run, key: str, source: str = "model") -> str:
+    """The bootstrap interval that stands beside a metric in metrics.json."""
+    low, high = (run.get(f"{key}{end}", source) for end in ("_low", "_high"))
+    return MISSING if low is None or high is None else f"[{number(low)}, {number(high)}]"
+
+
+def _slice_table(run: Run, split: str) -> Table:
+    rows = []
+    for suffix, meaning in SLICES.items():
+        values = [run.get(f"{split}/ctr/auc{suffix}", source) for source in SOURCES]
+        if any(value is not None for value in values):
+            rows.append([meaning, *map(number, values), metric_number("n", run.get(f"{split}/ctr/n{suffix}"))])
+    return Table(
+        f"ctr AUC, warm and cold ({split})", ["", "this model", "text-only", "CF model", "floor", "rows"], rows
+    )
+
+
+def _verdicts(run: Run, split: str) -> list[str]:
+    names = {"text": "text-only", "cf": f"the CF model ({run.config.cf.name})", "floor": "the bias floor"}
+    where = "" if split == "test" else f" on {split}"
+    lines = []
+    for source, name in names.items():
+        key = f"{split}/ctr/auc_minus_{source}"
+        if key in run.metrics:
+            judged = _judged(*(run.metrics[f"{key}{end}"] for end in ("", "_low", "_high", "_p")))
+            corrected = run.metrics.get(f"{key}_p_holm", 0.0)
+            if judged.endswith(("better", "worse")) and corrected >= 0.05:
+                judged += f", but not after Holm's correction (p = {number(corrected, '.3g')})"
+            lines.append(f"{run.config.method.name} minus {name} in ctr AUC{where}: {judged}")
+    if run.config.backbone.name != "none":
+        lines += [
+            f"This model does not beat counting (the bias floor) in {title}{where}."
+            for title in _lost_to_counting(run, split)
+        ]
+    return lines
+
+
+_CHANGES = {"zeroed": "slots zeroed", "shuffled": "vectors shuffled", "swapped": "another user's"}
+
+
+_USED = 0.01
+"""Share of a task's loss that spoiling the slots must add at least, by the lower end of its interval, to count as use.
+
+Shuffled vectors still tell one item from another, so a map can learn a little of them by heart: the control of
+`experiments/ablation` (seed 0, 150 steps) gets about 0.2% in topk that way, where `ckf_plus` gets about 30%.
+"""
+
+
+def _health_table(run: Run) -> Table:
+    """How far the answers move when the CF knowledge is spoiled, by task, and the ctr AUC that is left."""
+    rows = []
+    for change, meaning in _CHANGES.items():
+        keys = [f"health/{task.name}/change_{change}" for task in run.config.scored_mix]
+        if f"health/change_{change}" in run.metrics:
+            values = [run.metrics.get(key) for key in (*keys, f"health/change_{change}", f"health/ctr/auc_{change}")]
+            rows.append([meaning, *map(number, values)])
+    if rows:
+        gap = [MISSING] * (len(run.config.scored_mix) + 1)
+        rows.append(["as it is", *gap, number(run.metrics.get("health/ctr/auc"))])
+    header = ["change of the answers", *(task.name for task in run.config.scored_mix), "all", "ctr AUC"]
+    return Table(f"fusion health ({metric_number('n', run.metrics.get('health/n'))} val examples)", header, rows)
+
+
+def _health_verdicts(run: Run) -> list[str]:
+    """Call out a fused model whose answers are no worse with spoiled slots, and a fusion that was never trained."""
+    metrics, fusion = run.metrics, run.config.fusion
+    lines = []
+    spoiled = "shuffled" if fusion.reads_vectors else "zeroed"
+    wanted = ("loss", f"loss_rise_{spoiled}")
+    tasks = [t.name for t in run.config.task_mix if all(f"health/{t.name}/{key}" in metrics for key in wanted)]
+    least = {task: _USED * metrics[f"health/{task}/loss"] for task in tasks}
+    read = [task for task in tasks if metrics[f"health/{task}/loss_rise_{spoiled}_low"] > least[task]]
+    if tasks and not read:
+        rises = [_rise(metrics, f"health/{task}/loss_rise_{spoiled}") for task in tasks]
+        said = ", ".join(f"{task} {rise}" for task, rise in zip(tasks, rises, strict=True))
+        what, how = "slots" if fusion.learns else "codes", _CHANGES[spoiled]
+        lines.append(f"This model ignores its {what}: with {how} its loss is hardly higher in any task ({said}).")
+    elif len(read) < len(tasks):
+        unread = ", ".join(task for task in tasks if task not in read)
+        lines.append(f"What the slots say is used in {', '.join(read)}; no use of it can be measured in {unread}.")
+    if fusion.learns and metrics.get("health/grad_share_fusion", 1.0) < 1e-6:
+        lines.append("The fusion got no gradient: it was not trained.")
+    return lines
+
+
+def _rise(metrics: Mapping[str, float], key: str) -> str:
+    low, high = (number(metrics[f"{key}_{end}"], "+.4f") for end in ("low", "high"))
+    return f"{number(metrics[key], '+.4f')} [{low}, {high}]"
+
+
+def _judged(diff: float, low: float, high: float, p: float) -> str:
+    """A paired difference with its interval, and what may be said of it."""
+    said = f"{number(diff, '+.4f')} [{number(low, '+.4f')}, {number(high, '+.4f')}], p = {number(p, '.3g')}"
+    if math.isnan(low) or math.isnan(high):
+        return f"{said} (too few users for an interval)"
+    judged = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
+    return f"{said} (95% paired bootstrap over users): {judged}"
+
+
+def _lost_to_counting(run: Run, split: str) -> list[str]:
+    """The first figure of each task in which the floor is as good or better."""
+    lost = []
+    for task in (t.name for t in run.config.scored_mix):
+        title, metric = next(iter(task_columns(task, run.config.ranking).items()))
+        model, floor = run.get(f"{split}/{task}/{metric}"), run.get(f"{split}/{task}/{metric}", "floor")
+        if model is not None and floor is not None:
+            ahead = floor - model if lower_is_better(metric) else model - floor
+            if not ahead > 0:
+                lost.append(f"{task} {title}")
+    return lost
+
+
+def _published(run: Run) -> Table | None:
+    rows = published_rows(run.config.dataset.name)
+    if not rows or run.get("test/ctr/auc") is None:
+        return None
+    return Table(
+        "published on the same split (not run here)",
+        ["method", "AUC", "UAUC", "source"],
+        [[row.method, number(row.auc), number(row.uauc), row.source] for row in rows],
+    )
+
+
+def _stamps(run: Run) -> list[str]:
+    stamps = []
+    if run.config.tasks.protocol == "released":
+        stamps.append(
+            "Protocol released: examples made by the released code's choices (tasks.protocol=released), among them "
+            "candidates that may be the user's own positives or repeat a title; not comparable with strict results."
+        )
+    if run.max_examples is not None:
+        stamps.append(f"Scored on a subset: at most {run.max_examples} examples of each task (evaluate.max_examples).")
+    if run.metrics.get(UNKNOWN_ORIGIN):
+        stamps.append(f"{UNKNOWN_STAMP} (name it with cf.trained_on=FILE).")
+    for key, value in run.metrics.items():
+        if key.endswith("/unusable") and value > 0:
+            stamps.append(f"{key}: {int(value)} unusable answers, scored as the worst answer.")
+        if key.endswith("/history_cut") and value > 0:
+            stamps.append(f"{key}: {int(value)} prompts lost history to train.max_length_tokens.")
+    return stamps
+
+
+def _made(run: Run) -> list[tuple[str, str]]:
+    cfg, card = run.config, run.card
+    train = card.get("train", {})
+    versions = card.get("versions", {})
+    lines = [
+        ("config", ", ".join(_choices(cfg))),
+        ("intervals", f"95% paired bootstrap over users, {cfg.evaluate.bootstrap_samples} resamples"),
+        ("seconds by stage", ", ".join(f"{stage} {seconds:g}" for stage, seconds in card.get("stages", {}).items())),
+        ("git commit", str(card.get("git") or "unknown")),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("artifacts", ", ".join(f"{name} {a['hash']}" for name, a in card.get("artifacts", {}).items())),
+        ("looks", _looks(run)),
+    ]
+    shares = {part: run.metrics.get(f"health/grad_share_{part}") for part in ("adapters", "fusion")}
+    if all(share is not None for share in shares.values()):
+        lines.insert(1, ("gradient norm, share", ", ".join(f"{part} {share:.2f}" for part, share in shares.items())))
+    if train:
+        parts = [f"{part} {train[f'{part}_parameters']:,}" for part in ("adapter", "fusion", "backbone")]
+        lines.insert(1, ("training", f"{train['steps']} steps of {train['examples_per_step']} examples"))
+        lines.insert(2, ("parameters", ", ".join(parts) + " (backbone frozen)"))
+    return [(name, text) for name, text in lines if text]
+
+
+def _looks(run: Run) -> str:
+    """How often the run's test split was scored, by whichever verb, and the last time."""
+    looks = [line for line in run.scorings if line.get("split") == "test"]
+    if not looks:
+        return ""
+    times = "1 time" if len(looks) == 1 else f"{len(looks)} times"
+    return f"test split scored {times}, last by ckf {looks[-1]['verb']} at {looks[-1]['time']}"
+
+
+def _choices(cfg: object) -> list[str]:
+    groups = ("dataset", "split", "cf", "backbone", "lora", "fusion", "curriculum")
+    return [f"{group}={getattr(cfg, group).name}" for group in groups]

@@ -1,0 +1,110 @@
+"""Run folders: their names, what is in them, and whether they are finished."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ckf.config.compose import load_yaml, run_hash_payload, to_yaml
+from ckf.config.schema import ExperimentConfig
+from ckf.core.artifact_store import fingerprint, read_json, write_json
+from ckf.core.errors import ArtifactError
+
+METRICS, CONFIG, CARD = "metrics.json", "config.yaml", "run.json"
+LAST, PREVIOUS = "checkpoints/last.ckpt", "checkpoints/previous.ckpt"
+
+
+def run_folder(exp: ExperimentConfig, dataset_hash: str) -> Path:
+    """Folder of a run: what it is for, the hash of its config and its input data, and the seed."""
+    digest = fingerprint(run_hash_payload(exp), dataset_hash)
+    parts = [exp.dataset.name, exp.backbone.name, exp.fusion.name if exp.backbone.name != "none" else exp.cf.name]
+    return Path(exp.paths.outputs) / f"{'-'.join(parts)}-{digest}-seed{exp.seed}"
+
+
+def result_key(exp: ExperimentConfig) -> str:
+    """What names a run without reading its data: config hash and seed. Kept results are files of this name."""
+    return f"{fingerprint(run_hash_payload(exp))}-seed{exp.seed}"
+
+
+def is_finished(run: Path) -> bool:
+    """Whether the run has its metrics; they are written last."""
+    return (run / METRICS).is_file()
+
+
+def open_run(run: Path, exp: ExperimentConfig, artifacts: dict[str, dict[str, str]]) -> None:
+    """Create the folder with its config and the artifacts it is made from."""
+    run.mkdir(parents=True, exist_ok=True)
+    (run / CONFIG).write_text(to_yaml(exp), encoding="utf-8")
+    write_json(run / CARD, {"artifacts": artifacts, "seed": exp.seed, "started": _now(), "stages": {}, **environment()})
+
+
+def read_run(run: Path) -> tuple[ExperimentConfig, dict[str, Any]]:
+    """Config and card of a run folder.
+
+    Raises:
+        ArtifactError: the folder is not a run.
+    """
+    if not (run / CONFIG).is_file():
+        raise ArtifactError(f"{run}: not a run folder (no {CONFIG}); runs are made by `ckf` or `ckf train`")
+    return load_yaml(run / CONFIG), read_json(run / CARD)
+
+
+def artifact_path(card: dict[str, Any], name: str, run: Path) -> Path:
+    """Where an artifact of a run lies.
+
+    Raises:
+        ArtifactError: it is gone; says how to make it again.
+    """
+    path = Path(card["artifacts"][name]["path"])
+    if not path.exists():
+        raise ArtifactError(
+            f"{run}: its {name} artifact {path} is gone; the same `ckf` command with force=true makes it again"
+        )
+    return path
+
+
+def record(run: Path, **values: Any) -> None:
+    """Merge values into the run's card; dictionaries are merged one level deep."""
+    card = read_json(run / CARD)
+    for key, value in values.items():
+        card[key] = {**card.get(key, {}), **value} if isinstance(value, dict) else value
+    write_json(run / CARD, card)
+
+
+def environment() -> dict[str, Any]:
+    """Git commit, versions and machine, for the record."""
+    names = ("ckf", "torch", "pytorch-lightning", "transformers", "peft", "hydra-core", "pandas", "wandb")
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "git": _git_commit(),
+        "versions": versions,
+        "machine": {
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+        },
+    }
+
+
+def _git_commit() -> str | None:
+    here = Path(__file__).parent
+    done = subprocess.run(
+        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

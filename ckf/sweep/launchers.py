@@ -1,0 +1,98 @@
+"""Launchers: where a trial's process runs. This machine's is here; a cluster's in `ckf.sweep.slurm`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from ckf.config.schema import LauncherConfig, LocalLauncherConfig, SlurmLauncherConfig
+from ckf.sweep.trial_folder import LOG, Order
+
+
+class Launched(Protocol):
+    """A trial that was started."""
+
+    def ended(self) -> str | None:
+        """None while it runs; then what the system says of its end, "" where it ended by itself with status 0."""
+
+    def stop(self, *, now: bool) -> None:
+        """Ask it to save and stop; ``now``: end it."""
+
+
+class Launcher(Protocol):
+    """Starts trials; ``jobs`` at a time, asked for news every ``poll_s`` seconds."""
+
+    jobs: int
+    poll_s: float
+
+    def start(self, order: Order) -> Launched:
+        """Start the process of an order."""
+
+
+class LocalProcess:
+    """A trial's process, in a session of its own so that the coordinator decides what signals it gets."""
+
+    def __init__(self, order: Order, gpu: int | None, freed: Sequence[int] | None) -> None:
+        self.gpu, self._freed = gpu, freed
+        visible = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)}
+        with (order.folder / LOG).open("a", encoding="utf-8") as log:
+            log.write(f"=== {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(order.command)}\n")
+            log.flush()
+            self.process = subprocess.Popen(
+                order.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **visible},
+            )
+
+    def ended(self) -> str | None:
+        """None while it runs; then the exit status or the signal in words."""
+        status = self.process.poll()
+        if status is None:
+            return None
+        if self.gpu is not None and isinstance(self._freed, list):
+            self._freed.append(self.gpu)
+            self._freed = None
+        if status < 0:
+            return f"ended by {signal.Signals(-status).name}"
+        return f"exit status {status}" if status else ""
+
+    def stop(self, *, now: bool) -> None:
+        """Signal the process and those that it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL if now else signal.SIGINT)
+
+
+class LocalLauncher:
+    """Processes on this machine."""
+
+    poll_s = 0.1
+
+    def __init__(self, cfg: LocalLauncherConfig) -> None:
+        self.jobs = cfg.jobs
+        self._gpus = list(cfg.gpus) or None
+
+    def start(self, order: Order) -> Launched:
+        """Start a process, on a GPU of its own where the config names GPUs."""
+        gpu = self._gpus.pop(0) if self._gpus is not None else None
+        return LocalProcess(order, gpu, self._gpus)
+
+
+def build_launcher(cfg: LauncherConfig, logs: Path) -> Launcher:
+    """Typed config to launcher; ``logs`` is the sweep's folder."""
+    match cfg:
+        case LocalLauncherConfig():
+            return LocalLauncher(cfg)
+        case SlurmLauncherConfig():
+            from ckf.sweep.slurm import SlurmLauncher
+
+            return SlurmLauncher(cfg, logs)
+    raise TypeError(f"no launcher is built from {type(cfg).__name__}; add a case in ckf/sweep/launchers.py")

@@ -1,0 +1,124 @@
+"""``ckf -m`` and ``ckf sweep``: trials checked, ordered, run where the launcher says, and summed up."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from ckf.config.compose import compose
+from ckf.config.schema import ExperimentConfig, GridSearchConfig, SlurmLauncherConfig, WandbConfig
+from ckf.config.sweep_file import load_sweep, results_folder, sweep_name
+from ckf.core.artifact_store import fingerprint
+from ckf.core.errors import ConfigError
+from ckf.sweep.expand import Trial, check_trials, expand, file_trials, split_overrides
+from ckf.sweep.launchers import build_launcher
+from ckf.sweep.scheduler import Coordinator
+from ckf.sweep.trial_folder import Order, kept_result, make_order
+
+
+def run_file(path: Path, overrides: Sequence[str], config_dir: Path | None, jobs: int | None = None) -> Path:
+    """Run a sweep file's trials; return the folder of their logs.
+
+    A trial whose result is kept beside the file (``results/``, from which the table is rendered)
+    counts as done, unless ``force=true`` is among the overrides.
+    """
+    own, rest = split_overrides(overrides)
+    trials = file_trials(load_sweep(path), rest)
+    name = sweep_name(path)
+    kept = None if "force=true" in rest else results_folder(path)
+    how = _how(trials[0].overrides, own, config_dir, jobs)
+    if not isinstance(how.search, GridSearchConfig):
+        raise ConfigError([f"search={how.search.name}: a sweep file is a grid; search on a command line (ckf -m)"])
+    return run_trials("", name, trials, how, config_dir, kept)
+
+
+def run_multirun(verb: str, overrides: Sequence[str], config_dir: Path | None, jobs: int | None = None) -> Path:
+    """Run ``ckf -m``; return the folder of the logs."""
+    own, rest = split_overrides(overrides)
+    if _asks_for_search(own):
+        from ckf.sweep.search import run_search
+
+        return run_search(verb, rest, own, config_dir, jobs)
+    trials = expand(rest)
+    check_trials(trials, config_dir)
+    how = _how(trials[0].overrides, own, config_dir, jobs)
+    return run_trials(verb, verb or "multirun", trials, how, config_dir)
+
+
+def _asks_for_search(own: Sequence[str]) -> bool:
+    """Whether the sweep is a search; what is swept can then not be read as a grid."""
+    return any(line.split("=")[0] == "search" and line != "search=grid" for line in own)
+
+
+def _how(trial: Sequence[str], own: Sequence[str], config_dir: Path | None, jobs: int | None) -> ExperimentConfig:
+    """How the sweep is run: the config of its first trial with launcher and search as asked."""
+    asked = [*own, *([f"launcher.jobs={jobs}"] if jobs else [])]
+    return compose([*trial, *asked], config_dir)[0]
+
+
+def run_trials(
+    verb: str, name: str, trials: list[Trial], how: ExperimentConfig, config_dir: Path | None, kept: Path | None = None
+) -> Path:
+    """Check, order and run trials; return the folder of their logs.
+
+    Raises:
+        CkfError: a trial failed or was not started; the rest has run.
+    """
+    configs = check_trials(trials, config_dir)
+    place = sweep_folder(verb, name, trials, configs[0])
+    orders = [
+        make_order(place, number, trial, in_sweep(config, name))
+        for number, (trial, config) in enumerate(zip(trials, configs, strict=True), 1)
+    ]
+    coordinator = open_sweep(place, how, len(orders))
+    missing: list[Order] = []
+    for order in orders:
+        order.write(verb)
+        if (found := kept_result(order.config, kept)) is not None:
+            coordinator.found(order, found)
+        else:
+            missing.append(order)
+    if _dry(how, missing):
+        return place
+    coordinator.run(missing)
+    coordinator.summarise(place, {"name": name, "verb": verb})
+    return place
+
+
+def sweep_folder(verb: str, name: str, trials: Sequence[Trial], config: ExperimentConfig) -> Path:
+    """Where the trials' folders lie: the same for the same trials."""
+    digest = fingerprint(verb, [trial.overrides for trial in trials])[:8]
+    return Path(config.paths.outputs) / "sweeps" / f"{name}-{digest}"
+
+
+def open_sweep(place: Path, how: ExperimentConfig, total: int) -> Coordinator:
+    """Make the sweep's folder and its coordinator, and say so."""
+    place.mkdir(parents=True, exist_ok=True)
+    coordinator = Coordinator(build_launcher(how.launcher, place), total, _say)
+    _say(f"sweep: {total} trials, {how.launcher.jobs} at a time ({how.launcher.name}); logs in {place}")
+    return coordinator
+
+
+def in_sweep(config: ExperimentConfig, name: str) -> ExperimentConfig:
+    """A trial's config with the sweep as its group in Weights & Biases, unless it has another."""
+    logger = config.logger
+    if isinstance(logger, WandbConfig) and logger.group is None:
+        return dataclasses.replace(config, logger=dataclasses.replace(logger, group=name))
+    return config
+
+
+def _dry(how: ExperimentConfig, missing: Sequence[Order]) -> bool:
+    """With ``launcher.dry_run`` show what would be submitted for the first missing trial, and do nothing."""
+    if not (isinstance(how.launcher, SlurmLauncherConfig) and how.launcher.dry_run):
+        return False
+    from ckf.sweep.slurm import batch_script
+
+    if missing:
+        print(batch_script(how.launcher, missing[0]))
+    _say(f"sweep: nothing was submitted (launcher.dry_run); {len(missing)} trials would be")
+    return True
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,130 @@
+"""A trial's folder: what is to be run, what its process said, and how it ended.
+
+The coordinator writes ``order.json`` and the resolved ``config.yaml``; the trial's process, wherever a launcher starts
+it, reads them, appends to ``log.txt`` and writes ``outcome.json``. So a trial can be judged, and run again, from its
+folder alone.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from ckf.config.compose import load_yaml, to_yaml
+from ckf.config.schema import ExperimentConfig
+from ckf.core.artifact_store import STAMP, plain, read_json, write_json
+from ckf.core.errors import ArtifactError, CkfError
+from ckf.runs.folder import CARD, CONFIG, METRICS, result_key
+from ckf.sweep.expand import Trial
+
+ORDER, OUTCOME, LOG, STARTED = "order.json", "outcome.json", "log.txt", ".started"
+DONE, FOUND, FAILED, INTERRUPTED, WAITING = "done", "already done", "failed", "interrupted", "not started"
+STATES = (DONE, FOUND, FAILED, INTERRUPTED, WAITING)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: its state, the seconds it took, its run folder, and the reason where it failed."""
+
+    state: str
+    seconds: float = 0.0
+    run: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A trial as it is given to a launcher: its folder holds all that its process needs."""
+
+    trial: Trial
+    config: ExperimentConfig
+    folder: Path
+
+    @property
+    def command(self) -> list[str]:
+        """The trial's process."""
+        return [sys.executable, "-m", "ckf.sweep.worker", str(self.folder)]
+
+    def write(self, verb: str) -> None:
+        """Write what is to be run; log and outcome of earlier attempts stay."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / CONFIG).write_text(to_yaml(self.config), encoding="utf-8")
+        write_json(
+            self.folder / ORDER, {"name": self.trial.name, "verb": verb, "overrides": list(self.trial.overrides)}
+        )
+
+    def outcome(self) -> Outcome | None:
+        """How the last attempt ended; None while there is none, or where its process died before it could say."""
+        return read_outcome(self.folder)
+
+    def clear(self) -> None:
+        """Forget the outcome of an earlier attempt."""
+        (self.folder / OUTCOME).unlink(missing_ok=True)
+
+
+def make_order(place: Path, number: int, trial: Trial, config: ExperimentConfig) -> Order:
+    """The order of a trial, in a folder below ``place`` with its number and name."""
+    slug = re.sub(r"[^\w.=-]+", "_", trial.name)[:100]
+    return Order(trial, config, place / f"{number:03d}-{slug}")
+
+
+def read_outcome(folder: Path) -> Outcome | None:
+    """The outcome that a trial's process wrote, or None."""
+    try:
+        return Outcome(**read_json(folder / OUTCOME))
+    except ArtifactError:
+        return None
+
+
+def kept_result(config: ExperimentConfig, results: Path | None) -> Path | None:
+    """The result of a run that is kept beside a sweep file, or None."""
+    path = results / f"{result_key(config)}.json" if results else None
+    return path if path and path.is_file() else None
+
+
+def run_order(folder: Path, stages: Mapping[str, Callable[[ExperimentConfig], Path]]) -> Outcome:
+    """Do what an order says, in this process, and write how it ended. Another process of the same trial is waited for.
+
+    A trial whose run is finished is found by the stage itself, under the run's own lock; that nothing was written is
+    how it shows here.
+    """
+    with FileLock(folder / ".lock"):
+        (folder / OUTCOME).unlink(missing_ok=True)
+        (folder / STARTED).touch()
+        since, begun = (folder / STARTED).stat().st_mtime_ns, time.perf_counter()
+
+        def outcome(state: str, run: str = "", reason: str = "") -> Outcome:
+            return Outcome(state, round(time.perf_counter() - begun, 2), run, reason)
+
+        try:
+            run = stages[read_json(folder / ORDER)["verb"]](load_yaml(folder / CONFIG))
+            ended = outcome(DONE if _written_since(run, since) else FOUND, str(run))
+        except CkfError as error:
+            for line in str(error).splitlines():
+                print(f"ckf: {line}", file=sys.stderr)
+            ended = outcome(FAILED, reason=_first_line(error))
+        except KeyboardInterrupt:
+            ended = outcome(INTERRUPTED, reason="interrupted; the same command continues it")
+        except Exception as error:  # a fault of ours or of the machine: the log has it whole, the sweep goes on
+            traceback.print_exc()
+            ended = outcome(FAILED, reason=f"{type(error).__name__}: {_first_line(error)}")
+        write_json(folder / OUTCOME, plain(ended))
+    return ended
+
+
+def _written_since(run: Path, moment_ns: int) -> bool:
+    """Whether a run's or an artifact's stamps are newer than a moment, by the clock of the file system."""
+    stamps = [run / name for name in (METRICS, CARD, STAMP)]
+    return any(path.is_file() and path.stat().st_mtime_ns >= moment_ns for path in stamps)
+
+
+def _first_line(error: BaseException) -> str:
+    lines: Sequence[str] = str(error).splitlines()
+    return lines[0] if lines else "no message"

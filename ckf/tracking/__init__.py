@@ -1,0 +1,1 @@
+"""Loggers: metrics.jsonl, Weights & Biases, CF training."""

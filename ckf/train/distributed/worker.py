@@ -1,0 +1,78 @@
+"""Train an opened run folder: in this process, or in one of its own (``python -m MODULE RUN``)."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+
+from ckf.assembly import Inputs
+from ckf.config.schema import ExperimentConfig
+from ckf.core.errors import CkfError
+from ckf.model.provenance import identity
+from ckf.runs.folder import artifact_path, read_run, record
+from ckf.tracking.loggers import build_logger, finish
+from ckf.train.fit import fit
+
+
+def run_inputs(exp: ExperimentConfig, card: dict[str, Any], run: Path) -> Inputs:
+    """Folders of the artifacts that a run is made from, as its card names them."""
+    return Inputs(
+        dataset=artifact_path(card, "dataset", run),
+        examples=artifact_path(card, "examples", run),
+        backbone=card["artifacts"]["backbone"]["path"] if "backbone" in card["artifacts"] else "",
+        cf=artifact_path(card, "cf", run) if exp.fusion.reads_vectors else None,
+    )
+
+
+def train_run(run: Path, logger: Logger | None) -> None:
+    """Fit the run and note its counts on its card; everything is read from the folder."""
+    exp, card = read_run(run)
+    inputs = run_inputs(exp, card, run)
+    counts = fit(exp, inputs, run, logger)
+    if _is_first():
+        trained_on = identity(run, inputs.backbone, getattr(exp.backbone, "revision", None))
+        record(run, train=counts, identity=trained_on)
+
+
+def _is_first() -> bool:
+    """Whether this is rank 0 of all: torchrun's, SLURM's or, of processes that Lightning starts, the local rank."""
+    return next((int(os.environ[k]) for k in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if k in os.environ), 0) == 0
+
+
+def end_with_parent(every_s: float = 2.0) -> None:
+    """End this process when the one that started it has died: it would wait for its exchange in vain, for long."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(every_s)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main() -> int:
+    """Entry point of a training process: every rank of a distributed run comes through here."""
+    run = Path(sys.argv[1])
+    if not _is_first():
+        end_with_parent()
+    logger = build_logger(read_run(run)[0], run) if _is_first() else None
+    try:
+        train_run(run, logger)
+    except CkfError as error:
+        print(f"ckf: {error}", file=sys.stderr)
+        return error.exit_status
+    finally:
+        if logger is not None:
+            finish(logger)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
