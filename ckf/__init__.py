@@ -1,6 +1,6 @@
 """ckf: fine-tune large language models into recommenders that also know collaborative filtering.
 
-A finished run is used from Python so (``run`` is its folder; `ckf.inference.predictor.Trained` says more):
+A finished run is used from Python so (``run`` is its folder; `ckf.inference.predictor.Predictor` says more):
 
 >>> import ckf
 >>> model = ckf.load(run)
@@ -23,17 +23,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ckf.inference.predictor import Trained
+    from ckf.inference.predictor import Predictor
 
 __version__ = "0.1.0"
 
 
-def load(run: str | Path) -> Trained:
+def load(run: str | Path) -> Predictor:
     """Load a finished run from its folder.
 
     Raises:
         ArtifactError: it is none, or a file of it, its data or its backbone is missing or altered.
     """
-    from ckf.inference.predictor import Trained  # torch and transformers take seconds
+    from ckf.inference.predictor import Predictor  # torch and transformers take seconds
 
-    return Trained.load(Path(run))
+    return Predictor.load(Path(run))

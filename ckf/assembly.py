@@ -20,7 +20,7 @@ from ckf.prompts.binary_codes import HashedCodes
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import PromptEncoder
 from ckf.prompts.perturbation import noisy_titles
-from ckf.runs.folder import CARD
+from ckf.runs.folder import METADATA
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def load_trained(exp: ExperimentConfig, inputs: Inputs, run: Path) -> tuple[Reco
     Raises:
         ArtifactError: its backbone or tokenizer is gone or is another one (`ckf.model.provenance`).
     """
-    card, revision = read_json(run / CARD), getattr(exp.backbone, "revision", None)
+    card, revision = read_json(run / METADATA), getattr(exp.backbone, "revision", None)
     check_identity(run, card, inputs.backbone, revision)
     collator = build_collator(exp, inputs, load_tokenizer(run / "tokenizer"))
     model = build_recommender(exp, inputs.backbone, collator.tables, task_names(exp))

@@ -50,9 +50,9 @@ def predict(arguments: Sequence[str]) -> Path:
         raise ConfigError(problems)
     run, out = _run_folder(own["run"]), Path(own["out"])
     from ckf.inference.predict import predict_file
-    from ckf.inference.predictor import Trained
+    from ckf.inference.predictor import Predictor
 
-    counts = predict_file(Trained.load(run), Path(own["input"]), out, skip_bad=rule == "skip")
+    counts = predict_file(Predictor.load(run), Path(own["input"]), out, skip_bad=rule == "skip")
     said = [f"{counts['rows']} rows"]
     said += [f"{counts['bad']} left out"] if counts["bad"] else []
     said += [f"{counts['cold']} of users that the data does not know, scored as cold ones"] if counts["cold"] else []
@@ -74,11 +74,11 @@ def recommend(arguments: Sequence[str]) -> Path:
     if problems:
         raise ConfigError(problems)
     run = _run_folder(own["run"])
-    from ckf.inference.predictor import Trained
+    from ckf.inference.predictor import Predictor
     from ckf.inference.recommend import recommendation
 
     numbers = {key: int(own[key]) for key in ("top", "rerank") if key in own}
-    print(recommendation(Trained.load(run), own["user"], seen=own.get("seen") == "true", **numbers), end="")
+    print(recommendation(Predictor.load(run), own["user"], seen=own.get("seen") == "true", **numbers), end="")
     return run
 
 
@@ -92,10 +92,10 @@ def probe(folders: Sequence[str], arguments: Sequence[str]) -> Path | None:
         raise ConfigError(problems)
     run = _run_folder(folders[0])
     from ckf.core.artifact_store import write_json
-    from ckf.inference.predictor import Trained
+    from ckf.inference.predictor import Predictor
     from ckf.inference.probe import probe as look
 
-    text, figures = look(Trained.load(run))
+    text, figures = look(Predictor.load(run))
     print(text, end="")
     if "out" not in own:
         return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ckf.config.schema import ExperimentConfig, NoBackboneConfig, NoCurriculumConfig, TinyBackboneConfig
 from ckf.core.artifact_store import Artifact, read_json
 from ckf.core.errors import CkfError, ConfigError
-from ckf.pipeline.artifacts import get_backbone, prepare_dataset, prepare_examples, say, store
+from ckf.pipeline.artifacts import get_backbone, log, prepare_dataset, prepare_examples, store
 
 if TYPE_CHECKING:
     from ckf.cli.inspection import Request
@@ -20,13 +20,13 @@ def audit(exp: ExperimentConfig) -> Path:
     Raises:
         LeakError: a line of level stop; the whole report has been printed.
     """
-    from ckf.data.audit import LeakError, audit_artifacts, refuse_violations
+    from ckf.data.audit import LeakError, audit_artifacts, raise_on_violation
 
     dataset = prepare_dataset(exp)
     try:
         examples = prepare_examples(exp, dataset)
     except LeakError as error:
-        say(error.report.to_markdown())
+        log(error.report.to_markdown())
         raise
     trained = [
         path.parent
@@ -34,8 +34,8 @@ def audit(exp: ExperimentConfig) -> Path:
         if read_json(path).get("inputs") == [dataset.hash, examples.hash]
     ]
     report = audit_artifacts(dataset.path, examples.path, trained)
-    say(report.to_markdown())
-    refuse_violations(report)
+    log(report.to_markdown())
+    raise_on_violation(report)
     return examples.path
 
 
@@ -46,7 +46,7 @@ def inspect(exp: ExperimentConfig, request: Request) -> None:
     dataset = prepare_dataset(exp)
     examples = prepare_examples(exp, dataset)
     for line in inspect_examples(exp, dataset.path, examples.path, _tokenizer_folder(exp, dataset), request):
-        say(line)
+        log(line)
 
 
 def _tokenizer_folder(exp: ExperimentConfig, dataset: Artifact) -> str:
@@ -78,7 +78,7 @@ def plan(exp: ExperimentConfig) -> None:
         dataset = prepare_dataset(exp)
         folders = dataset.path, prepare_examples(exp, dataset).path, _tokenizer_folder(exp, dataset)
     except CkfError as error:  # the parts can be counted without any data
-        say(f"data: {str(error).splitlines()[0]}")
+        log(f"data: {str(error).splitlines()[0]}")
         folders = None
     for line in outlook(exp, folders):
-        say(line)
+        log(line)

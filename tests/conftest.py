@@ -17,7 +17,7 @@ from ckf.data.example_table import Example
 from ckf.model.backbone import load_backbone, load_tokenizer
 from ckf.model.build import adapter_specs, build_fusion
 from ckf.model.fusion import Fusion
-from ckf.model.lora import Routing, inject_lora
+from ckf.model.lora import AdapterRouting, inject_lora
 from ckf.model.recommender import Recommender
 from ckf.model.tiny_backbone import new_model, train_tokenizer
 from ckf.prompts.collate import Collator
@@ -149,7 +149,7 @@ def make_model(
 ) -> Recommender:
     """A recommender with random adapters (B too: at its zero start A has no gradient by construction)."""
     backbone = load_backbone(folder)
-    routing = Routing()
+    routing = AdapterRouting()
     adapters = adapter_specs(lora, TASKS)
     torch.manual_seed(3)
     layers = inject_lora(backbone, adapters, TASKS, routing)

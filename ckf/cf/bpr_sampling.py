@@ -6,13 +6,13 @@ import numpy as np
 
 from ckf.cf.data import CFData
 from ckf.cf.features.bias_terms import Additive
-from ckf.core.rng import named_generator
+from ckf.core.rng import generator_for
 
 _CELLS = 1 << 26  # bytes at most that tell what is liked; beyond, pairs share cells and a few too many are passed over
 _TRIES = 20  # of drawing an item that the user has not liked
 
 
-class LikedOverNot:
+class BPRSampler:
     """For a liked row: another row of its user that was not liked, or, where the user dislikes nothing, a drawn item.
 
     ``liked``: the rows that BPR trains on.
@@ -21,7 +21,7 @@ class LikedOverNot:
     def __init__(self, data: CFData, seed: int) -> None:
         train = self.train = data.train
         self.n_items = data.n_items
-        self.generator = named_generator(seed, "bpr negatives")
+        self.generator = generator_for(seed, "bpr negatives")
         self.liked = np.flatnonzero(train.click > 0)
         disliked = np.flatnonzero(train.click <= 0)
         self.disliked = disliked[np.argsort(train.user[disliked], kind="stable")]

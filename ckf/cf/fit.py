@@ -27,7 +27,7 @@ from ckf.cf.vectors.external import PretrainedModel, write_given_rows
 from ckf.cf.vectors.out_of_fold import FoldModel, fit_folds, write_fold_vectors
 from ckf.cf.vectors.per_example_users import write_example_users
 from ckf.config import schema
-from ckf.core.artifact_store import plain, write_json
+from ckf.core.artifact_store import to_jsonable, write_json
 
 
 def build_cf(
@@ -52,7 +52,7 @@ def build_cf(
         else fit_model(cfg, data, seed, on_epoch)
     )
     predict_examples(model, examples).to_parquet(out / "predictions.parquet", index=False)
-    card = {"model": cfg.name, "settings": plain(cfg), "seed": seed, **model.card}
+    card = {"model": cfg.name, "settings": to_jsonable(cfg), "seed": seed, **model.card}
     if isinstance(cfg, schema.PretrainedConfig):
         card["trained_on"] = write_given_rows(out, cfg, dataset)
     else:

@@ -29,7 +29,7 @@ def is_unknown(cf: Path) -> bool:
     return bool(read_json(cf / "manifest.json").get("trained_on") == UNKNOWN)
 
 
-def refuse_overlap(cf: Path, dataset: Path, splits: Iterable[str]) -> None:
+def check_no_overlap(cf: Path, dataset: Path, splits: Iterable[str]) -> None:
     """Stop when a CF artifact was trained on rows of the splits that are evaluated.
 
     An artifact of unknown origin passes, as there is nothing to intersect: its results are stamped.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ckf.cf.data import CFBatch, CFData
-from ckf.core.rng import named_generator
+from ckf.core.rng import generator_for
 
 _ROWS = 20_000
 
@@ -32,7 +32,7 @@ class Ranking:
 
         train = data.train
         log_positives = np.log1p(np.bincount(train.item, weights=train.click, minlength=data.n_items + 1))
-        draw = named_generator(seed, "ranking negatives")
+        draw = generator_for(seed, "ranking negatives")
         liked = np.flatnonzero(data.val.click > 0)
         if len(liked) > _ROWS:
             liked = np.sort(draw.choice(liked, _ROWS, replace=False))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ckf.core.rng import named_generator
+from ckf.core.rng import generator_for
 
 CHECKPOINT_RULE = "highest ctr AUC on val"
 OnEpoch = Callable[[dict[str, float]], None]
@@ -29,7 +29,7 @@ class Schedule:
 
 
 @dataclass
-class Fitted:
+class FitResult:
     """What came of it: the best epoch, its val figures and those of every epoch."""
 
     epoch: int = 0
@@ -47,7 +47,7 @@ def fit(
     seed: int,
     name: str,
     on_epoch: OnEpoch | None = None,
-) -> Fitted:
+) -> FitResult:
     """Train ``net`` in place and leave it at its best epoch.
 
     ``batches`` yields the row numbers of an epoch's batches from a generator named by the epoch; ``loss``
@@ -56,15 +56,15 @@ def fit(
     """
     device = next(net.parameters()).device
     optimizers, parameters = _optimizers(net, schedule), list(net.parameters())
-    fitted = Fitted(best=evaluate())
+    fitted = FitResult(best=evaluate())
     state = _state(net)
     bar = tqdm(range(1, schedule.epochs + 1), desc=f"training {name}", unit="epoch", mininterval=1.0)
     with torch.random.fork_rng(devices=[]):
         for epoch in bar:
-            torch.manual_seed(int(named_generator(seed, f"{name} dropout {epoch}").integers(2**62)))
+            torch.manual_seed(int(generator_for(seed, f"{name} dropout {epoch}").integers(2**62)))
             net.train()
             total, rows_met = torch.zeros((), device=device), 0
-            for rows in batches(named_generator(seed, f"{name} epoch {epoch}")):
+            for rows in batches(generator_for(seed, f"{name} epoch {epoch}")):
                 for parameter in parameters:
                     parameter.grad = None
                 value = loss(torch.from_numpy(rows).to(device))

@@ -21,8 +21,8 @@ from ckf.config import registry as store
 from ckf.config.option_groups import Groups, conf_dir, load_groups
 from ckf.config.overrides import Overrides, assign_all, read_overrides
 from ckf.config.schema import ExperimentConfig
-from ckf.config.serialization import load_yaml, run_hash_payload, to_yaml, with_overrides
-from ckf.config.validate import to_experiment
+from ckf.config.serialization import load_yaml, to_yaml, with_overrides
+from ckf.config.validate import validate
 from ckf.core.errors import ConfigError
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "compose",
     "compose_with_notes",
     "load_yaml",
-    "run_hash_payload",
     "to_yaml",
     "with_overrides",
 ]
@@ -40,7 +39,7 @@ _PRIMARY = "ckf_config"
 """What Hydra knows conf/config.yaml by: a file of that name in a user's folder shall not stand in its place."""
 
 
-class Implied(NamedTuple):
+class ImpliedOptions(NamedTuple):
     """When ``group`` is ``option``, ``then`` is chosen too, except for groups that the user chose himself.
 
     Options in ``keep`` fit already (a preset chose them) and stay.
@@ -54,15 +53,15 @@ class Implied(NamedTuple):
 
 
 IMPLIED = (
-    Implied(
+    ImpliedOptions(
         "backbone",
         "none",
         {"lora": "none", "fusion": "none", "curriculum": "text_only"},
         "there is no language model to adapt",
     ),
-    Implied("fusion", "none", {"curriculum": "text_only"}, "there is nothing to fuse", keep=("none",)),
-    Implied("fusion", "soft_prompt", {"prompts": "soft"}, "free vectors have a slot of their own"),
-    Implied(
+    ImpliedOptions("fusion", "none", {"curriculum": "text_only"}, "there is nothing to fuse", keep=("none",)),
+    ImpliedOptions("fusion", "soft_prompt", {"prompts": "soft"}, "free vectors have a slot of their own"),
+    ImpliedOptions(
         "fusion",
         "binary",
         {"prompts": "codes", "curriculum": "joint"},
@@ -102,7 +101,7 @@ def compose_with_notes(
 ) -> Composed:
     """Like `compose`, with the options chosen and notes on those that were implied.
 
-    ``fill_missing`` and ``rules`` are for checking an option by itself: see `to_experiment`.
+    ``fill_missing`` and ``rules`` are for checking an option by itself: see `validate`.
     """
     groups = load_groups(config_dir)
     asked = read_overrides(overrides, groups)
@@ -112,7 +111,7 @@ def compose_with_notes(
         cfg, choices = _compose_options(asked.choices | implied, groups)
     for key, line in assign_all(cfg, asked.values, groups.options).items():
         asked.refuse(key, line)
-    exp, problems = to_experiment(cfg, refused=asked.refused, fill_missing=fill_missing, rules=rules)
+    exp, problems = validate(cfg, refused=asked.refused, fill_missing=fill_missing, rules=rules)
     if asked.problems or problems or exp is None:
         raise ConfigError([*asked.problems, *problems])
     return Composed(exp, cfg, choices, notes)

@@ -15,8 +15,8 @@ from ckf.config.option_groups import load_groups
 from ckf.config.overrides import assign_all, read_overrides
 from ckf.config.registry import SCHEMAS, schema_node
 from ckf.config.schema import TASKS, WRITTEN, ExperimentConfig
-from ckf.config.validate import to_experiment
-from ckf.core.artifact_store import plain
+from ckf.config.validate import validate
+from ckf.core.artifact_store import to_jsonable
 from ckf.core.errors import ConfigError
 
 _LATER: dict[str, dict[str, Any]] = {
@@ -68,7 +68,7 @@ _UNNAMED = ("name", "seed", "method", "paths", "logger", "launcher", "search", "
 
 def to_yaml(exp: ExperimentConfig) -> str:
     """Return the resolved config as YAML; `load_yaml` reads it back."""
-    return OmegaConf.to_yaml(OmegaConf.create(plain(exp)))
+    return OmegaConf.to_yaml(OmegaConf.create(to_jsonable(exp)))
 
 
 def load_yaml(path: Path) -> ExperimentConfig:
@@ -137,19 +137,19 @@ def with_overrides(
 
 
 def _checked(cfg: DictConfig, prefix: str) -> ExperimentConfig:
-    exp, problems = to_experiment(cfg)
+    exp, problems = validate(cfg)
     if problems or exp is None:
         raise ConfigError([prefix + line for line in problems])
     return exp
 
 
-def run_hash_payload(exp: ExperimentConfig) -> dict[str, Any]:
+def fingerprint_payload(exp: ExperimentConfig) -> dict[str, Any]:
     """Return what names a run: every setting that can change its result, apart from the seed.
 
     Not in it: paths, the logger, worker counts, ``force``, labels, and where the input files lie
     (they count by content, through the dataset's hash).
     """
-    payload = {key: value for key, value in plain(exp).items() if key not in _UNNAMED}
+    payload = {key: value for key, value in to_jsonable(exp).items() if key not in _UNNAMED}
     for group, node in payload.items():
         if isinstance(node, dict):
             later = {**_LATER.get(group, {}), **_LATER_OF.get((group, str(node.get("name"))), {})}

@@ -18,7 +18,7 @@ _EXAMPLES = {"root": "DIR", "path": "DIR"}
 PLACEHOLDERS: dict[Any, Any] = {int: 1, float: 1.0, bool: False}
 
 
-def to_experiment(
+def validate(
     cfg: DictConfig, *, refused: Collection[str] = (), fill_missing: bool = False, rules: bool = True
 ) -> tuple[ExperimentConfig | None, list[str]]:
     """Return the typed tree and every problem that is left in it.

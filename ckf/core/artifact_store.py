@@ -25,20 +25,20 @@ FORMAT_VERSION = 1
 STAMP = "artifact.json"
 
 
-def plain(value: Any) -> Any:
+def to_jsonable(value: Any) -> Any:
     """Turn dataclasses, paths and tuples into what JSON can hold, recursively."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: to_jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): to_jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+        return [to_jsonable(v) for v in value]
     return str(value) if isinstance(value, Path) else value
 
 
 def fingerprint(*parts: Any) -> str:
     """Hash settings by their content; the order of keys does not matter. 12 hexadecimal digits."""
-    text = json.dumps([FORMAT_VERSION, *map(plain, parts)], sort_keys=True, ensure_ascii=False)
+    text = json.dumps([FORMAT_VERSION, *map(to_jsonable, parts)], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -51,7 +51,7 @@ def file_hash(path: Path) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically (a reader sees the old file or the new one, never half of it)."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(to_jsonable(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     temporary.replace(path)
 
 

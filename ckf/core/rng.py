@@ -10,17 +10,17 @@ import numpy as np
 _GOLDEN, _MIX1, _MIX2 = (np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
-def named_generator(seed: int, purpose: str) -> np.random.Generator:
+def generator_for(seed: int, purpose: str) -> np.random.Generator:
     """A generator of its own for one purpose."""
     return np.random.default_rng(_word(f"{seed}/{purpose}"))
 
 
-def named_keys(names: Sequence[str]) -> np.ndarray:
+def hash_ids(names: Sequence[str]) -> np.ndarray:
     """A 64-bit key for each name, the same on every machine. uint64 [n]"""
     return np.fromiter((_word(name) for name in names), dtype=np.uint64, count=len(names))
 
 
-def named_uniform(seed: int, purpose: str, keys: np.ndarray, draws: int) -> np.ndarray:
+def hashed_uniform(seed: int, purpose: str, keys: np.ndarray, draws: int) -> np.ndarray:
     """Uniform numbers in [0, 1), ``draws`` for each key, by a counter-based hash. float64 [n, draws]"""
     counter = np.arange(1, draws + 1, dtype=np.uint64) * _GOLDEN
     state = _mix(keys.astype(np.uint64) ^ np.uint64(_word(f"{seed}/{purpose}")))[:, None] + counter

@@ -11,22 +11,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ckf.core.errors import DataError
-from ckf.core.rng import named_uniform
+from ckf.core.rng import hashed_uniform
 from ckf.data.interactions import SPLITS, InteractionLog, lists_of
-from ckf.data.ragged import Lists, PairIndex
+from ckf.data.ragged import PairIndex, RaggedArray
 
 _ATTEMPTS = 200
 
 
 @dataclass(frozen=True)
 class CandidateRows:
-    """What the lists are drawn for: one entry a row; ``keys`` are the example ids' (`named_keys`)."""
+    """What the lists are drawn for: one entry a row; ``keys`` are the example ids' (`hash_ids`)."""
 
     keys: np.ndarray
     user: np.ndarray
     item: np.ndarray
     split: np.ndarray
-    history: Lists
+    history: RaggedArray
 
     def take(self, rows: np.ndarray) -> CandidateRows:
         """These rows in this order."""
@@ -67,7 +67,7 @@ class CandidateSampler:
         """
         negatives = self._negatives(rows)
         listed = np.column_stack([rows.item, negatives])
-        order = np.argsort(named_uniform(self.seed, "candidate order", rows.keys, self.count), axis=1, kind="stable")
+        order = np.argsort(hashed_uniform(self.seed, "candidate order", rows.keys, self.count), axis=1, kind="stable")
         return np.take_along_axis(listed, order, axis=1), np.argmin(order, axis=1)
 
     def _negatives(self, rows: CandidateRows) -> np.ndarray:
@@ -79,7 +79,7 @@ class CandidateSampler:
         part, got = rows, np.zeros(len(left), dtype=np.int64)
         for attempt, length in [(0, need + self.count // 2), *((a, series) for a in range(_ATTEMPTS + 1))]:
             purpose = self.purpose if attempt == 0 else f"{self.purpose}, again {attempt}"
-            drawn = self._items(named_uniform(self.seed, purpose, part.keys, length))
+            drawn = self._items(hashed_uniform(self.seed, purpose, part.keys, length))
             if attempt == 0:
                 got[:] = 0
             before = np.where(np.arange(need) < got[:, None], chosen[left], 0)
@@ -126,7 +126,9 @@ class CandidateSampler:
 
     def _exhaustive(self, row: CandidateRows, need: int) -> np.ndarray:
         catalogue = self.log.catalogue
-        order = np.argsort(named_uniform(self.seed, f"{self.purpose}, all", row.keys, len(catalogue))[0], kind="stable")
+        order = np.argsort(
+            hashed_uniform(self.seed, f"{self.purpose}, all", row.keys, len(catalogue))[0], kind="stable"
+        )
         chosen, got = self._first_usable(row, catalogue[order][None], need)
         if got[0] < need:
             raise DataError(
@@ -151,9 +153,9 @@ def _first_of_its_kind(codes: np.ndarray, usable: np.ndarray) -> np.ndarray:
     return found & usable
 
 
-def as_lists(table: np.ndarray) -> Lists:
-    """Rows of one length as `Lists`."""
-    return Lists(table.reshape(-1), np.arange(len(table) + 1) * table.shape[1])
+def as_lists(table: np.ndarray) -> RaggedArray:
+    """Rows of one length as `RaggedArray`."""
+    return RaggedArray(table.reshape(-1), np.arange(len(table) + 1) * table.shape[1])
 
 
 @dataclass

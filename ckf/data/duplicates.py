@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 
 from ckf.core.errors import DataError
-from ckf.data.ingest import Ingested
+from ckf.data.ingest import LoadedInteractions
 
 
-def without_duplicates(rows: pl.DataFrame, data: Ingested, policy: str) -> tuple[pl.DataFrame, dict[str, Any]]:
+def drop_duplicates(rows: pl.DataFrame, data: LoadedInteractions, policy: str) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Keep one row of each (user, item) and say how many went.
 
     The order among them is by timestamp, rating, click and the review's digest, so that the order of
@@ -53,7 +53,7 @@ def _repeated(rows: pl.DataFrame) -> np.ndarray:
     return np.sort(order[np.append(same, False) | np.append(False, same)])
 
 
-def _refuse(repeated: pl.DataFrame, data: Ingested) -> None:
+def _refuse(repeated: pl.DataFrame, data: LoadedInteractions) -> None:
     pair = data.table[repeated["row"]].select("user", "item", "file", "line").sort("user", "item", "file", "line")
     first = pair.row(0, named=True)
     pair = pair.filter((pl.col("user") == first["user"]) & (pl.col("item") == first["item"]))

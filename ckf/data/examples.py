@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ckf.core.artifact_store import write_json
-from ckf.core.rng import named_keys, named_uniform
-from ckf.data.audit import audit, refuse_violations, write_audit
+from ckf.core.rng import hash_ids, hashed_uniform
+from ckf.data.audit import audit, raise_on_violation, write_audit
 from ckf.data.candidates import CandidateHash, CandidateRows, CandidateSampler, as_lists
 from ckf.data.example_settings import ExampleSettings
 from ckf.data.histories import Histories, imported_histories
 from ckf.data.interactions import SPLITS, InteractionLog
-from ckf.data.ragged import Lists
+from ckf.data.ragged import RaggedArray
 
 _RELEASED_IMPORTED = (1, 20)
 """Lengths of a source's own history that the released code takes a row with."""
@@ -84,7 +84,7 @@ def build_examples(dataset: Path, tasks: list[str], *, out: Path, **settings: An
     report = audit(dataset, out)
     write_json(out / "manifest.json", {**manifest, "audit": report.summary()})
     write_audit(report, out)
-    refuse_violations(report)
+    raise_on_violation(report)
 
 
 class _Maker:
@@ -152,14 +152,17 @@ class _Maker:
         user, item, label = log.user[rows], log.item[rows], self._label(rows)
         if settings.released and self.task == "ctr" and log.history is None:
             # half the targets become any item, and only they are a No
-            uniform = named_uniform(settings.seed, "released ctr targets", named_keys(names.to_pylist()), 2)
+            uniform = hashed_uniform(settings.seed, "released ctr targets", hash_ids(names.to_pylist()), 2)
             label = (uniform[:, 0] >= 0.5).astype(np.float32)
             other = log.catalogue[(uniform[:, 1] * len(log.catalogue)).astype(np.int64)]
             item = np.where(label == 1, item, other)
         history, ratings = self._history(rows, split)
-        candidates, position = Lists(np.empty(0, np.int64), np.zeros(len(rows) + 1, np.int64)), np.full(len(rows), -1)
+        candidates, position = (
+            RaggedArray(np.empty(0, np.int64), np.zeros(len(rows) + 1, np.int64)),
+            np.full(len(rows), -1),
+        )
         if self.sampler is not None:
-            listed = CandidateRows(named_keys(names.to_pylist()), user, item, log.split[rows], history)
+            listed = CandidateRows(hash_ids(names.to_pylist()), user, item, log.split[rows], history)
             drawn, position = self.sampler.draw(listed)
             candidates = as_lists(drawn)
         fewest = np.minimum(self.seen["user"][user], self.seen["item"][item])
@@ -187,7 +190,7 @@ class _Maker:
         label = self.log.rating if self.task in ("rating", *_WITH_TEXT) else self.log.click
         return label[rows].astype(np.float32)
 
-    def _history(self, rows: np.ndarray, split: str) -> tuple[Lists, Lists]:
+    def _history(self, rows: np.ndarray, split: str) -> tuple[RaggedArray, RaggedArray]:
         """History items of each row and, for the rating task, their ratings."""
         log, last = self.log, self.settings.longest_history
         if log.history is not None:
@@ -195,18 +198,20 @@ class _Maker:
             if self.task != "rating":
                 return found, _no_values(len(rows))
             known = log.pairs.rows(log.user[rows][found.row_of], found.values)
-            found = Lists(known, found.offsets).kept((known >= 0) & ~np.isnan(log.rating[known]))
+            found = RaggedArray(known, found.offsets).kept((known >= 0) & ~np.isnan(log.rating[known]))
         else:
             found = self.histories[split == "train"].of(rows)
-        items = Lists(log.item[found.values], found.offsets)
-        return items, Lists(log.rating[found.values], found.offsets) if self.task == "rating" else _no_values(len(rows))
+        items = RaggedArray(log.item[found.values], found.offsets)
+        return items, RaggedArray(log.rating[found.values], found.offsets) if self.task == "rating" else _no_values(
+            len(rows)
+        )
 
 
-def _no_values(rows: int) -> Lists:
-    return Lists(np.empty(0, np.float32), np.zeros(rows + 1, np.int64))
+def _no_values(rows: int) -> RaggedArray:
+    return RaggedArray(np.empty(0, np.float32), np.zeros(rows + 1, np.int64))
 
 
-def _list_column(lists: Lists, kind: pa.DataType) -> pa.ListArray:
+def _list_column(lists: RaggedArray, kind: pa.DataType) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(lists.offsets, pa.int32()), pa.array(lists.values, kind))
 
 

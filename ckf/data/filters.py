@@ -14,7 +14,7 @@ from ckf.core.errors import DataError
 
 
 @dataclass
-class Steps:
+class FilterLog:
     """Rows, users and items left after every step, as the manifest lists them."""
 
     counts: list[dict[str, Any]] = field(default_factory=list)
@@ -43,7 +43,7 @@ def seconds(date: str) -> int:
     return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
 
 
-def apply_filters(rows: pl.DataFrame, filters: list[FilterConfig], steps: Steps) -> pl.DataFrame:
+def apply_filters(rows: pl.DataFrame, filters: list[FilterConfig], steps: FilterLog) -> pl.DataFrame:
     """Run the filters in their order.
 
     ``rows`` has user and item codes, timestamp, and ``history_length`` where the source brings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ckf.data.interactions import InteractionLog
-from ckf.data.ragged import Lists
+from ckf.data.ragged import RaggedArray
 
 
 class Histories:
@@ -30,7 +30,7 @@ class Histories:
         self.start, self.stop = np.empty(len(order), np.int64), np.empty(len(order), np.int64)
         self.start[order], self.stop[order] = before[first], before[cut]
 
-    def of(self, rows: np.ndarray) -> Lists:
+    def of(self, rows: np.ndarray) -> RaggedArray:
         """History of each of these interactions, as rows of the log."""
         if self.log.history is not None:
             raise ValueError("the source brings its own histories; see imported_histories")
@@ -38,7 +38,7 @@ class Histories:
         start, stop = self.start[rows], self.stop[rows]
         window = np.full(len(rows), self.last, dtype=np.int64)
         while True:
-            found = Lists.ranges(self.rows, np.maximum(start, stop - window), stop)
+            found = RaggedArray.ranges(self.rows, np.maximum(start, stop - window), stop)
             found = found.kept(self.log.title[self.log.item[found.values]] != targets[found.row_of])
             # where twins of the target were dropped, older items take their place
             short = (found.lengths < self.last) & (stop - window > start)
@@ -47,7 +47,7 @@ class Histories:
             window[short] *= 2
 
 
-def imported_histories(log: InteractionLog, rows: np.ndarray, last: int, *, keep_same_time: bool) -> Lists:
+def imported_histories(log: InteractionLog, rows: np.ndarray, last: int, *, keep_same_time: bool) -> RaggedArray:
     """The source's own histories as item ids, without the target and its twins.
 
     With ``keep_same_time`` False, items known to be of the target's own second go too.

@@ -18,7 +18,7 @@ def sorted_ids(values: pl.Series) -> pl.Series:
     return table.sort(pl.col("id").str.len_chars(), "id").to_series()
 
 
-def coded(column: pl.Series) -> tuple[pl.Series, pl.Series]:
+def encode_ids(column: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Codes of a Categorical column of raw ids (UInt32, null where the id is missing or blank), and those ids.
 
     A code is the id's place among all in the order of `sorted_ids`, whatever order they came in.
@@ -36,7 +36,7 @@ def coded(column: pl.Series) -> tuple[pl.Series, pl.Series]:
     return codes.alias(column.name), names["id"]
 
 
-def final_ids(codes: pl.Series, raw_ids: pl.Series, more: pl.Series | None = None) -> pl.DataFrame:
+def id_mapping(codes: pl.Series, raw_ids: pl.Series, more: pl.Series | None = None) -> pl.DataFrame:
     """The ids that are left: ``id`` Int32 from 1, ``raw_id``; ``more`` raw ids (of histories) are added.
 
     ``raw_ids`` are in the order of `sorted_ids`, as `coded` gives them.

@@ -14,11 +14,11 @@ import polars as pl
 
 from ckf.config.schema import DatasetConfig
 from ckf.core.errors import DataError
-from ckf.data.id_encoding import coded
+from ckf.data.id_encoding import encode_ids
 from ckf.data.readers.base import Source
-from ckf.data.readers.line_reader import Fault
+from ckf.data.readers.line_reader import BadRow
 from ckf.data.readers.polars_scan import Scanner, text_bytes
-from ckf.data.row_validation import BadRows, Check, found_faults, row_checks, typed, with_faults
+from ckf.data.row_validation import BadRows, RowCheck, collect_errors, normalize_columns, row_checks, with_faults
 
 Reader = Callable[[Scanner], Source]
 
@@ -30,7 +30,7 @@ _TEXTS = ("review", "history")
 
 
 @dataclass
-class Ingested:
+class LoadedInteractions:
     """Every row as read, and what goes with them.
 
     ``table``: the numbers of all rows, in memory: line, file, user and item (codes: places in ``ids``), rating,
@@ -42,7 +42,7 @@ class Ingested:
     table: pl.DataFrame
     text: pl.DataFrame | Path
     ids: dict[str, pl.Series]
-    checks: list[Check]
+    checks: list[RowCheck]
     source: Source
     scanner: Scanner
     reread: Reader
@@ -134,7 +134,7 @@ def _items(source: Source, wanted: pl.Series) -> pl.DataFrame:
     return found.sort("_place").drop("_place")
 
 
-def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> Ingested:
+def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> LoadedInteractions:
     """Run the reader and check every row.
 
     Polars reads with strict types; when it stops, the files are walked line by line for the faulty
@@ -145,7 +145,7 @@ def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> Ingested:
             that cannot be read at all.
     """
     scanner = Scanner(scratch, room=cfg.memory_mb * 2**20 / _COPIES)
-    faults: list[Fault] = []
+    faults: list[BadRow] = []
     try:
         data = _at_hand(read, cfg, scanner)
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -162,17 +162,17 @@ def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> Ingested:
             raise DataError(_unreadable(again, [table.path for table in scanner.tables])) from None
     files = data.source.files
     data.bad.add(faults, {})
-    found, counts = found_faults(data.table, data.ids, data.checks, files, scanner.lines_of)
+    found, counts = collect_errors(data.table, data.ids, data.checks, files, scanner.lines_of)
     data.bad.add(found, counts)
     data.bad.refuse_too_many(next(iter(found or faults), None))
     data.read = data.table.height + len([f for f in faults if f.path in files])
     return data
 
 
-def _at_hand(read: Reader, cfg: DatasetConfig, scanner: Scanner) -> Ingested:
+def _at_hand(read: Reader, cfg: DatasetConfig, scanner: Scanner) -> LoadedInteractions:
     """One pass over the files gives both tables."""
     source = read(scanner)
-    rows = typed(source)
+    rows = normalize_columns(source)
     names = rows.collect_schema().names()
     texts = [name for name in _TEXTS if name in names]
     codes: Any = {kind: pl.col(kind).cast(pl.Categorical(pl.Categories.random())) for kind in ("user", "item")}
@@ -187,11 +187,11 @@ def _at_hand(read: Reader, cfg: DatasetConfig, scanner: Scanner) -> Ingested:
         text = scanner.scratch / f"texts{len(scanner.salvaged)}.arrow"
         sink = rows.select(texts).sink_ipc(text, lazy=True)
         table = pl.collect_all([sink, rows.drop(texts)], engine="streaming")[1].rechunk()
-    coded_ids = {kind: coded(table[kind]) for kind in ("user", "item")}
+    coded_ids = {kind: encode_ids(table[kind]) for kind in ("user", "item")}
     ids = {kind: names for kind, (_, names) in coded_ids.items()}
     checks = row_checks(table.columns, cfg, source.oldest_timestamp)
     table = with_faults(table.with_columns(codes for codes, _ in coded_ids.values()), ids, checks)
-    return Ingested(table, text, ids, checks, source, scanner, read, BadRows(cfg.max_bad_rows))
+    return LoadedInteractions(table, text, ids, checks, source, scanner, read, BadRows(cfg.max_bad_rows))
 
 
 def _unreadable(error: Exception, paths: list[Path]) -> str:

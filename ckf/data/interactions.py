@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ckf.core.errors import ArtifactError
-from ckf.data.ragged import Lists, PairIndex
+from ckf.data.ragged import PairIndex, RaggedArray
 
 SPLITS = ("train", "val", "test")
 CONTEXT = "history"
@@ -38,7 +38,7 @@ class InteractionLog:
     split: np.ndarray
     catalogue: np.ndarray
     title: np.ndarray
-    history: Lists | None = None
+    history: RaggedArray | None = None
 
     def __len__(self) -> int:
         return len(self.user)
@@ -118,11 +118,11 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
     return pq.read_table(path, columns=list(columns))
 
 
-def lists_of(column: pa.ChunkedArray | pa.Array) -> Lists:
+def lists_of(column: pa.ChunkedArray | pa.Array) -> RaggedArray:
     """Flatten a list column (null lists count as empty)."""
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Lists(pc.list_flatten(column).to_numpy(zero_copy_only=False), offsets)
+    return RaggedArray(pc.list_flatten(column).to_numpy(zero_copy_only=False), offsets)
 
 
 def normalised_titles(items: list[int], titles: list[str]) -> dict[int, str]:

@@ -6,12 +6,12 @@ from typing import Any
 
 import polars as pl
 
-from ckf.data.ingest import Ingested
+from ckf.data.ingest import LoadedInteractions
 
 MAX_TITLE_CHARS = 2000
 
 
-def item_table(data: Ingested, final: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+def item_table(data: LoadedInteractions, final: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
     """Rows ``item`` (final id), ``raw_id``, ``title`` and the source's further columns, sorted; and counts.
 
     A title that is missing, blank or longer than a page falls back to the raw id. Control characters
@@ -40,7 +40,7 @@ def item_table(data: Ingested, final: pl.DataFrame) -> tuple[pl.DataFrame, dict[
     return table.select("item", "raw_id", "title", *extra), counts
 
 
-def user_table(data: Ingested, final: pl.DataFrame, train: pl.Series) -> pl.DataFrame:
+def user_table(data: LoadedInteractions, final: pl.DataFrame, train: pl.Series) -> pl.DataFrame:
     """Rows ``user`` (final id), ``raw_id``, ``n_train``, ``cold``, and the source's further columns."""
     table = with_train_counts(final.rename({"id": "user"}), "user", train)
     table = table.with_columns(cold=pl.col("n_train") == 0)

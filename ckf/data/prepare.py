@@ -30,10 +30,10 @@ from ckf.core.artifact_store import file_hash, write_json
 from ckf.core.errors import DataError
 from ckf.data.dataset_card import card_text
 from ckf.data.dataset_stats import describe
-from ckf.data.duplicates import without_duplicates
-from ckf.data.filters import Steps, apply_filters
-from ckf.data.id_encoding import final_ids, to_final
-from ckf.data.ingest import Ingested, Reader, disk_is_full, ingest
+from ckf.data.duplicates import drop_duplicates
+from ckf.data.filters import FilterLog, apply_filters
+from ckf.data.id_encoding import id_mapping, to_final
+from ckf.data.ingest import LoadedInteractions, Reader, disk_is_full, ingest
 from ckf.data.item_table import item_table, user_table, with_train_counts
 from ckf.data.readers.amazon import amazon_files, read_amazon
 from ckf.data.readers.base import Source
@@ -137,12 +137,12 @@ def write_dataset(
 
 
 def _write(
-    data: Ingested, cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Callable[[], Mapping[str, str]]
+    data: LoadedInteractions, cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Callable[[], Mapping[str, str]]
 ) -> None:
-    steps = Steps()
+    steps = FilterLog()
     rows, duplicates = _kept_rows(data, cfg, split, steps)
-    user_ids = final_ids(rows["user"], data.ids["user"])
-    item_ids = final_ids(rows["item"], data.ids["item"], data.history_items(rows["row"]))
+    user_ids = id_mapping(rows["user"], data.ids["user"])
+    item_ids = id_mapping(rows["item"], data.ids["item"], data.history_items(rows["row"]))
     ids = {"user": user_ids, "item": item_ids}
     rows = rows.with_columns(to_final(rows[kind], data.ids[kind], ids[kind]).alias(kind) for kind in ids)
     rows = rows.sort("timestamp", "user", "item")
@@ -180,12 +180,12 @@ def _write(
 
 
 def _kept_rows(
-    data: Ingested, cfg: DatasetConfig, split: SplitConfig, steps: Steps
+    data: LoadedInteractions, cfg: DatasetConfig, split: SplitConfig, steps: FilterLog
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """The rows of the dataset with their split, under the codes of ``data.ids``; and what became of repeats."""
     rows = data.good_rows(cfg.like_threshold)
     steps.record("read", rows)
-    rows, duplicates = without_duplicates(rows, data, cfg.duplicates)
+    rows, duplicates = drop_duplicates(rows, data, cfg.duplicates)
     steps.record("duplicates", rows)
     rows = apply_filters(rows, cfg.filters, steps)
     rows = rows.with_columns(split=assign_split(rows, split, data.ids["user"], data.ids["item"]))
@@ -198,7 +198,7 @@ def _kept_rows(
     return rows, duplicates
 
 
-def _liked(data: Ingested, cfg: DatasetConfig) -> str:
+def _liked(data: LoadedInteractions, cfg: DatasetConfig) -> str:
     by_rating = f"a rating of {cfg.like_threshold:g} or more (dataset.like_threshold)"
     if not data.has_clicks:
         return by_rating

@@ -34,7 +34,7 @@ class PairIndex:
 
 
 @dataclass(frozen=True)
-class Lists:
+class RaggedArray:
     """Rows of lists, flat: row ``r`` is ``values[offsets[r] : offsets[r + 1]]``."""
 
     values: np.ndarray
@@ -54,22 +54,22 @@ class Lists:
         return np.repeat(np.arange(len(self)), self.lengths)
 
     @classmethod
-    def ranges(cls, source: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> Lists:
+    def ranges(cls, source: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> RaggedArray:
         """Row ``r`` is ``source[starts[r] : stops[r]]``."""
         return cls(source[range_indices(starts, stops)], offsets_of(stops - starts))
 
-    def take(self, rows: np.ndarray) -> Lists:
+    def take(self, rows: np.ndarray) -> RaggedArray:
         """These rows in this order."""
-        return Lists.ranges(self.values, self.offsets[rows], self.offsets[rows + 1])
+        return RaggedArray.ranges(self.values, self.offsets[rows], self.offsets[rows + 1])
 
-    def kept(self, mask: np.ndarray) -> Lists:
+    def kept(self, mask: np.ndarray) -> RaggedArray:
         """Without the values where ``mask`` is False."""
         before = np.concatenate([[0], np.cumsum(mask)])
-        return Lists(self.values[mask], before[self.offsets])
+        return RaggedArray(self.values[mask], before[self.offsets])
 
-    def last(self, n: int) -> Lists:
+    def last(self, n: int) -> RaggedArray:
         """At most the last ``n`` values of each row."""
-        return Lists.ranges(self.values, np.maximum(self.offsets[:-1], self.offsets[1:] - n), self.offsets[1:])
+        return RaggedArray.ranges(self.values, np.maximum(self.offsets[:-1], self.offsets[1:] - n), self.offsets[1:])
 
     def any_of(self, mask: np.ndarray) -> np.ndarray:
         """Whether ``mask`` (one for each value) holds anywhere in a row. bool [n]"""

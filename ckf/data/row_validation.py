@@ -12,7 +12,7 @@ import polars as pl
 from ckf.config.schema import DatasetConfig
 from ckf.core.errors import DataError
 from ckf.data.readers.base import Source
-from ckf.data.readers.line_reader import MAX_LINE_BYTES, Fault
+from ckf.data.readers.line_reader import MAX_LINE_BYTES, BadRow
 
 YEAR_2100 = 4_102_444_800
 MAX_ID_BYTES = 512
@@ -31,7 +31,7 @@ COLUMNS: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Check:
+class RowCheck:
     """A kind of fault: where it holds, and what to say of a row that has it; ``of`` ids alone, or of rows."""
 
     kind: str
@@ -40,48 +40,50 @@ class Check:
     of: str | None = None
 
 
-def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int) -> list[Check]:
+def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int) -> list[RowCheck]:
     """Every check of an interaction, in the order in which a row's first fault is named."""
     found = [check for kind in ("user", "item") for check in _id_checks(kind)]
     low, high = cfg.rating_scale
     rating, click, time = pl.col("rating"), pl.col("click"), pl.col("timestamp")
     found += [
-        Check("rating_missing", rating.is_null() & click.is_null(), lambda row: "the rating is missing"),
-        Check("rating_not_finite", ~rating.is_finite(), lambda row: f"the rating is {row['rating']}"),
-        Check(
+        RowCheck("rating_missing", rating.is_null() & click.is_null(), lambda row: "the rating is missing"),
+        RowCheck("rating_not_finite", ~rating.is_finite(), lambda row: f"the rating is {row['rating']}"),
+        RowCheck(
             "rating_outside_scale",
             ~rating.is_between(low, high),
             lambda row: f"the rating is {row['rating']:g}, outside dataset.rating_scale [{low:g}, {high:g}]",
         ),
-        Check(
+        RowCheck(
             "click_not_0_or_1", ~click.is_in([0, 1]), lambda row: f"the click is {row['click']}; allowed are 0 and 1"
         ),
-        Check("timestamp_missing", time.is_null(), lambda row: "the timestamp is missing"),
-        Check("timestamp_in_another_unit", time > YEAR_2100, lambda row: _unit_line(row["timestamp"])),
-        Check("timestamp_too_early", time < oldest, lambda row: _early_line(row["timestamp"], oldest)),
+        RowCheck("timestamp_missing", time.is_null(), lambda row: "the timestamp is missing"),
+        RowCheck("timestamp_in_another_unit", time > YEAR_2100, lambda row: _unit_line(row["timestamp"])),
+        RowCheck("timestamp_too_early", time < oldest, lambda row: _early_line(row["timestamp"], oldest)),
     ]
     most = MAX_LINE_BYTES // 2**20
     too_long = pl.col("review_bytes") > MAX_LINE_BYTES
-    found.append(Check("review_too_long", too_long, lambda row: f"the review is longer than {most} MiB"))
+    found.append(RowCheck("review_too_long", too_long, lambda row: f"the review is longer than {most} MiB"))
     if "split" in columns:
         allowed = ", ".join(SPLITS)
         known = pl.col("split").is_in(SPLITS)
         found.append(
-            Check("split_unknown", ~known.fill_null(False), lambda row: f"the split is {row['split']}, not {allowed}")
+            RowCheck(
+                "split_unknown", ~known.fill_null(False), lambda row: f"the split is {row['split']}, not {allowed}"
+            )
         )
     return found
 
 
-def _id_checks(kind: str) -> list[Check]:
+def _id_checks(kind: str) -> list[RowCheck]:
     return [
-        Check(f"{kind}_missing", pl.col(kind).is_null(), lambda row: f"the {kind} id is missing"),
-        Check(
+        RowCheck(f"{kind}_missing", pl.col(kind).is_null(), lambda row: f"the {kind} id is missing"),
+        RowCheck(
             f"{kind}_with_control_character",
             pl.col(kind).str.contains("[\x00-\x1f\x7f]"),
             lambda row: f"the {kind} id {row[kind]!r} holds a control character",
             of=kind,
         ),
-        Check(
+        RowCheck(
             f"{kind}_too_long",
             pl.col(kind).str.len_bytes() > MAX_ID_BYTES,
             lambda row: f"the {kind} id has more than {MAX_ID_BYTES} bytes",
@@ -104,7 +106,7 @@ def _early_line(value: int, oldest: int) -> str:
     return f"the timestamp is {value} seconds after 1970, too early for this source: its unit may be seconds already"
 
 
-def typed(source: Source) -> pl.LazyFrame:
+def normalize_columns(source: Source) -> pl.LazyFrame:
     """Interactions with every column of `COLUMNS` in its type, ``line`` and ``file``, and what else the source has.
 
     A blank review is none: it becomes null.
@@ -121,7 +123,7 @@ def typed(source: Source) -> pl.LazyFrame:
     return rows.with_columns(review=pl.when(pl.col("review").str.strip_chars() != "").then("review"))
 
 
-def with_faults(table: pl.DataFrame, ids: Mapping[str, pl.Series], checks: list[Check]) -> pl.DataFrame:
+def with_faults(table: pl.DataFrame, ids: Mapping[str, pl.Series], checks: list[RowCheck]) -> pl.DataFrame:
     """Add ``fault``: UInt8 index into the checks, null where a row is good.
 
     ``table`` has codes for user and item; ``ids`` the raw ids that they stand for, each looked at once.
@@ -148,7 +150,7 @@ class BadRows:
         """Rows left out in all."""
         return sum(kind["count"] for kind in self.kinds.values())
 
-    def add(self, faults: Iterable[Fault], counts: Mapping[str, int]) -> None:
+    def add(self, faults: Iterable[BadRow], counts: Mapping[str, int]) -> None:
         """Record faults; ``counts`` where only the first of a kind are listed."""
         for fault in faults:
             kind = self.kinds.setdefault(fault.kind, {"count": counts.get(fault.kind, 0), "first": []})
@@ -157,7 +159,7 @@ class BadRows:
             if len(kind["first"]) < SHOWN:
                 kind["first"].append(str(fault))
 
-    def refuse_too_many(self, first: Fault | None) -> None:
+    def refuse_too_many(self, first: BadRow | None) -> None:
         """Stop when more rows are bad than the config allows.
 
         Raises:
@@ -169,13 +171,13 @@ class BadRows:
             raise DataError(f"{first}{more}{joint}dataset.max_bad_rows={self.allowed})")
 
 
-def found_faults(
+def collect_errors(
     rows: pl.DataFrame,
     ids: Mapping[str, pl.Series],
-    checks: list[Check],
+    checks: list[RowCheck],
     files: tuple[Path, ...],
     lines_of: Callable[[Path, Collection[int]], Mapping[int, int]],
-) -> tuple[list[Fault], dict[str, int]]:
+) -> tuple[list[BadRow], dict[str, int]]:
     """The first faults of each kind, in the order of lines, and the count of each kind."""
     bad = rows.filter(pl.col("fault").is_not_null())
     if bad.is_empty():
@@ -192,6 +194,6 @@ def found_faults(
         lines = lines_of(path, mine["line"].to_list())
         for row in mine.iter_rows(named=True):
             check = checks[row["fault"]]
-            faults.append(Fault(path, lines.get(row["line"], row["line"]), check.kind, check.says(row)))
+            faults.append(BadRow(path, lines.get(row["line"], row["line"]), check.kind, check.says(row)))
     faults.sort(key=lambda fault: (str(fault.path), fault.line))
     return faults, {checks[number].kind: count for number, count in counts.iter_rows()}

@@ -7,7 +7,7 @@ import polars as pl
 
 from ckf.config.schema import SplitConfig
 from ckf.core.errors import DataError
-from ckf.core.rng import named_keys, named_uniform
+from ckf.core.rng import hash_ids, hashed_uniform
 from ckf.data.filters import seconds
 from ckf.data.row_validation import SPLITS
 
@@ -46,8 +46,8 @@ def in_training_share(rows: pl.DataFrame, cfg: SplitConfig, users: pl.Series, it
     The draw of an interaction depends on its raw ids and the seed alone, so shares are nested.
     """
     raw = (users[rows["user"].to_numpy()].cast(pl.String), items[rows["item"].to_numpy()].cast(pl.String))
-    keys = named_keys([f"{user}/{item}" for user, item in zip(*raw, strict=True)])
-    drawn = pl.Series(named_uniform(cfg.split_seed, "share of the training data", keys, 1)[:, 0])
+    keys = hash_ids([f"{user}/{item}" for user, item in zip(*raw, strict=True)])
+    drawn = pl.Series(hashed_uniform(cfg.split_seed, "share of the training data", keys, 1)[:, 0])
     return (rows["split"] != "train") | (drawn < cfg.train_fraction)
 
 
@@ -104,7 +104,7 @@ def _leave_last_out(rows: pl.DataFrame) -> pl.Series:
 
 def _held_out(codes: pl.Series, raw_ids: pl.Series, cfg: SplitConfig, purpose: str) -> pl.Series:
     """The draw of an id depends on its name and the seed alone, so other rows cannot move it."""
-    draw = named_uniform(cfg.split_seed, purpose, named_keys(raw_ids.to_list()), 1)[:, 0]
+    draw = hashed_uniform(cfg.split_seed, purpose, hash_ids(raw_ids.to_list()), 1)[:, 0]
     drawn = pl.Series(draw[codes.to_numpy()])
     return _three_ways(drawn < cfg.test_fraction, drawn < cfg.test_fraction + cfg.val_fraction)
 

@@ -30,7 +30,7 @@ def decoded(text: pl.Expr) -> pl.Expr:
     return text.str.replace_many(list(REVIEW_ENTITIES), list(REVIEW_ENTITIES.values()))
 
 
-def clean(text: str | None) -> str | None:
+def normalize_text(text: str | None) -> str | None:
     """Decode entities, drop inline tags, join white space; None where no letter or digit is left."""
     if not text:
         return None
@@ -50,7 +50,7 @@ def clean_title(text: str | None) -> str | None:
     """A usable title, or None: missing, a scrap of a web page, without letters, or a page long."""
     if not text or _SCRAP.match(html.unescape(text) if "&" in text else text) or len(text) > _MAX_CHARS:
         return None
-    return clean(text)
+    return normalize_text(text)
 
 
 def clean_brand(text: str | None) -> str | None:
@@ -61,7 +61,7 @@ def clean_brand(text: str | None) -> str | None:
     return text.removeprefix("by ") if text else None
 
 
-def stand_in(raw_id: str, brand: str | None, category: str | None) -> tuple[str, str]:
+def placeholder_title(raw_id: str, brand: str | None, category: str | None) -> tuple[str, str]:
     """What to call an item without a usable title, and which kind of name that is."""
     if brand and category:
         return f"{brand} ({category})", "brand_and_category"
@@ -77,7 +77,7 @@ def title_table(items: pl.DataFrame, wanted: Iterable[str]) -> tuple[pl.DataFram
     found: dict[str, tuple[str | None, str | None, str | None]] = {}
     counts: Counter[str] = Counter(dict.fromkeys(_COUNTS, 0))
     for item, raw, brand, category in items.select("item", "title", "brand", "category").iter_rows():
-        row = clean_title(raw), clean_brand(brand), clean(category)
+        row = clean_title(raw), clean_brand(brand), normalize_text(category)
         known = found.get(item)
         counts["metadata_rows_repeated"] += known is not None
         if known is None or (known[0] is None and row[0] is not None):
@@ -89,7 +89,7 @@ def title_table(items: pl.DataFrame, wanted: Iterable[str]) -> tuple[pl.DataFram
         title, brand, category = found.get(item, (None, None, None))
         kind = "usable"
         if title is None:
-            title, kind = stand_in(item, brand, category)
+            title, kind = placeholder_title(item, brand, category)
         counts[f"titles_{kind}" if kind == "usable" else f"titles_replaced_by_{kind}"] += 1
         rows.append((item, title, brand, category))
     schema = {"item": pl.String, "title": pl.String, "brand": pl.String, "categories": pl.String}

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from ckf.data.ingest import Ingested
+from ckf.data.ingest import LoadedInteractions
 
 _GROUP_ROWS = 100_000
 _SHARE = 12  # of dataset.memory_mb that one portion of text may take: one read, one sorted, some on their way out
@@ -27,7 +27,9 @@ TYPES: dict[str, Any] = {
 }
 
 
-def write_interactions(rows: pl.DataFrame, data: Ingested, items: pl.DataFrame, memory_mb: int, path: Path) -> None:
+def write_interactions(
+    rows: pl.DataFrame, data: LoadedInteractions, items: pl.DataFrame, memory_mb: int, path: Path
+) -> None:
     """Write the rows with their reviews (and histories) in the order of ``rows``.
 
     ``rows``: row, user, item (final ids), rating, click, timestamp, review_bytes, split. Texts on disk are
@@ -58,7 +60,7 @@ def _history_ids(items: pl.DataFrame) -> pl.Expr:
     return pl.col("history").list.eval(known).list.drop_nulls()
 
 
-def _sorted_portions(rows: pl.DataFrame, data: Ingested, budget: int) -> Iterator[pl.DataFrame]:
+def _sorted_portions(rows: pl.DataFrame, data: LoadedInteractions, budget: int) -> Iterator[pl.DataFrame]:
     """Texts from the disk in the order of ``rows``, as many at a time as ``budget`` bytes hold."""
     sizes = (rows["review_bytes"].to_numpy().astype(np.int64) + _ROW_BYTES).cumsum()
     bounds = np.unique([0, *np.searchsorted(sizes, np.arange(budget, sizes[-1], budget)), rows.height])
@@ -72,7 +74,7 @@ def _sorted_portions(rows: pl.DataFrame, data: Ingested, budget: int) -> Iterato
             part.unlink()
 
 
-def _deal(rows: pl.DataFrame, data: Ingested, bounds: np.ndarray, folder: Path) -> None:
+def _deal(rows: pl.DataFrame, data: LoadedInteractions, bounds: np.ndarray, folder: Path) -> None:
     """Read the texts once and put each into its portion; afterwards the file that they came from is gone."""
     for stretch, (places, texts) in enumerate(data.stretches(rows["row"])):
         order = places.arg_sort()

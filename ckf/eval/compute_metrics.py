@@ -98,13 +98,13 @@ def _difference(
     name, candidates = headline(task, exp.ranking), exp.ranking
     model = by_source[MODEL]
     a, users = task_statistics(task, model, candidates, only=name)
-    b, _ = task_statistics(task, on_rows_of(model, by_source[other]), candidates, only=name)
+    b, _ = task_statistics(task, align_predictions(model, by_source[other]), candidates, only=name)
     (c,) = compare(a, b, users, exp.evaluate.bootstrap_samples, 0)
     key = f"{split}/{task}/{name}_minus_{other}"
     return {key: c.difference, f"{key}_low": c.low, f"{key}_high": c.high, f"{key}_p": c.p}
 
 
-def on_rows_of(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+def align_predictions(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """The answers of ``other`` to the examples of ``rows``; one that it did not give is an unusable answer."""
     key = ["example_id", "item"]
     answers = other[[*key, "score", "answer"]]

@@ -10,24 +10,24 @@ import pandas as pd
 import torch
 
 from ckf.assembly import Inputs, load_trained, rating_scale, scored_tasks
-from ckf.cf.leakage_check import is_unknown, refuse_overlap
+from ckf.cf.leakage_check import check_no_overlap, is_unknown
 from ckf.config.schema import ExperimentConfig
 from ckf.core.artifact_store import write_json
 from ckf.core.errors import DataError
-from ckf.core.rng import named_keys, named_uniform
+from ckf.core.rng import hash_ids, hashed_uniform
 from ckf.data.example_table import ExampleTable
 from ckf.eval import reviews as texts
 from ckf.eval.candidate_file import read_candidates
 from ckf.eval.compute_metrics import CF, FLOOR, MODEL, TEXT, further_metrics, known_metrics, metrics_of, with_counts
 from ckf.eval.extra_protocols import Sources, baseline_lists, further_rankings
 from ckf.eval.fusion_diagnostics import gradient_shares, slot_health
-from ckf.eval.multiprocess import Work, score_in_processes
+from ckf.eval.multiprocess import ScoringJob, score_in_processes
 from ckf.eval.predictions import cf_predictions, predictions
 from ckf.eval.score import answer_log_probabilities
 from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collator
-from ckf.runs.evaluation_log import note_scoring
-from ckf.runs.folder import METRICS, record
+from ckf.runs.evaluation_log import record_evaluation
+from ckf.runs.folder import METRICS, update_metadata
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ def evaluate_run(
         DataError: a split without an example of the run's tasks.
     """
     for artifact in (baselines.floor, baselines.cf):
-        refuse_overlap(artifact, inputs.dataset, exp.evaluate.splits)
+        check_no_overlap(artifact, inputs.dataset, exp.evaluate.splits)
     loaded = load_trained(exp, inputs, run) if exp.backbone.name != "none" else None
     target, metrics = out or run, dict[str, float]()
     (target / "predictions").mkdir(parents=True, exist_ok=True)
     for split in exp.evaluate.splits:
         table = _examples(exp, inputs, split)
-        note_scoring(run, "evaluate", split, len(table), to=None if out is None else str(out))
+        record_evaluation(run, "evaluate", split, len(table), to=None if out is None else str(out))
         metrics.update(_evaluate_split(exp, inputs, run, baselines, loaded, table, target))
         if loaded is not None and exp.writes:
             metrics.update(_reviews(exp, inputs, baselines.text, loaded, split, target))
@@ -70,7 +70,7 @@ def evaluate_run(
         metrics["evaluate/cf_training_data_unknown"] = 1
     write_json(target / METRICS, {key: metrics[key] for key in sorted(metrics)})
     if out is None:
-        record(run, evaluated={split: str(pd.Timestamp.now("UTC")) for split in exp.evaluate.splits})
+        update_metadata(run, evaluated={split: str(pd.Timestamp.now("UTC")) for split in exp.evaluate.splits})
     return metrics
 
 
@@ -78,7 +78,7 @@ def _examples(exp: ExperimentConfig, inputs: Inputs, split: str) -> ExampleTable
     table = ExampleTable(inputs.examples / "examples.parquet", split, scored_tasks(exp))
     if exp.evaluate.candidates.endswith(".parquet"):
         table = table.with_candidates(read_candidates(Path(exp.evaluate.candidates), inputs.dataset, split))
-    table = keep_some(table, exp.evaluate.max_examples)
+    table = subsample(table, exp.evaluate.max_examples)
     if not len(table):
         raise DataError(f"{inputs.examples}: no example of {', '.join(scored_tasks(exp))} in the {split} split")
     return table
@@ -120,7 +120,7 @@ def _reviews(
 ) -> dict[str, float]:  # fmt: skip
     """Write a review for each example, beside the text-only run's and the floors; keep and measure all of them."""
     path = inputs.examples / "examples.parquet"
-    table = keep_some(ExampleTable(path, split, [texts.TASK]), exp.evaluate.max_examples)
+    table = subsample(ExampleTable(path, split, [texts.TASK]), exp.evaluate.max_examples)
     if not len(table):
         return {}
     examples = [table[row] for row in range(len(table))]
@@ -139,7 +139,7 @@ def _model_frame(
     """The model's predictions, and how many prompts lost history."""
     model, collator = loaded
     if exp.trainer.devices > 1:
-        scores, cut = score_in_processes(Work(exp, inputs, run, table), exp.trainer.devices)
+        scores, cut = score_in_processes(ScoringJob(exp, inputs, run, table), exp.trainer.devices)
     else:
         scores, cut = answer_log_probabilities(
             model, table, collator,
@@ -149,11 +149,11 @@ def _model_frame(
     return predictions(table, scores, collator, MODEL, mean=mean), cut
 
 
-def keep_some(table: ExampleTable, limit: int | None) -> ExampleTable:
+def subsample(table: ExampleTable, limit: int | None) -> ExampleTable:
     """At most ``limit`` examples of each task, the same ones whatever the method and the order."""
     if limit is None:
         return table
-    draw = named_uniform(0, "evaluation subset", named_keys(table.example_id), 1)[:, 0]
+    draw = hashed_uniform(0, "evaluation subset", hash_ids(table.example_id), 1)[:, 0]
     keep = np.zeros(len(table), dtype=bool)
     for task in range(len(table.tasks)):
         mine = np.flatnonzero(table.task_index == task)

@@ -12,7 +12,7 @@ import torch
 
 from ckf.config.schema import EmbeddingConfig, ExperimentConfig
 from ckf.data.example_table import Example, ExampleTable
-from ckf.eval.full_ranking import Catalogue, Scores, full_order, reranked
+from ckf.eval.full_ranking import Catalogue, Scores, rank_catalogue, reranked
 from ckf.eval.predictions import list_rows
 from ckf.eval.protocols import TAGS, answered_lists, needs_item_slots, slot_match
 from ckf.eval.retrieval import CFRetrieval, Positives
@@ -50,10 +50,10 @@ def further_rankings(exp: ExperimentConfig, sources: Sources, table: ExampleTabl
 
 def _whole(exp: ExperimentConfig, sources: Sources, table: ExampleTable) -> dict[str, pd.DataFrame]:
     catalogue = load_catalogue(sources.dataset)
-    frames = [full_order(table, catalogue, popularity(catalogue), "floor")]
+    frames = [rank_catalogue(table, catalogue, popularity(catalogue), "floor")]
     retrieval = retrieval_of(exp, sources, catalogue)
     own = exp.evaluate.retrieval == "slots"
-    frames.append(full_order(table, catalogue, retrieval, "model" if own else "cf"))
+    frames.append(rank_catalogue(table, catalogue, retrieval, "model" if own else "cf"))
     found = {"full": pd.concat(frames, ignore_index=True)}
     if sources.loaded is not None:
         n = min(exp.evaluate.rerank_items, len(catalogue.items))

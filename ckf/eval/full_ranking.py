@@ -44,7 +44,7 @@ class Catalogue:
         return found
 
 
-def full_order(table: ExampleTable, catalogue: Catalogue, scores: Scores, source: str) -> pd.DataFrame:
+def rank_catalogue(table: ExampleTable, catalogue: Catalogue, scores: Scores, source: str) -> pd.DataFrame:
     """Rows of the first `KEPT` items of each list and of its target, with the target's ``rank`` in the whole order."""
     frames = []
     for rows, examples, values in _orders(table, catalogue, scores):
@@ -76,7 +76,7 @@ def reranked(
     for rows, examples, values in _orders(table, catalogue, scores):
         lists = [best_items(line, n) for line in values]
         found = [
-            liking(model, collator, example, items, slots=slots, device=device)
+            pointwise_scores(model, collator, example, items, slots=slots, device=device)
             for example, items in zip(examples, lists, strict=True)
         ]
         frames.append(example_rows(table, rows, lists, source).assign(score=np.concatenate(found)))
@@ -91,7 +91,7 @@ def best_items(scores: np.ndarray, n: int) -> np.ndarray:
     return order[np.isfinite(scores[order])]
 
 
-def liking(
+def pointwise_scores(
     model: Recommender, collator: Collator, example: Example, items: np.ndarray, *, slots: bool, device: torch.device
 ) -> np.ndarray:
     """How much the language model thinks that the example's user will like each item. [len(items)]
@@ -104,10 +104,10 @@ def liking(
     task = next((name for name in ("ctr", "rating") if name in collator.tasks), None)
     if task is None:
         raise ConfigError(["re-ranking: needs a model trained on ctr or rating; this one has neither"])
-    return judged(model, collator, task, example, items, slots=slots, device=device)
+    return scores_of_task(model, collator, task, example, items, slots=slots, device=device)
 
 
-def judged(
+def scores_of_task(
     model: Recommender, collator: Collator, task: str, example: Example, items: np.ndarray,
     *, slots: bool, device: torch.device,
 ) -> np.ndarray:  # fmt: skip

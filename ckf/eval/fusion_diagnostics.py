@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ckf.cf.vectors.tables import VectorTables
-from ckf.core.rng import named_keys, named_uniform
+from ckf.core.rng import hash_ids, hashed_uniform
 from ckf.data.example_table import Example, ExampleTable
 from ckf.metrics import auc
 from ckf.metrics.resampling import Ratio, resample
@@ -95,7 +95,7 @@ def _sample(table: ExampleTable) -> list[Example]:
     """A few examples of each task, the same whatever the method; neighbours are of different users where possible."""
     if not len(table):
         return []
-    draw = named_uniform(0, "examples of fusion health", named_keys(table.example_id), 1)[:, 0]
+    draw = hashed_uniform(0, "examples of fusion health", hash_ids(table.example_id), 1)[:, 0]
     chosen = []
     for task in range(len(table.tasks)):
         mine = np.flatnonzero(table.task_index == task)

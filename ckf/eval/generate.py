@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ckf.core.rng import named_keys, named_uniform
+from ckf.core.rng import hash_ids, hashed_uniform
 from ckf.data.example_table import Example
-from ckf.model.attention.kv_cache import Past
+from ckf.model.attention.kv_cache import KVCacheState
 from ckf.model.backbone import vocabulary_logits
 from ckf.model.recommender import Recommender
 from ckf.prompts.batch import PromptBatch
@@ -22,7 +22,7 @@ Choice = Callable[[Tensor, list[list[int]]], Tensor]
 
 
 @torch.inference_mode()
-def write(
+def generate(
     model: Recommender, collator: Collator, examples: list[Example], choose: Choice,
     *, slots: bool, tokens: int, device: torch.device,
 ) -> list[list[int]]:  # fmt: skip
@@ -33,7 +33,7 @@ def write(
     batch, lengths = collator.questions(examples, slots=slots)
     batch, lengths = batch.to(device), lengths.to(device)
     rows = torch.arange(len(examples), device=device)
-    past = Past.nothing(len(examples), device)
+    past = KVCacheState.nothing(len(examples), device)
     hidden = model.hidden(batch, past=past)[rows, lengths - 1]
     columns = torch.arange(batch.input_ids.shape[1], device=device).expand(len(examples), -1)
     past.append(columns < lengths[:, None], columns)
@@ -68,7 +68,7 @@ def greedy(log_probabilities: Tensor, written: list[list[int]]) -> Tensor:
 
 def sampled(example_ids: Sequence[str], seed: int, tokens: int, temperature: float = 1.0) -> Choice:
     """Tokens drawn by (seed, example, place), so that a text depends on no batch and no other text."""
-    draws = named_uniform(seed, "tokens of a written answer", named_keys(example_ids), tokens)
+    draws = hashed_uniform(seed, "tokens of a written answer", hash_ids(example_ids), tokens)
 
     def choose(log_probabilities: Tensor, written: list[list[int]]) -> Tensor:
         step = max(len(ids) for ids in written)

@@ -13,11 +13,11 @@ import torch
 from ckf.assembly import Inputs, load_trained
 from ckf.config.schema import ExperimentConfig
 from ckf.data.example_table import ExampleTable
-from ckf.eval.score import Share, answer_log_probabilities
+from ckf.eval.score import ShardSpec, answer_log_probabilities
 
 
 @dataclass(frozen=True)
-class Work:
+class ScoringJob:
     """What each process loads and scores."""
 
     exp: ExperimentConfig
@@ -26,14 +26,14 @@ class Work:
     table: ExampleTable
 
 
-def score_in_processes(work: Work, count: int) -> tuple[list[np.ndarray], int]:
+def score_in_processes(work: ScoringJob, count: int) -> tuple[list[np.ndarray], int]:
     """`answer_log_probabilities` of a run's table by ``count`` processes, each of which loads the run.
 
     On a machine with GPUs each process takes one of its own.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, mp_context=context) as pool:
-        parts = list(pool.map(_score_share, [work] * count, [Share(number, count) for number in range(count)]))
+        parts = list(pool.map(_score_share, [work] * count, [ShardSpec(number, count) for number in range(count)]))
     answers = [np.empty(0)] * len(work.table)
     for found, _ in parts:
         for row, scores in enumerate(found):
@@ -42,7 +42,7 @@ def score_in_processes(work: Work, count: int) -> tuple[list[np.ndarray], int]:
     return answers, sum(cut for _, cut in parts)
 
 
-def _score_share(work: Work, share: Share) -> tuple[list[np.ndarray], int]:
+def _score_share(work: ScoringJob, share: ShardSpec) -> tuple[list[np.ndarray], int]:
     exp = work.exp
     gpu = exp.trainer.accelerator in ("gpu", "auto") and torch.cuda.is_available()
     device = torch.device(f"cuda:{share.number % torch.cuda.device_count()}" if gpu else "cpu")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ckf.core.errors import ConfigError
 from ckf.data.example_table import Example, ExampleTable
-from ckf.eval.generate import Choice, Trie, constrained, greedy, write
+from ckf.eval.generate import Choice, Trie, constrained, generate, greedy
 from ckf.eval.predictions import list_rows
 from ckf.eval.scoring_batches import plan_batches
 from ckf.model.recommender import Recommender
@@ -108,7 +108,7 @@ def _written(
     if protocol == "constrained":
         choose = constrained([Trie.of(titles) for titles in answers], encoder.eos)
     longest = max(len(ids) for titles in answers for ids in titles)
-    texts = write(model, collator, examples, choose, slots=slots, tokens=longest, device=device)
+    texts = generate(model, collator, examples, choose, slots=slots, tokens=longest, device=device)
     found = []
     for example, ids in zip(examples, texts, strict=True):
         said = encoder.tokenizer.decode(ids[:-1]).strip() if ids and ids[-1] == encoder.eos else None

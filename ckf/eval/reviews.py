@@ -13,9 +13,9 @@ import torch
 from tqdm import tqdm
 
 from ckf.config.schema import EvaluateConfig
-from ckf.core.rng import named_keys, named_uniform
+from ckf.core.rng import hash_ids, hashed_uniform
 from ckf.data.example_table import Example, ExampleTable
-from ckf.eval.generate import Choice, greedy, sampled, write
+from ckf.eval.generate import Choice, generate, greedy, sampled
 from ckf.metrics import text_metrics
 from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collator
@@ -43,7 +43,7 @@ def written_reviews(
     for start in range(0, len(order), cfg.batch_size):
         rows = order[start : start + cfg.batch_size]
         part = [examples[int(row)] for row in rows]
-        for row, ids in zip(rows, write(model, collator, part, _choice(part, cfg), slots=slots,
+        for row, ids in zip(rows, generate(model, collator, part, _choice(part, cfg), slots=slots,
                                         tokens=cfg.text_tokens, device=device), strict=True):  # fmt: skip
             ended = [token for token in ids if token != collator.encoder.eos]
             texts[row] = collator.encoder.tokenizer.decode(ended, skip_special_tokens=True).strip()
@@ -71,7 +71,7 @@ def floor_reviews(table: ExampleTable, train: ExampleTable) -> dict[str, list[st
         overall.update(sentences)
     common = _most_frequent(overall)
     frequent = {item: _most_frequent(counts) or common for item, counts in by_item.items()}
-    draw = named_uniform(0, "a training review at random", named_keys(table.example_id), 1)[:, 0]
+    draw = hashed_uniform(0, "a training review at random", hash_ids(table.example_id), 1)[:, 0]
     reviews = [review or "" for review in train.review] or [""]
     return {
         FREQUENT: [frequent.get(int(item), common) for item in table.item],

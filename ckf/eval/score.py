@@ -15,7 +15,7 @@ from ckf.prompts.collate import Collator
 
 
 @dataclass(frozen=True)
-class Share:
+class ShardSpec:
     """Every ``count``-th batch from ``number`` on."""
 
     number: int = 0
@@ -24,7 +24,7 @@ class Share:
 
 def answer_log_probabilities(
     model: Recommender, table: ExampleTable, collator: Collator,
-    *, slots: bool, batch_size: int, device: torch.device, share: Share = Share(),  # noqa: B008  (frozen)
+    *, slots: bool, batch_size: int, device: torch.device, share: ShardSpec = ShardSpec(),  # noqa: B008  (frozen)
 ) -> tuple[list[np.ndarray], int]:  # fmt: skip
     """Log-probability of each possible answer (terminator included) of each example, in the table's order.
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ckf.data.example_table import Example, ExampleTable
-from ckf.model.attention.kv_cache import Past
+from ckf.model.attention.kv_cache import KVCacheState
 from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import Prompt
@@ -76,7 +76,7 @@ def score_batch(
             sorted_rows = score_batch(model, collator, [examples[i] for i in order], slots=slots, device=device)
             return Scored([sorted_rows.answers[i] for i in np.argsort(order)], sorted_rows.history_cut)
         first = collator.beginnings([examples[i] for i in heads], [prompts[i] for i in heads], lengths).to(device)
-        past = Past.nothing(len(heads), device)
+        past = KVCacheState.nothing(len(heads), device)
         model.hidden(first, past=past)
         columns = torch.arange(first.input_ids.shape[1], device=device).expand(len(heads), -1)
         past.append(columns < torch.tensor(lengths, device=device)[:, None], columns)

@@ -13,13 +13,13 @@ import torch
 
 from ckf.cf.vectors.per_example_users import ExampleUsers
 from ckf.cf.vectors.tables import VectorTables
-from ckf.core.rng import named_keys
+from ckf.core.rng import hash_ids
 from ckf.data.example_table import Example
 from ckf.data.interactions import lists_of
 from ckf.prompts.collate import Collator
 
 
-class OwnUsers:
+class AdhocUserVectors:
     """Vectors by user and history.
 
     The CF model itself is not kept, its vectors as of each example are. So a prompt gets that of an example of
@@ -62,7 +62,7 @@ class OwnUsers:
             return collator
         names = list(dict.fromkeys(example.example_id for example in examples))
         by_name = {example.example_id: example for example in examples}
-        keys = named_keys(names)
+        keys = hash_ids(names)
         order = np.argsort(keys, kind="stable")
         vectors = self.of(tables, [by_name[name] for name in names])[torch.from_numpy(order)]
         return collator.with_tables(dataclasses.replace(tables, moments=ExampleUsers(keys[order], vectors)))

@@ -17,7 +17,7 @@ UNKNOWN = 0
 
 
 @dataclass(frozen=True)
-class Known:
+class DatasetIndex:
     """Raw ids and titles by ckf's own ids, and all interactions sorted by user and time.
 
     ``first`` [n_users + 2]: where each user's interactions begin.
@@ -34,7 +34,7 @@ class Known:
     history_items: int
 
     @classmethod
-    def load(cls, dataset: Path, history_items: int) -> Known:
+    def load(cls, dataset: Path, history_items: int) -> DatasetIndex:
         """Read a dataset artifact; prompts are given the last ``history_items`` of a user's past."""
         users, items = (raw_ids(dataset, kind) for kind in ("user", "item"))
         table = pd.read_parquet(dataset / "items.parquet", columns=["item", "title"])

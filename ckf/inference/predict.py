@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 from ckf.core.artifact_store import file_hash, read_json, write_json
 from ckf.core.errors import DataError
 from ckf.inference.dataset_index import UNKNOWN
-from ckf.inference.predictor import Trained
+from ckf.inference.predictor import Predictor
 from ckf.inference.request_rows import is_own, note_prepared, read_rows, refuse_faults, run_key, score_examples
 
 PART = 4096
 """Rows that are read, scored and written together; memory does not grow with the file."""
 
 
-def predict_file(trained: Trained, source: Path, out: Path, *, skip_bad: bool = False) -> dict[str, int]:
+def predict_file(trained: Predictor, source: Path, out: Path, *, skip_bad: bool = False) -> dict[str, int]:
     """Score the rows of a Parquet file into ``out``; returns counts: ``rows``, ``bad``, ``cold``, ``resumed``.
 
     All rows are looked at before the first is scored. Finished parts lie beside ``out`` until the whole is
@@ -79,7 +79,7 @@ def _parts(file: pq.ParquetFile) -> Iterator[tuple[int, pd.DataFrame]]:
         first += batch.num_rows
 
 
-def _score_part(trained: Trained, rows: pd.DataFrame, first: int, path: Path) -> None:
+def _score_part(trained: Predictor, rows: pd.DataFrame, first: int, path: Path) -> None:
     examples, faults = read_rows(trained, rows, first)
     bad = {int(fault.split()[1].rstrip(":")) for fault in faults}
     numbers = np.asarray([number for number in range(first, first + len(rows)) if number not in bad], dtype=np.int64)

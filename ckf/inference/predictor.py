@@ -18,11 +18,11 @@ from ckf.core.errors import DataError
 from ckf.data.example_table import Example, ExampleTable
 from ckf.eval.evaluate import device_of
 from ckf.eval.extra_protocols import load_catalogue
-from ckf.eval.full_ranking import Catalogue, best_items, judged
+from ckf.eval.full_ranking import Catalogue, best_items, scores_of_task
 from ckf.eval.retrieval import CFRetrieval
 from ckf.eval.reviews import written_reviews
-from ckf.inference.adhoc_user_vectors import OwnUsers
-from ckf.inference.dataset_index import Known
+from ckf.inference.adhoc_user_vectors import AdhocUserVectors
+from ckf.inference.dataset_index import DatasetIndex
 from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collator
 from ckf.runs.folder import artifact_path, read_run
@@ -30,7 +30,7 @@ from ckf.train.distributed.worker import run_inputs
 
 
 @dataclass
-class Trained:
+class Predictor:
     """A trained run with everything it needs: `recommend` for one user, `predict` for rows of one's own.
 
     ``model`` and ``collator`` are None for methods without a language model.
@@ -44,7 +44,7 @@ class Trained:
     collator: Collator | None
 
     @classmethod
-    def load(cls, run: Path) -> Trained:
+    def load(cls, run: Path) -> Predictor:
         """Load a run from its folder.
 
         Raises:
@@ -58,9 +58,9 @@ class Trained:
         return cls(run, exp, inputs, artifact_path(card, "cf", run), model, collator)
 
     @cached_property
-    def known(self) -> Known:
+    def known(self) -> DatasetIndex:
         """Ids, titles and what every user did."""
-        return Known.load(self.inputs.dataset, self.exp.tasks.history_items)
+        return DatasetIndex.load(self.inputs.dataset, self.exp.tasks.history_items)
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -74,9 +74,9 @@ class Trained:
         return CFRetrieval.load(self.cf, self.catalogue.positives.counts, biased=biased)
 
     @cached_property
-    def own_users(self) -> OwnUsers:
+    def own_users(self) -> AdhocUserVectors:
         """User vectors for prompts that are no examples."""
-        return OwnUsers(self.inputs.examples)
+        return AdhocUserVectors(self.inputs.examples)
 
     @cached_property
     def prepared(self) -> dict[str, tuple[ExampleTable, int]]:
@@ -135,9 +135,9 @@ class Trained:
         rated = dataclasses.replace(rated, example_id=example.example_id)
         found: dict[str, np.ndarray] = {}
         if "rating" in collator.tasks:
-            found["rating"] = judged(self.model, collator, "rating", rated, items, slots=slots, device=device)
+            found["rating"] = scores_of_task(self.model, collator, "rating", rated, items, slots=slots, device=device)
         if "ctr" in collator.tasks:
-            odds = judged(self.model, collator, "ctr", example, items, slots=slots, device=device)
+            odds = scores_of_task(self.model, collator, "ctr", example, items, slots=slots, device=device)
             found["score"] = 1 / (1 + np.exp(-odds))
         elif "rating" in found:
             found["score"] = found["rating"]

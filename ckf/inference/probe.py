@@ -12,22 +12,22 @@ import numpy as np
 from ckf.assembly import scored_tasks
 from ckf.core.errors import DataError
 from ckf.data.example_table import Example, ExampleTable
-from ckf.eval.evaluate import device_of, keep_some
+from ckf.eval.evaluate import device_of, subsample
 from ckf.eval.fusion_diagnostics import gradient_shares, slot_health
 from ckf.eval.predictions import predictions
 from ckf.eval.score import answer_log_probabilities
-from ckf.inference.predictor import Trained
+from ckf.inference.predictor import Predictor
 from ckf.metrics import compute_metrics
 from ckf.report.format import MISSING, Table, number
 from ckf.report.render_tables import markdown_table
-from ckf.runs.evaluation_log import note_scoring
+from ckf.runs.evaluation_log import record_evaluation
 
 LISTS = 200
 """Lists whose target is put into every place in turn."""
 _CHANGES = {"zeroed": "slots zeroed", "shuffled": "vectors shuffled", "swapped": "another user's"}
 
 
-def probe(trained: Trained) -> tuple[str, dict[str, float]]:
+def probe(trained: Predictor) -> tuple[str, dict[str, float]]:
     """What the probes found, as text and as flat figures.
 
     Raises:
@@ -37,19 +37,19 @@ def probe(trained: Trained) -> tuple[str, dict[str, float]]:
         raise DataError(f"{trained.run}: probes look into a language model, and this run has none (backbone=none)")
     exp, tasks = trained.exp, scored_tasks(trained.exp)
     val = ExampleTable(trained.inputs.examples / "examples.parquet", "val", tasks)
-    note_scoring(trained.run, "probe", "val", len(val))
+    record_evaluation(trained.run, "probe", "val", len(val))
     found = gradient_shares(trained.run)
     if exp.fusion.fuses:
         found.update(slot_health(trained.model, trained.collator, val, device_of(exp)))
     lists = val.subset(np.flatnonzero(val.task == "topk")) if "topk" in tasks else val.subset(np.empty(0, dtype=int))
     if len(lists):
-        found.update(positions(trained, keep_some(lists, LISTS)))
+        found.update(positions(trained, subsample(lists, LISTS)))
     tables = [_health(found, tasks), _positions(found)]
     text = "\n\n".join(f"## {table.title}\n\n{markdown_table(table)}" for table in tables if table.rows)
     return f"# {trained.run.name}\n\n{text or 'Nothing to probe: no fusion, and no lists.'}\n", found
 
 
-def positions(trained: Trained, lists: ExampleTable) -> dict[str, float]:
+def positions(trained: Predictor, lists: ExampleTable) -> dict[str, float]:
     """HR@1 with the target in each place of the same lists: ``probe/hr@1@position_<place>``, and their ``n``."""
     assert trained.model is not None
     assert trained.collator is not None

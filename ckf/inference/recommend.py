@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ckf.inference.predictor import Trained
+from ckf.inference.predictor import Predictor
 from ckf.report.format import MISSING, Table, number
 from ckf.report.render_tables import markdown_table
 
 
-def recommendation(trained: Trained, user: str, top: int = 10, rerank: int = 100, *, seen: bool = False) -> str:
+def recommendation(trained: Predictor, user: str, top: int = 10, rerank: int = 100, *, seen: bool = False) -> str:
     """The recommendations for a user with how they came about."""
     found = trained.recommend(user, top, rerank=rerank, seen=seen)
     if found.attrs["known"]:
@@ -27,7 +27,7 @@ def _cell(value: object) -> str:
     return (number(value) if isinstance(value, float) else str(value)) or MISSING
 
 
-def _how(trained: Trained) -> str:
+def _how(trained: Predictor) -> str:
     if trained.model is None:
         return f"score: the CF model's ({trained.exp.cf.name})"
     task = "the probability of a Yes" if "ctr" in {t.name for t in trained.exp.task_mix} else "the expected rating"

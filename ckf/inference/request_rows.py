@@ -21,10 +21,10 @@ from ckf.data.example_table import Example, ExampleTable
 from ckf.eval.evaluate import device_of
 from ckf.eval.predictions import predictions
 from ckf.eval.score import answer_log_probabilities
-from ckf.runs.evaluation_log import note_scoring
+from ckf.runs.evaluation_log import record_evaluation
 
 if TYPE_CHECKING:
-    from ckf.inference.predictor import Trained
+    from ckf.inference.predictor import Predictor
 
 COLUMNS = (
     "task", "user", "item", "candidates", "history", "history_ratings", "timestamp", "review", "example_id",
@@ -33,7 +33,7 @@ SPLITS = ("train", "val", "test")
 _SHOWN = 3
 
 
-def score_rows(trained: Trained, rows: pd.DataFrame, first: int) -> pd.DataFrame:
+def score_rows(trained: Predictor, rows: pd.DataFrame, first: int) -> pd.DataFrame:
     """Scores of rows numbered from ``first``: columns row, task, user, item, position, score and answer.
 
     Raises:
@@ -55,7 +55,7 @@ def refuse_faults(faults: Sequence[str], where: str) -> None:
         raise DataError(f"{where}: {'; '.join(faults[:_SHOWN])}{more}")
 
 
-def score_examples(trained: Trained, examples: list[Example], numbers: np.ndarray) -> pd.DataFrame:
+def score_examples(trained: Predictor, examples: list[Example], numbers: np.ndarray) -> pd.DataFrame:
     """Scores of examples that stand for rows of these numbers."""
     model, collator = trained.model, trained.collator
     if model is None or collator is None:
@@ -90,7 +90,7 @@ def is_own(example: Example) -> bool:
     return "/row/" in example.example_id
 
 
-def read_rows(trained: Trained, rows: pd.DataFrame, first: int) -> tuple[list[Example], list[str]]:
+def read_rows(trained: Predictor, rows: pd.DataFrame, first: int) -> tuple[list[Example], list[str]]:
     """The rows as examples, and a line for each that cannot be one.
 
     Raises:
@@ -122,7 +122,7 @@ def _records(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
         }
 
 
-def _example(trained: Trained, row: dict[str, Any], number: int) -> Example:
+def _example(trained: Predictor, row: dict[str, Any], number: int) -> Example:
     known, tasks = trained.known, [task.name for task in trained.exp.scored_mix]
     task = str(row.get("task", "ctr"))
     if task not in tasks:
@@ -152,7 +152,7 @@ def _example(trained: Trained, row: dict[str, Any], number: int) -> Example:
     return dataclasses.replace(example, example_id=f"{task}/row/{number}", candidates=candidates, review=words)
 
 
-def _with_history(trained: Trained, example: Example, row: dict[str, Any]) -> Example:
+def _with_history(trained: Predictor, example: Example, row: dict[str, Any]) -> Example:
     items = np.asarray([_item(trained, name) for name in row["history"]], dtype=np.int64)
     ratings = np.asarray(row.get("history_ratings", []), dtype=np.float32)
     if example.task == "rating" and len(ratings) != len(items):
@@ -160,14 +160,14 @@ def _with_history(trained: Trained, example: Example, row: dict[str, Any]) -> Ex
     return dataclasses.replace(example, history=items, history_ratings=ratings)
 
 
-def _item(trained: Trained, name: Any) -> int:
+def _item(trained: Predictor, name: Any) -> int:
     number = trained.known.item_number(name)
     if number is None:
         raise DataError(f"item '{name}' is not in the catalogue ({len(trained.catalogue.items)} items)")
     return number
 
 
-def _named_examples(trained: Trained, names: list[str], first: int) -> tuple[list[Example], list[str]]:
+def _named_examples(trained: Predictor, names: list[str], first: int) -> tuple[list[Example], list[str]]:
     """Examples by their ids; each split's table is read once and kept with the run."""
     places = trained.prepared
     examples, faults = [], []
@@ -181,15 +181,15 @@ def _named_examples(trained: Trained, names: list[str], first: int) -> tuple[lis
     return examples, faults
 
 
-def note_prepared(trained: Trained, examples: Sequence[Example]) -> None:
+def note_prepared(trained: Predictor, examples: Sequence[Example]) -> None:
     """Note in the run's journal that prepared examples of a split are scored."""
     splits = [x.example_id.split("/")[1] for x in examples]
     for split in SPLITS[1:]:
         if splits.count(split):
-            note_scoring(trained.run, "predict", split, splits.count(split))
+            record_evaluation(trained.run, "predict", split, splits.count(split))
 
 
-def run_key(trained: Trained) -> dict[str, Any]:
+def run_key(trained: Predictor) -> dict[str, Any]:
     """What a half-finished prediction must agree with to be continued."""
     card = read_json(trained.run / "run.json")
     return {"run": trained.run.name, "weights": card.get("identity", {}).get("weights")}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ckf.config.schema import EAGER_ONLY, FAMILIES
 from ckf.core.errors import ArtifactError
-from ckf.model.lora import Routing
+from ckf.model.lora import AdapterRouting
 
 
 def load_tokenizer(path: str | Path, revision: str | None = None, trust_remote_code: bool = False) -> Any:
@@ -117,7 +117,7 @@ def quantization_options(kind: str, dtype: str) -> dict[str, Any]:
     return {"quantization_config": chosen, "device_map": {"": int(os.environ.get("LOCAL_RANK", "0"))}}
 
 
-def checkpoint_activations(model: Any, routing: Routing) -> None:
+def checkpoint_activations(model: Any, routing: AdapterRouting) -> None:
     """Recompute each layer's activations in the backward pass instead of keeping them.
 
     ``transformers`` does so in training mode alone, and a frozen backbone is not in it; so the layers

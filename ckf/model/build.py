@@ -33,7 +33,7 @@ from ckf.config.schema import (
 from ckf.core.errors import ArtifactError, ConfigError
 from ckf.model.backbone import checkpoint_activations, embedding_norm, load_backbone
 from ckf.model.fusion import Fusion, LinearFusion, MetaAttentionFusion, MetaFusion, MLPFusion, SoftPromptFusion
-from ckf.model.lora import SHARED, AdapterSpec, Routing, inject_lora
+from ckf.model.lora import SHARED, AdapterRouting, AdapterSpec, inject_lora
 from ckf.model.peft_io import load_adapter
 from ckf.model.recommender import Recommender
 
@@ -140,7 +140,7 @@ def slot_kinds(exp: ExperimentConfig, tasks: Sequence[str]) -> tuple[str, ...]:
     return tuple(kind for kind in SLOTS if any(f"<{kind}>" in wording for wording in wordings))
 
 
-def start_adapters(model: Recommender, cfg: LoraConfig, backbone: str) -> None:
+def init_adapters(model: Recommender, cfg: LoraConfig, backbone: str) -> None:
     """Load the adapters of ``lora.init`` into their roles.
 
     Raises:
@@ -172,7 +172,7 @@ def build_recommender(
             "quantization": exp.backbone.quantization,
         }
     model = load_backbone(backbone, dtype=exp.backbone.dtype, **options)  # type: ignore[arg-type]
-    routing = Routing()
+    routing = AdapterRouting()
     if exp.train.gradient_checkpointing:
         checkpoint_activations(model, routing)
     adapters = adapter_specs(exp.lora, tasks)

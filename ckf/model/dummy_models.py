@@ -12,7 +12,7 @@ import torch
 from ckf.config.schema import EmbeddingConfig, ExperimentConfig, HFBackboneConfig, TinyBackboneConfig
 from ckf.core.errors import ArtifactError
 from ckf.model.build import adapter_specs, build_fusion, slot_kinds
-from ckf.model.lora import Routing, inject_lora
+from ckf.model.lora import AdapterRouting, inject_lora
 from ckf.model.recommender import Recommender
 from ckf.model.tiny_backbone import tiny_config
 
@@ -58,7 +58,7 @@ def shape_recommender(
         attention = getattr(exp.backbone, "attention", "sdpa")
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
         model.requires_grad_(False)
-        routing = Routing()
+        routing = AdapterRouting()
         adapters = adapter_specs(exp.lora, list(tasks))
         lora = inject_lora(model, adapters, tasks, routing)
         fusion = build_fusion(

@@ -46,7 +46,7 @@ class AdapterSpec:
         return any(f".{module}".endswith(f".{target}") for target in self.target_modules)
 
 
-class Routing:
+class AdapterRouting:
     """What the adapted layers of one model read in a forward pass: the rows' tasks, and who may learn."""
 
     def __init__(self) -> None:
@@ -98,7 +98,9 @@ class MultiLoraLinear(nn.Module):
     lora_scale: Tensor
     lora_task: Tensor
 
-    def __init__(self, base: nn.Linear, adapters: Sequence[AdapterSpec], task_of: Sequence[int], routing: Routing):
+    def __init__(
+        self, base: nn.Linear, adapters: Sequence[AdapterSpec], task_of: Sequence[int], routing: AdapterRouting
+    ):
         super().__init__()
         self.base = base
         self.adapters = list(adapters)
@@ -144,7 +146,7 @@ class MultiLoraLinear(nn.Module):
 
 
 def inject_lora(
-    model: nn.Module, adapters: Sequence[AdapterSpec], tasks: Sequence[str], routing: Routing
+    model: nn.Module, adapters: Sequence[AdapterSpec], tasks: Sequence[str], routing: AdapterRouting
 ) -> dict[str, MultiLoraLinear]:
     """Replace every targeted linear layer of ``model`` in place; return the new layers by module name.
 

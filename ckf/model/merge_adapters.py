@@ -20,10 +20,10 @@ from torch import Tensor
 from ckf.config.schema import ExperimentConfig, HFBackboneConfig
 from ckf.core.artifact_store import write_json
 from ckf.core.errors import ArtifactError, ConfigError
-from ckf.core.rng import named_generator
+from ckf.core.rng import generator_for
 from ckf.model.backbone import load_backbone, load_tokenizer
 from ckf.model.checkpoint_io import FUSION_CARD, FUSION_WEIGHTS
-from ckf.model.lora import SHARED, AdapterSpec, MultiLoraLinear, Routing, inject_lora
+from ckf.model.lora import SHARED, AdapterRouting, AdapterSpec, MultiLoraLinear, inject_lora
 from ckf.model.peft_io import AdapterFile, read_adapter, write_adapter
 from ckf.model.provenance import check_identity
 from ckf.runs.folder import read_run
@@ -98,7 +98,7 @@ def _parts(run: Path, exp: ExperimentConfig, task: str, format: str) -> list[Ada
 
 def write_united(parts: Sequence[AdapterFile], folder: Path) -> None:
     """Write the sum of several adapters as one plain PEFT adapter."""
-    weights, rank, alpha = unite(parts)
+    weights, rank, alpha = concat_adapters(parts)
     write_adapter(
         folder,
         weights,
@@ -111,7 +111,7 @@ def write_united(parts: Sequence[AdapterFile], folder: Path) -> None:
     )
 
 
-def unite(parts: Sequence[AdapterFile]) -> tuple[dict[str, tuple[Tensor, Tensor]], int, float]:
+def concat_adapters(parts: Sequence[AdapterFile]) -> tuple[dict[str, tuple[Tensor, Tensor]], int, float]:
     """Sum adapters: by module the united ``A`` and ``B``, and one rank and alpha for all modules.
 
     Where all scales and ranks agree (the roles' targets do not overlap) the tensors stay as they
@@ -190,7 +190,7 @@ def _log_probabilities(model: Any, rows: Tensor) -> Tensor:
 
 def fixed_rows(vocabulary: int) -> Tensor:
     """Token ids [8, 32] of the parity check: the same for one vocabulary, whatever the run."""
-    return torch.from_numpy(named_generator(0, "merge parity rows").integers(0, vocabulary, (8, 32)))
+    return torch.from_numpy(generator_for(0, "merge parity rows").integers(0, vocabulary, (8, 32)))
 
 
 def _with_adapters(model: Any, parts: Sequence[AdapterFile]) -> dict[str, MultiLoraLinear]:
@@ -200,7 +200,7 @@ def _with_adapters(model: Any, parts: Sequence[AdapterFile]) -> dict[str, MultiL
         a, _, scale = next(iter(part.weights.values()))
         rank = a.shape[0]
         specs.append(AdapterSpec(part.folder.name, rank, scale * rank, 0.0, tuple(part.weights)))
-    routing = Routing()
+    routing = AdapterRouting()
     routing.route(torch.zeros(1, dtype=torch.long))
     layers = inject_lora(model, specs, [spec.name for spec in specs], routing)
     for name, layer in layers.items():

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ckf.model.attention.kv_cache import Past
-from ckf.model.attention.last_layer import LastLayer, Reads
+from ckf.model.attention.kv_cache import KVCacheState
+from ckf.model.attention.last_layer import LastLayer, OutputPositions
 from ckf.model.attention.masks import Masks, after_prefix_allowed, attention_masks, branch_allowed
-from ckf.model.attention.prefix_cache import Beginnings, PrefixStates, States
+from ckf.model.attention.prefix_cache import PrefixBank, RecordingCache, States
 from ckf.model.attention.split_kv import take_parts
 from ckf.model.backbone import vocabulary_logits
 from ckf.model.fusion import Fusion
-from ckf.model.lora import AdapterSpec, MultiLoraLinear, Routing
+from ckf.model.lora import AdapterRouting, AdapterSpec, MultiLoraLinear
 from ckf.prompts.batch import PromptBatch, SlotBatch
 
 
@@ -32,7 +32,7 @@ class Recommender(nn.Module):
         backbone: Any,
         layers: Mapping[str, MultiLoraLinear],
         adapters: Sequence[AdapterSpec],
-        routing: Routing,
+        routing: AdapterRouting,
         fusion: Fusion | None,
     ) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Recommender(nn.Module):
         learn_adapters: bool = True,
         learn_fusion: bool = True,
         states: States | None = None,
-        past: Past | None = None,
+        past: KVCacheState | None = None,
     ) -> Tensor:
         """Log-probability [A] of each answer token of the batch.
 
@@ -69,7 +69,7 @@ class Recommender(nn.Module):
         the rows have behind them.
         """
         self.routing.learn = learn_adapters
-        reads, place = Reads.of(batch.answer_rows, batch.answer_cols, len(batch.input_ids))
+        reads, place = OutputPositions.of(batch.answer_rows, batch.answer_cols, len(batch.input_ids))
         hidden = self.hidden(batch, learn_fusion=learn_fusion, states=states, past=past, reads=reads)
         # the vocabulary projection is the largest matrix there is: only answer positions go through it
         logits = vocabulary_logits(self.backbone, hidden[batch.answer_rows, place])
@@ -83,8 +83,8 @@ class Recommender(nn.Module):
         *,
         learn_fusion: bool = True,
         states: States | None = None,
-        past: Past | None = None,
-        reads: Reads | None = None,
+        past: KVCacheState | None = None,
+        reads: OutputPositions | None = None,
     ) -> Tensor:
         """Last hidden states [B, T, d], or [B, Q, d] of ``reads``; the pass is appended to the cache of ``past``."""
         self.routing.route(batch.task_index)
@@ -110,17 +110,17 @@ class Recommender(nn.Module):
         is cut from the graph, so its backward pass is as short as it is, and the text's may be over before it
         starts. With dropout each stream keeps its distribution; both see one draw of the prefix.
         """
-        passes = [PrefixStates() for _ in texts]
+        passes = [RecordingCache() for _ in texts]
         for text, states in zip(texts, passes, strict=True):
             yield self(text, learn_fusion=False, states=states)
         lengths = [int(branch.prefix.max()) for branch in branches if branch.prefix is not None]
         if len(lengths) < len(branches):
             raise RuntimeError("the batch is no branch; make it with Collator.branch")
-        beginnings = Beginnings(passes, max(lengths))
+        beginnings = PrefixBank(passes, max(lengths))
         for branch, length in zip(branches, lengths, strict=True):
             yield self(branch, learn_adapters=False, states=beginnings.of(branch.prefix_rows, length))
 
-    def _masks(self, batch: PromptBatch, dtype: torch.dtype, past: Past | None) -> Masks | None:
+    def _masks(self, batch: PromptBatch, dtype: torch.dtype, past: KVCacheState | None) -> Masks | None:
         config = self.backbone.config
         if batch.prefix is not None and batch.position_ids is not None:
             width = int(batch.prefix.max())

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from ckf.config.schema import PretrainConfig, PromptsConfig, TinyBackboneConfig
-from ckf.core.rng import named_generator
+from ckf.core.rng import generator_for
 
 _PAD, _BOS, _EOS = "<pad>", "<s>", "</s>"
 _PIECE = 16  # interactions in one history document
@@ -40,7 +40,7 @@ def corpus(dataset: Path, seed: int) -> list[str]:
         f"Review of {title}: {review}\nRating: {rating:g}"
         for title, review, rating in zip(reviewed["title"], reviewed["review"], reviewed["rating"], strict=True)
     )
-    order = named_generator(seed, "pretraining corpus").permutation(len(documents))
+    order = generator_for(seed, "pretraining corpus").permutation(len(documents))
     return [documents[i] for i in order]
 
 
@@ -125,7 +125,7 @@ def pretrain_model(model: Any, stream: np.ndarray, cfg: PretrainConfig, seed: in
     optimizer = torch.optim.AdamW(model.parameters(), lr=cfg.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
     rise = max(0.1, 2 / cfg.steps)  # a rise of a single step divides by zero
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, cfg.learning_rate, total_steps=cfg.steps, pct_start=rise)
-    draw = named_generator(seed, "pretraining windows")
+    draw = generator_for(seed, "pretraining windows")
     length = min(cfg.length_tokens, len(stream) - 1)
     model.train()
     bar = tqdm(range(cfg.steps), desc="pre-training tiny", unit="step", mininterval=1.0)

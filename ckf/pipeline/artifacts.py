@@ -16,7 +16,7 @@ from ckf.config.schema import (
     PretrainedConfig,
     TinyBackboneConfig,
 )
-from ckf.core.artifact_store import Artifact, Store, fingerprint, plain
+from ckf.core.artifact_store import Artifact, Store, fingerprint, to_jsonable
 
 if TYPE_CHECKING:
     from ckf.cf.trainer import OnEpoch
@@ -25,21 +25,21 @@ CF_FORMAT = 3
 """Version of what a CF artifact holds; since 2 it says what it was trained on, since 3 it is trained otherwise."""
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """Tell the user what happens; stdout's last line stays the run folder."""
     print(line, flush=True)
 
 
 def store(exp: ExperimentConfig) -> Store:
     """The artifact cache of an experiment."""
-    return Store(Path(exp.paths.cache), say)
+    return Store(Path(exp.paths.cache), log)
 
 
 def prepare_dataset(exp: ExperimentConfig) -> Artifact:
     """Interactions, items, users and their manifest."""
     from ckf.data.prepare import build_dataset, source_hashes
 
-    settings = {**plain(exp.dataset), **{f"split.{k}": v for k, v in plain(exp.split).items()}}
+    settings = {**to_jsonable(exp.dataset), **{f"split.{k}": v for k, v in to_jsonable(exp.split).items()}}
     for key in ("root", "download"):  # input files count by content, not by where they lie or come from
         settings.pop(key, None)
     for key in ("provides", "default_steps", "default_cold_users_up_to", "memory_mb"):  # of runs and the machine
@@ -63,7 +63,7 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
     from ckf.data.examples import build_examples
 
     tasks = [*exp.dataset.provides, *(task.name for task in exp.task_mix if task.name in WRITTEN)]
-    settings = {key: value for key, value in plain(exp.tasks).items() if key != "mix"} | {"tasks": tasks}
+    settings = {key: value for key, value in to_jsonable(exp.tasks).items() if key != "mix"} | {"tasks": tasks}
 
     def build(out: Path) -> None:
         build_examples(
@@ -102,16 +102,16 @@ def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_ep
     )
 
 
-def cf_place(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Path:
+def cf_artifact_dir(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Path:
     """Where `train_cf` puts the CF model."""
     return store(exp).place(**_cf_key(exp, dataset, examples))
 
 
 def _cf_key(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> dict[str, Any]:
-    named = named_by_content(exp)
+    named = content_key(exp)
     folds = _vector_folds(exp)
     settings = {
-        **plain(named.cf),
+        **to_jsonable(named.cf),
         "seed": named.seed,
         "format": CF_FORMAT,
         **({"vector_folds": folds} if folds else {}),
@@ -125,7 +125,7 @@ def _vector_folds(exp: ExperimentConfig) -> int:
     return exp.train.vector_folds if fitted else 0
 
 
-def named_by_content(exp: ExperimentConfig) -> ExperimentConfig:
+def content_key(exp: ExperimentConfig) -> ExperimentConfig:
     """The experiment as it is named: given files (``cf=pretrained``, ``lora.init``) count by content, not by path.
 
     Where the CF vectors are given, no seed draws anything there.
@@ -141,7 +141,7 @@ def named_by_content(exp: ExperimentConfig) -> ExperimentConfig:
     return dataclasses.replace(exp, cf=by_content(exp.cf), seed=0)
 
 
-def train_floor(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Artifact:
+def fit_bias_baseline(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Artifact:
     """The ``bias`` model, whose row stands in every table."""
     floor = exp.cf if isinstance(exp.cf, BiasConfig) else BiasConfig(name="bias")
     return train_cf(dataclasses.replace(exp, cf=floor, seed=0), dataset, examples)
@@ -156,7 +156,7 @@ def get_backbone(exp: ExperimentConfig, dataset: Artifact) -> tuple[str, str]:
             from ckf.model.tiny_backbone import build_tiny
 
             wording = {task: getattr(exp.prompts, task).text for task in TASKS}  # slots do not shape the vocabulary
-            settings = {**plain(exp.backbone), "pretrain": exp.pretrain, "prompts": wording}
+            settings = {**to_jsonable(exp.backbone), "pretrain": exp.pretrain, "prompts": wording}
             settings.pop("dtype")
             cfg = exp.backbone
             artifact = store(exp).get(

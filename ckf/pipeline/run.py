@@ -22,26 +22,26 @@ from ckf.config.schema import (
 from ckf.core.artifact_store import Artifact, fingerprint, read_json
 from ckf.core.errors import CkfError
 from ckf.pipeline.artifacts import (
-    cf_place,
+    cf_artifact_dir,
+    content_key,
+    fit_bias_baseline,
     get_backbone,
-    named_by_content,
+    log,
     prepare_dataset,
     prepare_examples,
-    say,
     train_cf,
-    train_floor,
 )
 from ckf.runs.folder import (
-    CARD,
     CONFIG,
     LAST,
+    METADATA,
     PREVIOUS,
     artifact_path,
+    create_run,
     is_finished,
-    open_run,
     read_run,
-    record,
     run_folder,
+    update_metadata,
 )
 from ckf.train.distributed import rendezvous as ranks
 
@@ -56,13 +56,13 @@ def prepare(exp: ExperimentConfig, export: str = "", out: Path | None = None) ->
     from ckf.data.prepare_summary import summary
 
     for line in summary(dataset.path, examples.path):
-        say(line)
+        log(line)
     if not export:
         return dataset.path
     from ckf.data.export import export_dataset
 
     target = out or Path(exp.paths.outputs) / f"{dataset.path.name}-{export}"
-    say(f"export: {export} -> {target}")
+    log(f"export: {export} -> {target}")
     return export_dataset(dataset.path, examples.path, export, target)
 
 
@@ -72,11 +72,11 @@ def cf(exp: ExperimentConfig) -> Path:
 
     dataset = prepare_dataset(exp)
     examples = prepare_examples(exp, dataset)
-    train_floor(exp, dataset, examples)
-    with CFLog(exp, cf_place(exp, dataset, examples)) as log:
-        found = train_cf(exp, dataset, examples, log.epoch).path
-        log.kept()
-    say(f"cf: logged in {log.run}")
+    fit_bias_baseline(exp, dataset, examples)
+    with CFLog(exp, cf_artifact_dir(exp, dataset, examples)) as cf_log:
+        found = train_cf(exp, dataset, examples, cf_log.epoch).path
+        cf_log.kept()
+    log(f"cf: logged in {cf_log.run}")
     return found
 
 
@@ -108,12 +108,12 @@ def evaluate(run_path: Path, overrides: list[str], *, out: Path | None = None, e
         _evaluate(exp, run_path)
         report([run_path], run_path)
         return run_path
-    if (out / CONFIG).is_file() and "evaluates" not in read_json(out / CARD):
+    if (out / CONFIG).is_file() and "evaluates" not in read_json(out / METADATA):
         raise CkfError(f"{out}: is a run of its own; name another folder")
     made = not out.exists()
     try:
-        open_run(out, exp, artifacts)
-        record(out, evaluates=str(run_path), git_of_run=card.get("git"))
+        create_run(out, exp, artifacts)
+        update_metadata(out, evaluates=str(run_path), git_of_run=card.get("git"))
         _evaluate(exp, run_path, out=out)
         report([out], out)
     except BaseException:
@@ -135,12 +135,12 @@ def _on_other_data(
     dataset = prepare_dataset(exp)
     examples = prepare_examples(exp, dataset)
     made = {"dataset": dataset, "examples": examples}
-    made |= {"cf": train_cf(exp, dataset, examples), "floor": train_floor(exp, dataset, examples)}
+    made |= {"cf": train_cf(exp, dataset, examples), "floor": fit_bias_baseline(exp, dataset, examples)}
     kept = {name: artifacts[name] for name in ("backbone",) if name in artifacts}
     return exp, {**kept, **{name: {"path": str(a.path), "hash": a.hash} for name, a in made.items()}}
 
 
-def text_companion(exp: ExperimentConfig) -> ExperimentConfig:
+def text_only_baseline(exp: ExperimentConfig) -> ExperimentConfig:
     """The text-only run with the same data, budget and seed: what a gain is measured against.
 
     Without adapters there is nothing that text could train: the backbone as it is.
@@ -157,19 +157,19 @@ def text_companion(exp: ExperimentConfig) -> ExperimentConfig:
 
 def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
     dataset = prepare_dataset(exp)
-    folder = run_folder(dataclasses.replace(named_by_content(exp), seed=exp.seed), dataset.hash)
+    folder = run_folder(dataclasses.replace(content_key(exp), seed=exp.seed), dataset.hash)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if is_finished(folder) and not exp.force:
-            say(f"finished already: {folder} (force=true runs it anew)")
+            log(f"finished already: {folder} (force=true runs it anew)")
             return folder
         if exp.force and folder.exists():
             shutil.rmtree(folder)
         _open_run(exp, dataset, folder)
         if exp.fusion.fuses and exp.baselines.text and not until_trained:
-            say("text-only companion first: the same data, steps and seed, without slots")
-            text = _run(dataclasses.replace(text_companion(exp), force=False), until_trained=False)
-            record(folder, artifacts={"text": {"path": str(text), "hash": text.name}})
+            log("text-only companion first: the same data, steps and seed, without slots")
+            text = _run(dataclasses.replace(text_only_baseline(exp), force=False), until_trained=False)
+            update_metadata(folder, artifacts={"text": {"path": str(text), "hash": text.name}})
         trains = exp.backbone.name != "none"
         logger = _logger(exp, folder) if trains and exp.trainer.world_size == 1 else None
         try:
@@ -191,7 +191,7 @@ def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
 def _open_run(exp: ExperimentConfig, dataset: Artifact, folder: Path) -> None:
     started = time.perf_counter()
     examples = prepare_examples(exp, dataset)
-    floor = train_floor(exp, dataset, examples)
+    floor = fit_bias_baseline(exp, dataset, examples)
     cf_artifact = train_cf(exp, dataset, examples)
     backbone, identity = get_backbone(exp, dataset)
     named = {"dataset": dataset, "examples": examples, "cf": cf_artifact, "floor": floor}
@@ -202,9 +202,9 @@ def _open_run(exp: ExperimentConfig, dataset: Artifact, folder: Path) -> None:
     if backbone:
         artifacts["backbone"] = {"path": backbone, "hash": identity}
     if (folder / LAST).is_file() or (folder / PREVIOUS).is_file():
-        say(f"train: continuing the unfinished run {folder}")
-    open_run(folder, exp, artifacts)
-    record(folder, stages={"artifacts": round(time.perf_counter() - started, 2)})
+        log(f"train: continuing the unfinished run {folder}")
+    create_run(folder, exp, artifacts)
+    update_metadata(folder, stages={"artifacts": round(time.perf_counter() - started, 2)})
 
 
 def _logger(exp: ExperimentConfig, folder: Path) -> Logger:
@@ -221,7 +221,7 @@ def _mirror(logger: Logger, folder: Path) -> None:
         mirror_run(logger, folder)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        say(f"logger: the results were not sent ({reason}); the run's files are complete")
+        log(f"logger: the results were not sent ({reason}); the run's files are complete")
 
 
 def _finish(logger: Logger | None) -> None:
@@ -232,7 +232,7 @@ def _finish(logger: Logger | None) -> None:
 
 
 def _train(exp: ExperimentConfig, folder: Path, logger: Logger | None) -> None:
-    say(f"train: {exp.method.name} on {exp.dataset.name} ({', '.join(t.name for t in exp.task_mix)}) -> {folder}")
+    log(f"train: {exp.method.name} on {exp.dataset.name} ({', '.join(t.name for t in exp.task_mix)}) -> {folder}")
     started = time.perf_counter()
     if exp.trainer.world_size > 1:
         ranks.train_together(exp, folder)
@@ -240,7 +240,7 @@ def _train(exp: ExperimentConfig, folder: Path, logger: Logger | None) -> None:
         from ckf.train.distributed.worker import train_run
 
         train_run(folder, logger)
-    record(folder, stages={"train": round(time.perf_counter() - started, 2)})
+    update_metadata(folder, stages={"train": round(time.perf_counter() - started, 2)})
 
 
 def _evaluate(exp: ExperimentConfig, folder: Path, out: Path | None = None) -> None:
@@ -252,11 +252,11 @@ def _evaluate(exp: ExperimentConfig, folder: Path, out: Path | None = None) -> N
     text = artifact_path(card, "text", folder) if "text" in card["artifacts"] else None
     baselines = Baselines(artifact_path(card, "floor", folder), artifact_path(card, "cf", folder), text)
     evaluate_run(exp, run_inputs(exp, card, folder), folder, baselines, out=out)
-    record(out or folder, stages={"evaluate": round(time.perf_counter() - started, 2)})
+    update_metadata(out or folder, stages={"evaluate": round(time.perf_counter() - started, 2)})
 
 
 def _report(folder: Path) -> None:
     from ckf.report.build import report
 
     report([folder], folder)
-    say((folder / "report.md").read_text(encoding="utf-8"))
+    log((folder / "report.md").read_text(encoding="utf-8"))

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ckf.cf.vectors.tables import Reordered, VectorTables, trained_rows
-from ckf.core.rng import named_generator
+from ckf.cf.vectors.tables import PermutedTable, VectorTables, trained_rows
+from ckf.core.rng import generator_for
 
 
 class HashedCodes:
@@ -22,7 +22,7 @@ class HashedCodes:
 
     def __init__(self, tables: VectorTables, *, bits: int, dotted: bool, seed: int) -> None:
         self.tables, self.bits, self.dotted, self.seed = tables, bits, dotted, seed
-        planes = named_generator(seed, "hyperplanes of the codes").standard_normal((tables.dim, bits))
+        planes = generator_for(seed, "hyperplanes of the codes").standard_normal((tables.dim, bits))
         self.planes = torch.from_numpy(planes).float()
         self.centres = {"user": _centre(tables.users), "item": _centre(tables.items)}
 
@@ -48,6 +48,6 @@ class HashedCodes:
         return "".join(str(sign) for sign in signs)
 
 
-def _centre(table: Tensor | Reordered) -> Tensor:
+def _centre(table: Tensor | PermutedTable) -> Tensor:
     trained = trained_rows(table)
     return trained.mean(dim=0) if len(trained) else torch.zeros(table.shape[1])

@@ -13,7 +13,7 @@ _FIXED = {"enable_thinking": False, "date_string": "26 Jul 2024"}
 
 
 @dataclass(frozen=True)
-class Frame:
+class PromptWrapper:
     """Token ids ``before`` a prompt, the text ``after`` it, and the token that ends an answer.
 
     ``turn`` says that the answer opens a turn of its own, so it takes no space before its first word.
@@ -25,7 +25,7 @@ class Frame:
     turn: bool
 
 
-def plain_frame(tokenizer: Any) -> Frame:
+def plain_frame(tokenizer: Any) -> PromptWrapper:
     """The prompt as it is: after BOS where the tokenizer puts one, answers ended by EOS.
 
     Raises:
@@ -36,10 +36,10 @@ def plain_frame(tokenizer: Any) -> Frame:
     plain = tokenizer("a")["input_ids"]
     bos = tokenizer.bos_token_id
     before = [bos] if plain and plain[0] == bos is not None else []
-    return Frame(before, "", int(tokenizer.eos_token_id), turn=False)
+    return PromptWrapper(before, "", int(tokenizer.eos_token_id), turn=False)
 
 
-def chat_frame(tokenizer: Any) -> Frame:
+def chat_frame(tokenizer: Any) -> PromptWrapper:
     """The prompt as the user's turn of the tokenizer's own chat template, the answer as the assistant's.
 
     The terminator is what the template itself puts after the assistant's words (``<|eot_id|>``,
@@ -64,7 +64,7 @@ def chat_frame(tokenizer: Any) -> Frame:
     if not mark or not answer_mark or _PROMPT in after:
         raise DataError(f"{_named(tokenizer)}: its chat template does not show each turn's words once, as they are")
     ids = tokenizer(before, add_special_tokens=False)["input_ids"] if before else []
-    return Frame(ids, after, _terminator(tokenizer, end), turn=True)
+    return PromptWrapper(ids, after, _terminator(tokenizer, end), turn=True)
 
 
 def control_tokens(tokenizer: Any) -> dict[str, int]:

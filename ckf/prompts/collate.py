@@ -15,7 +15,7 @@ from ckf.data.example_table import Example
 from ckf.prompts.batch import PromptBatch, SlotBatch
 from ckf.prompts.binary_codes import HashedCodes
 from ckf.prompts.encode import SLOT_TOKEN, Prompt, PromptEncoder
-from ckf.prompts.encoded_example import TrainingRow
+from ckf.prompts.encoded_example import EncodedExample
 
 
 class Collator:
@@ -40,12 +40,12 @@ class Collator:
         """The same prompts with other vectors (and their codes)."""
         return Collator(self.encoder, self.tasks, tables, self.codes.of(tables) if self.codes else None)
 
-    def rows(self, examples: list[Example], weights: Sequence[float], kinds: Iterable[bool]) -> list[TrainingRow]:
+    def rows(self, examples: list[Example], weights: Sequence[float], kinds: Iterable[bool]) -> list[EncodedExample]:
         """Encode examples for training, as the kinds of prompts asked for (True: with slots)."""
         answers = [self.encoder.answer_ids(x.task, self.encoder.true_label(x)) for x in examples]
         prompts = {slots: self.prompts(examples, slots=slots) for slots in kinds}
         return [
-            TrainingRow(
+            EncodedExample(
                 example, weights[row], {slots: of_kind[row] for slots, of_kind in prompts.items()}, answers[row]
             )
             for row, example in enumerate(examples)
@@ -64,11 +64,11 @@ class Collator:
         rows = self.rows(examples, weights, (False, True))
         return self.whole(rows, slots=False), self.branch(rows)
 
-    def whole(self, rows: list[TrainingRow], *, slots: bool) -> PromptBatch:
+    def whole(self, rows: list[EncodedExample], *, slots: bool) -> PromptBatch:
         """The rows' prompts of one kind, each followed by its right answer."""
         return self._training(rows, [row.prompts[slots] for row in rows])
 
-    def branch(self, rows: list[TrainingRow], text_rows: Sequence[int] | None = None) -> PromptBatch:
+    def branch(self, rows: list[EncodedExample], text_rows: Sequence[int] | None = None) -> PromptBatch:
         """Of the rows' slot prompts what comes after the beginning that each shares with its text, with its answer.
 
         ``text_rows`` says which rows of the text prompts theirs are, where they are in another order.
@@ -84,7 +84,7 @@ class Collator:
         """The encoded prompts of some examples."""
         return [self.encoder.encode(example, slots=slots, codes=self.codes) for example in examples]
 
-    def _training(self, rows: list[TrainingRow], prompts: list[Prompt]) -> PromptBatch:
+    def _training(self, rows: list[EncodedExample], prompts: list[Prompt]) -> PromptBatch:
         examples = [row.example for row in rows]
         read = [self._read(row, prompt) for row, prompt in zip(rows, prompts, strict=True)]
         counts = [len(places) for places, _ in read]
@@ -103,7 +103,7 @@ class Collator:
             example_ids=[example.example_id for example in examples],
         )
 
-    def _read(self, row: TrainingRow, prompt: Prompt) -> tuple[Sequence[int], list[int]]:
+    def _read(self, row: EncodedExample, prompt: Prompt) -> tuple[Sequence[int], list[int]]:
         """Places whose next token is scored, and those tokens: the answer's, or a verdict on each candidate."""
         if prompt.asked:
             verdicts = [number == row.example.position for number in range(len(prompt.asked))]

@@ -10,7 +10,7 @@ from ckf.prompts.encode import Prompt
 
 
 @dataclass(frozen=True)
-class TrainingRow:
+class EncodedExample:
     """One encoded example of a training batch; ``weight`` is that of each of its answer's tokens in the loss."""
 
     example: Example

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ckf.core.rng import named_keys, named_uniform
+from ckf.core.rng import hash_ids, hashed_uniform
 
 
 def noisy_titles(titles: Sequence[str], share: float, seed: int) -> list[str]:
@@ -19,7 +19,7 @@ def noisy_titles(titles: Sequence[str], share: float, seed: int) -> list[str]:
     for item, title in enumerate(titles):
         words = title.split()
         if words:
-            draws = named_uniform(seed, "noise of titles", named_keys([str(item)]), 2 * len(words))[0]
+            draws = hashed_uniform(seed, "noise of titles", hash_ids([str(item)]), 2 * len(words))[0]
             replaced, chosen = draws[: len(words)] < share, (draws[len(words) :] * len(vocabulary)).astype(int)
             words = [vocabulary[c] if r else w for w, r, c in zip(words, replaced, chosen, strict=True)]
         noisy.append(" ".join(words) if words else title)
@@ -28,5 +28,5 @@ def noisy_titles(titles: Sequence[str], share: float, seed: int) -> list[str]:
 
 def shuffled_places(example_id: str, count: int, seed: int) -> list[int]:
     """A random order of ``count`` places, drawn by the example's id."""
-    draws = named_uniform(seed, "order of the history", named_keys([example_id]), count)[0]
+    draws = hashed_uniform(seed, "order of the history", hash_ids([example_id]), count)[0]
     return [int(place) for place in np.argsort(draws, kind="stable")]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from ckf.config.compose import run_hash_payload
+from ckf.config.serialization import fingerprint_payload
 from ckf.core.artifact_store import fingerprint
 from ckf.core.errors import ArtifactError
 from ckf.report.figures import reliability_curves, training_curves
@@ -93,7 +93,7 @@ def _by_config(runs: list[Run]) -> list[list[Run]]:
     """Runs that differ in their seed only stand together."""
     groups: dict[str, dict[int, Run]] = {}
     for run in runs:
-        group = groups.setdefault(fingerprint(run_hash_payload(run.config)), {})
+        group = groups.setdefault(fingerprint(fingerprint_payload(run.config)), {})
         twin = group.setdefault(run.config.seed, run)
         if twin is not run:
             raise ArtifactError(f"{twin.path} and {run.path} have the same config and seed; name one of them")
@@ -102,7 +102,7 @@ def _by_config(runs: list[Run]) -> list[list[Run]]:
 
 def _label(run: Run, runs: list[Run]) -> str:
     """The settings in which the runs differ, for this run; of those that can change a result."""
-    mine, *flats = (_flat(run_hash_payload(r.config)) for r in (run, *runs))
+    mine, *flats = (_flat(fingerprint_payload(r.config)) for r in (run, *runs))
     keys = [key for key in mine if not key.startswith("method.") and any(flat.get(key) != mine[key] for flat in flats)]
     return ", ".join(f"{key}={mine[key]}" for key in keys) or run.config.method.name
 

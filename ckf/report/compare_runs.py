@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ckf.core.artifact_store import plain
+from ckf.core.artifact_store import to_jsonable
 from ckf.core.errors import ArtifactError
 from ckf.metrics import Comparison, compare, holm, task_statistics, with_worst_scores
 from ckf.report.load_runs import Run, load_predictions, same_protocol
@@ -44,7 +44,7 @@ class Change:
 
 def config_differences(a: Run, b: Run) -> list[tuple[str, Any, Any]]:
     """Every setting in which two runs differ, by its dotted key; None where one has no such setting."""
-    mine, other = (_flat(plain(run.config)) for run in (a, b))
+    mine, other = (_flat(to_jsonable(run.config)) for run in (a, b))
     keys = [*mine, *(key for key in other if key not in mine)]
     keys = [key for key in keys if key.split(".")[0] not in _NO_SETTING]
     return [(key, mine.get(key), other.get(key)) for key in keys if mine.get(key) != other.get(key)]

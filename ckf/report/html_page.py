@@ -20,7 +20,7 @@ from ckf.report.load_runs import Run, load_predictions
 from ckf.report.render_tables import MARKS
 from ckf.report.result_store import Result
 from ckf.report.slice_tables import calibration
-from ckf.report.table_rows import Line, heading
+from ckf.report.table_rows import TableRow, heading
 from ckf.sweep import Sweep
 
 _SHOWN = 6
@@ -34,7 +34,7 @@ _NAMES = {
 
 
 def sweep_page(
-    path: Path, sweep: Sweep, table: Table, lines: Sequence[Line], results: Sequence[Result], missing: list[str],
+    path: Path, sweep: Sweep, table: Table, lines: Sequence[TableRow], results: Sequence[Result], missing: list[str],
     figures: dict[str, str],
 ) -> str:  # fmt: skip
     """The page of a sweep: its table with provenance, a sortable table of runs, figures, prompts and predictions."""
@@ -56,12 +56,12 @@ def sweep_page(
     )
 
 
-def _values(lines: Sequence[Line], key: str) -> list[str]:
+def _values(lines: Sequence[TableRow], key: str) -> list[str]:
     """The values of a swept key, in the order of the rows."""
     return list(dict.fromkeys(str(line.row[key]) for line in lines if key in line.row))
 
 
-def _cells(table: Table, sweep: Sweep, lines: Sequence[Line]) -> dict[str, Any]:
+def _cells(table: Table, sweep: Sweep, lines: Sequence[TableRow]) -> dict[str, Any]:
     """Header and rows; each row with its group values, each cell with its marks."""
     rows = []
     for r, row in enumerate(table.rows):
@@ -75,7 +75,7 @@ def _cells(table: Table, sweep: Sweep, lines: Sequence[Line]) -> dict[str, Any]:
     return {"header": table.header, "rows": rows}
 
 
-def _provenance(line: Line, sweep: Sweep) -> dict[str, Any]:
+def _provenance(line: TableRow, sweep: Sweep) -> dict[str, Any]:
     """What stands behind a line: a run for each seed, with commit, data and command; its figures by metric."""
     prefix = "" if line.is_row else f"{line.source}/"
     runs = []
@@ -120,7 +120,7 @@ def _runs(sweep: Sweep, results: Sequence[Result], page: Path) -> list[dict[str,
     return rows
 
 
-def _run_figures(lines: Sequence[Line]) -> dict[str, str]:
+def _run_figures(lines: Sequence[TableRow]) -> dict[str, str]:
     """Training curves of the runs that are here, first seeds first, and the reliability of the first with clicks."""
     placed = [(place, result.run) for line in lines if line.is_row for place, result in enumerate(line.results)]
     runs = [run for _, run in sorted(placed, key=lambda pair: pair[0]) if run is not None]

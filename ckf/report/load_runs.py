@@ -14,7 +14,7 @@ from ckf.config.schema import ExperimentConfig
 from ckf.core.artifact_store import read_json
 from ckf.core.errors import ArtifactError
 from ckf.runs.evaluation_log import scorings
-from ckf.runs.folder import CARD, METRICS, read_run
+from ckf.runs.folder import METADATA, METRICS, read_run
 
 SPLITS = ("val", "test")
 PREDICTION_COLUMNS = ("source", "example_id", "task", "user", "item", "label", "score", "answer")
@@ -103,7 +103,7 @@ def load_run(path: Path) -> Run:
         raise ArtifactError(f"{path}: not finished (no {METRICS}); the same `ckf` command continues it")
     if "hash" not in card.get("artifacts", {}).get("dataset", {}):
         raise ArtifactError(
-            f"{path / CARD}: names no dataset artifact; the same `ckf` command with force=true mends it"
+            f"{path / METADATA}: names no dataset artifact; the same `ckf` command with force=true mends it"
         )
     return Run(path, config, card, read_json(path / METRICS))
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ckf.config.compose import run_hash_payload
 from ckf.config.schema import TASKS
+from ckf.config.serialization import fingerprint_payload
 from ckf.report.cost import cost_metrics
 from ckf.report.format import task_columns
 from ckf.report.html_page import sweep_page
@@ -38,7 +38,7 @@ def summary_page(runs: Sequence[Run], title: str, out: Path) -> str:
 
 def differing_keys(runs: Sequence[Run]) -> list[str]:
     """Dotted keys in which runs differ; a group by itself where another option was chosen."""
-    flats = [_flat(run_hash_payload(run.config)) for run in runs]
+    flats = [_flat(fingerprint_payload(run.config)) for run in runs]
     known = list(dict.fromkeys(key for flat in flats for key in flat))
     differing = [key for key in known if len({str(flat.get(key)) for flat in flats}) > 1]
     groups = [key.removesuffix(".name") for key in differing if key.count(".") == 1 and key.endswith(".name")]
@@ -47,7 +47,7 @@ def differing_keys(runs: Sequence[Run]) -> list[str]:
 
 
 def _result(run: Run, keys: Sequence[str]) -> Result:
-    flat = _flat(run_hash_payload(run.config))
+    flat = _flat(fingerprint_payload(run.config))
     row: dict[str, Any] = {key: flat.get(f"{key}.name", flat.get(key)) for key in keys}
     record = {
         "git": run.card.get("git"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from scipy.stats import t
 
-from ckf.report.table_rows import Line, row_name
+from ckf.report.table_rows import TableRow, row_name
 from ckf.sweep import Sweep
 
 
@@ -28,13 +28,13 @@ class Difference:
         return f"{self.mean:+.4f} {ends} (95% t-interval, paired over {self.seeds} seeds)"
 
 
-def control_line(sweep: Sweep, lines: Sequence[Line]) -> Line | None:
+def control_line(sweep: Sweep, lines: Sequence[TableRow]) -> TableRow | None:
     """The row that the sweep calls its control."""
     name = row_name({key: sweep.control[key] for key in sweep.rows if key in sweep.control})
     return next((line for line in lines if line.is_row and line.name == name), None)
 
 
-def difference(row: Line, other_name: str, metric: str, other: dict[int, float | None]) -> Difference | None:
+def difference(row: TableRow, other_name: str, metric: str, other: dict[int, float | None]) -> Difference | None:
     """A row minus another, paired by seed; None below two pairs."""
     pairs = [(metrics.get(metric), other.get(seed)) for seed, metrics in row.seeds.items()]
     found = [mine - theirs for mine, theirs in pairs if mine is not None and theirs is not None]
@@ -44,7 +44,7 @@ def difference(row: Line, other_name: str, metric: str, other: dict[int, float |
     return Difference(row.name, other_name, statistics.mean(found), half, len(found))
 
 
-def from_text(lines: Sequence[Line], metric: str) -> list[Difference]:
+def from_text(lines: Sequence[TableRow], metric: str) -> list[Difference]:
     """Each row minus its own text-only twin."""
     found = []
     for line in lines:
@@ -54,7 +54,7 @@ def from_text(lines: Sequence[Line], metric: str) -> list[Difference]:
     return [one for one in found if one is not None]
 
 
-def from_control(sweep: Sweep, lines: Sequence[Line], metric: str) -> list[Difference]:
+def from_control(sweep: Sweep, lines: Sequence[TableRow], metric: str) -> list[Difference]:
     """Each row minus the control."""
     control = control_line(sweep, lines)
     if control is None:

@@ -11,7 +11,7 @@ from ckf.report.cost import COST
 from ckf.report.figures import svg
 from ckf.report.format import lower_is_better
 from ckf.report.paired_differences import control_line, from_control, from_text
-from ckf.report.table_rows import FLOOR, Line, heading
+from ckf.report.table_rows import FLOOR, TableRow, heading
 from ckf.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["draw", "svg"]
 
 BLUE, DARK, GREY, RED = "#3465a4", "#1c2330", "#888888", "#b0413e"
-Draw = Callable[[Sweep, Sequence[Line]], "Figure | None"]
+Draw = Callable[[Sweep, Sequence[TableRow]], "Figure | None"]
 
 
-def draw(kind: str, sweep: Sweep, lines: Sequence[Line]) -> Figure | None:
+def draw(kind: str, sweep: Sweep, lines: Sequence[TableRow]) -> Figure | None:
     """The figure of a kind; None where the results have nothing to show in it yet."""
     drawn = dict(zip(FIGURES, (_dots, _curve, _bars, _slices, _heatmap, _cost), strict=True))
     return drawn[kind](sweep, lines)
@@ -39,7 +39,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _dots(sweep: Sweep, lines: Sequence[Line]) -> Figure | None:
+def _dots(sweep: Sweep, lines: Sequence[TableRow]) -> Figure | None:
     """A line for each row: a dot for each seed, a bar at their mean."""
     metric = sweep.metrics[0]
     shown = [(line.name, line.values(metric), line.is_row) for line in lines if line.values(metric)]
@@ -57,7 +57,7 @@ def _dots(sweep: Sweep, lines: Sequence[Line]) -> Figure | None:
     return figure
 
 
-def _curve(sweep: Sweep, lines: Sequence[Line]) -> Figure | None:
+def _curve(sweep: Sweep, lines: Sequence[TableRow]) -> Figure | None:
     """The first metric over the last numeric row key; a curve for each combination of the others."""
     key = next((key for key in reversed(sweep.rows) if _is_numeric(key, lines)), None)
     metric = sweep.metrics[0]
@@ -92,12 +92,12 @@ def _curve(sweep: Sweep, lines: Sequence[Line]) -> Figure | None:
     return figure
 
 
-def _is_numeric(key: str, lines: Sequence[Line]) -> bool:
+def _is_numeric(key: str, lines: Sequence[TableRow]) -> bool:
     values = [line.row[key] for line in lines if line.is_row and key in line.row]
     return bool(values) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
 
 
-def _bars(sweep: Sweep, lines: Sequence[Line]) -> Figure | None:
+def _bars(sweep: Sweep, lines: Sequence[TableRow]) -> Figure | None:
     """What each row loses or gains against the control (or its text-only twin), with the 95% interval over seeds."""
     metric = sweep.metrics[0]
     pairs = from_control(sweep, lines, metric) or from_text(lines, metric)
@@ -117,7 +117,7 @@ def _bars(sweep: Sweep, lines: Sequence[Line]) -> Figure | None:
     return figure
 
 
-def _slices(sweep: Sweep, lines: Sequence[Line]) -> Figure | None:
+def _slices(sweep: Sweep, lines: Sequence[TableRow]) -> Figure | None:
     """The metrics with a slice (``@``) side by side; a group of bars for each slice, a bar for each line."""
     metrics = [metric for metric in sweep.metrics if "@" in metric and "ndcg@" not in metric and "hr@" not in metric]
     shown = [line for line in lines if any(line.values(metric) for metric in metrics)]
@@ -139,7 +139,7 @@ def _slices(sweep: Sweep, lines: Sequence[Line]) -> Figure | None:
     return figure
 
 
-def _heatmap(sweep: Sweep, lines: Sequence[Line]) -> Figure | None:
+def _heatmap(sweep: Sweep, lines: Sequence[TableRow]) -> Figure | None:
     """Rows against metrics: the difference from the control, signed so that blue is better."""
     control = control_line(sweep, lines)
     rows = [line for line in lines if line.is_row and line is not control]
@@ -161,14 +161,14 @@ def _heatmap(sweep: Sweep, lines: Sequence[Line]) -> Figure | None:
     return figure
 
 
-def _signed(line: Line, control: Line, metric: str) -> float:
+def _signed(line: TableRow, control: TableRow, metric: str) -> float:
     if not (line.values(metric) and control.values(metric)):
         return float("nan")
     ahead = statistics.mean(line.values(metric)) - statistics.mean(control.values(metric))
     return -ahead if lower_is_better(metric) else ahead
 
 
-def _cost(sweep: Sweep, lines: Sequence[Line]) -> Figure | None:
+def _cost(sweep: Sweep, lines: Sequence[TableRow]) -> Figure | None:
     """Quality over cost: training seconds, or trained parameters where no seconds were noted."""
     quality = next(metric for metric in sweep.metrics if not metric.startswith(COST))
     rows = [line for line in lines if line.is_row and line.values(quality)]
@@ -192,5 +192,5 @@ def _cost(sweep: Sweep, lines: Sequence[Line]) -> Figure | None:
     return figure
 
 
-def _all_have(lines: Sequence[Line], metric: str) -> bool:
+def _all_have(lines: Sequence[TableRow], metric: str) -> bool:
     return bool(lines) and all(line.values(metric) for line in lines)

@@ -11,7 +11,7 @@ from typing import Any
 from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig
 from ckf.config.sweep_file import results_folder
-from ckf.core.artifact_store import fingerprint, plain, read_json, write_json
+from ckf.core.artifact_store import fingerprint, read_json, to_jsonable, write_json
 from ckf.core.errors import ArtifactError, CkfError
 from ckf.report.cost import cost_metrics
 from ckf.report.load_runs import Run, load_run
@@ -84,7 +84,7 @@ def _finished_runs(outputs: Path) -> dict[str, Run]:
 
 def data_name(config: ExperimentConfig) -> str:
     """What the data of a result is made from; rows may differ in it only where the sweep says so."""
-    dataset = {key: value for key, value in plain(config.dataset).items() if key not in ("root", "memory_mb")}
+    dataset = {key: value for key, value in to_jsonable(config.dataset).items() if key not in ("root", "memory_mb")}
     return fingerprint(dataset, config.split)
 
 
@@ -130,4 +130,4 @@ def _value(config: ExperimentConfig, key: str) -> Any:
     node: Any = config
     for part in key.split("."):
         node = getattr(node, part)
-    return getattr(node, "name", node) if not isinstance(plain(node), list) else plain(node)
+    return getattr(node, "name", node) if not isinstance(to_jsonable(node), list) else to_jsonable(node)

@@ -28,7 +28,7 @@ def ranking(lines: Sequence[Seeds], metric: str) -> list[int]:
     return sorted(means, key=lambda index: means[index])
 
 
-def judge(
+def mark_significance(
     lines: Sequence[tuple[str, Seeds]], rows: set[str], metrics: Sequence[str], seedless: str
 ) -> dict[tuple[int, int], str]:
     """``better`` or ``worse`` by line and metric: each row against the baseline of the best mean, paired by seed.

@@ -14,8 +14,8 @@ from ckf.report.plots import draw, svg
 from ckf.report.published import figure_of
 from ckf.report.render_tables import csv_table, latex_table, markdown_table
 from ckf.report.result_store import Result, gather_results
-from ckf.report.significance import SIGNIFICANCE, judge, ranking
-from ckf.report.table_rows import FLOOR, Line, heading, same_data, table_lines
+from ckf.report.significance import SIGNIFICANCE, mark_significance, ranking
+from ckf.report.table_rows import FLOOR, TableRow, heading, same_data, table_lines
 from ckf.sweep import Sweep, load_sweep
 
 
@@ -55,7 +55,7 @@ def _figure_name(target: Path, kind: str, number: int) -> str:
     return f"{target.stem}.svg" if number == 0 else f"{target.stem}-{kind}.svg"
 
 
-def make_table(sweep: Sweep, lines: Sequence[Line]) -> Table:
+def make_table(sweep: Sweep, lines: Sequence[TableRow]) -> Table:
     """Rows by columns, with the best, the second best and what differs from the best baseline marked."""
     rows = [
         [line.name, *(mean_sd([m.get(metric) for m in line.seeds.values()], metric) for metric in sweep.metrics)]
@@ -70,7 +70,7 @@ def make_table(sweep: Sweep, lines: Sequence[Line]) -> Table:
     if same_data(lines):
         named = [(line.name, line.seeds) for line in lines]
         quality = [metric for metric in sweep.metrics if not metric.startswith(COST)]
-        judged = judge(named, {line.name for line in lines if line.is_row}, quality, FLOOR)
+        judged = mark_significance(named, {line.name for line in lines if line.is_row}, quality, FLOOR)
         note = SIGNIFICANCE if judged else ""
         for (place, column), mark in judged.items():
             marks.setdefault((place, sweep.metrics.index(quality[column]) + 1), set()).add(mark)
@@ -88,18 +88,18 @@ def make_table(sweep: Sweep, lines: Sequence[Line]) -> Table:
     return Table(sweep.title, [*header, "seeds"], rows, " ".join(filter(None, notes)), marks)
 
 
-def _seeds(line: Line) -> str:
+def _seeds(line: TableRow) -> str:
     if line.source == "floor":
         return "any"
     return "1 (single seed)" if len(line.seeds) == 1 else str(len(line.seeds))
 
 
 def _markdown(
-    path: Path, sweep: Sweep, table: Table, lines: Sequence[Line], results: Sequence[Result], missing: list[str],
+    path: Path, sweep: Sweep, table: Table, lines: Sequence[TableRow], results: Sequence[Result], missing: list[str],
     figures: dict[str, str],
 ) -> str:  # fmt: skip
     text = f"# {sweep.title}\n\n{sweep.question}\n\n"
-    text += f"Made by `{made_by(path)}` (base: `{' '.join(sweep.overrides)}`). "
+    text += f"Made by `{table_command(path)}` (base: `{' '.join(sweep.overrides)}`). "
     text += "Mean ± sd over seeds; best mean in bold, second best underlined. "
     text += f"Intervals of single runs are in `{results_folder(path).name}/`.\n\n"
     text += markdown_table(table) + (f"\n\n{table.note}" if table.note else "") + "\n"
@@ -110,16 +110,16 @@ def _markdown(
     text += "".join(f"\n- {pair.row} minus {pair.other}, {heading(metric)}: {pair}" for pair in pairs) + "\n"
     if missing:
         text += f"\nNot finished: {', '.join(missing)}.\n"
-    return text + f"\n{origin(results)}\n"
+    return text + f"\n{provenance_line(results)}\n"
 
 
-def made_by(path: Path) -> str:
+def table_command(path: Path) -> str:
     """The command that makes a table."""
     form = "" if path.stem == "sweep" else f" FORM={path.stem}"
     return f"make table-{path.parent.name}{form}"
 
 
-def origin(results: Sequence[Result]) -> str:
+def provenance_line(results: Sequence[Result]) -> str:
     """Machines and commits behind results."""
     records = [result.record for result in results]
     machines = {f"{r['machine']['cores']} cores, Python {r['machine']['python']}" for r in records if r.get("machine")}

@@ -17,7 +17,7 @@ FLOOR = BASELINES["floor"]
 
 
 @dataclass(frozen=True)
-class Line:
+class TableRow:
     """A line: its name, the metrics of each seed, where they come from, and the results behind them.
 
     ``row`` has the line's swept values; that of a baseline what its rows have in common, nothing where it is of all.
@@ -45,13 +45,13 @@ class Line:
         return published_figure(self.results[0].config, metric)
 
 
-def table_lines(sweep: Sweep, results: Sequence[Result]) -> list[Line]:
+def table_lines(sweep: Sweep, results: Sequence[Result]) -> list[TableRow]:
     """Rows in the order of the sweep, then baselines; only those with one of the table's metrics."""
     by_row: dict[str, list[Result]] = {}
     for result in results:
         by_row.setdefault(row_name(result.row), []).append(result)
     rows = [
-        Line(name, {r.seed: r.metrics for r in mine}, "model", tuple(mine), mine[0].row)
+        TableRow(name, {r.seed: r.metrics for r in mine}, "model", tuple(mine), mine[0].row)
         for name, mine in by_row.items()
     ]
     lines = [*rows, *_baselines(rows, sweep.metrics)]
@@ -69,19 +69,19 @@ def heading(metric: str) -> str:
     return short.replace("_minus_text", " minus text-only").replace("_low", ", lower 95%")
 
 
-def same_data(lines: Sequence[Line]) -> bool:
+def same_data(lines: Sequence[TableRow]) -> bool:
     """Whether all rows are of the same data, so that each may be compared with every baseline."""
     return len({data_name(result.config) for line in lines for result in line.results}) == 1
 
 
-def _baselines(rows: list[Line], shown: Sequence[str]) -> list[Line]:
+def _baselines(rows: list[TableRow], shown: Sequence[str]) -> list[TableRow]:
     """One line for all rows whose baseline has the same figures in the columns ``shown``.
 
     A row of fewer tasks has fewer metrics of the same baseline. A row that is the CF model itself needs none.
     """
     lines = []
     for source, name in BASELINES.items():
-        groups: list[tuple[Seeds, list[Line]]] = []
+        groups: list[tuple[Seeds, list[TableRow]]] = []
         for line in rows:
             seeds = {} if source == "cf" and _is_cf(line) else _of_source(line.seeds, source, shown)
             if seeds:
@@ -92,11 +92,11 @@ def _baselines(rows: list[Line], shown: Sequence[str]) -> list[Line]:
             # counting draws nothing at random: the same for every seed
             kept = dict(list(seeds.items())[:1]) if source == "floor" and len(groups) == 1 else seeds
             results = tuple(result for line in members for result in line.results)
-            lines.append(Line(name + of, kept, source, results, common))
+            lines.append(TableRow(name + of, kept, source, results, common))
     return lines
 
 
-def _join(groups: list[tuple[Seeds, list[Line]]], seeds: Seeds, line: Line) -> None:
+def _join(groups: list[tuple[Seeds, list[TableRow]]], seeds: Seeds, line: TableRow) -> None:
     """Put a row to the first group that says nothing else of any seed and metric, or to a group of its own."""
     for merged, members in groups:
         both = [(metrics, merged[seed]) for seed, metrics in seeds.items() if seed in merged]
@@ -108,18 +108,18 @@ def _join(groups: list[tuple[Seeds, list[Line]]], seeds: Seeds, line: Line) -> N
     groups.append((seeds, [line]))
 
 
-def _common(members: Sequence[Line]) -> dict[str, Any]:
+def _common(members: Sequence[TableRow]) -> dict[str, Any]:
     """The swept values that all of these rows have."""
     return {key: value for key, value in members[0].row.items() if all(line.row[key] == value for line in members)}
 
 
-def _named(members: Sequence[Line], common: dict[str, Any], rows: Sequence[Line]) -> str:
+def _named(members: Sequence[TableRow], common: dict[str, Any], rows: Sequence[TableRow]) -> str:
     """What these rows have in common where no other row has it, else their names."""
     alike = [line for line in rows if common and common.items() <= line.row.items()]
     return row_name(common) if len(alike) == len(members) else "; ".join(line.name for line in members)
 
 
-def _is_cf(line: Line) -> bool:
+def _is_cf(line: TableRow) -> bool:
     return any(result.config.method.name in ("cf_only", "bias") for result in line.results)
 
 

@@ -12,7 +12,7 @@ from ckf.core.errors import ArtifactError
 JOURNAL = "evaluations.jsonl"
 
 
-def note_scoring(run: Path, verb: str, split: str, examples: int, **details: Any) -> None:
+def record_evaluation(run: Path, verb: str, split: str, examples: int, **details: Any) -> None:
     """Append a scoring of ``examples`` examples of a split to the run's journal, before it begins."""
     line = {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "verb": verb, "split": split}
     with (run / JOURNAL).open("a", encoding="utf-8") as file:

@@ -10,25 +10,25 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ckf.config.compose import load_yaml, run_hash_payload, to_yaml
 from ckf.config.schema import ExperimentConfig
+from ckf.config.serialization import fingerprint_payload, load_yaml, to_yaml
 from ckf.core.artifact_store import fingerprint, read_json, write_json
 from ckf.core.errors import ArtifactError
 
-METRICS, CONFIG, CARD = "metrics.json", "config.yaml", "run.json"
+METRICS, CONFIG, METADATA = "metrics.json", "config.yaml", "run.json"
 LAST, PREVIOUS = "checkpoints/last.ckpt", "checkpoints/previous.ckpt"
 
 
 def run_folder(exp: ExperimentConfig, dataset_hash: str) -> Path:
     """Folder of a run: what it is for, the hash of its config and its input data, and the seed."""
-    digest = fingerprint(run_hash_payload(exp), dataset_hash)
+    digest = fingerprint(fingerprint_payload(exp), dataset_hash)
     parts = [exp.dataset.name, exp.backbone.name, exp.fusion.name if exp.backbone.name != "none" else exp.cf.name]
     return Path(exp.paths.outputs) / f"{'-'.join(parts)}-{digest}-seed{exp.seed}"
 
 
 def result_key(exp: ExperimentConfig) -> str:
     """What names a run without reading its data: config hash and seed. Kept results are files of this name."""
-    return f"{fingerprint(run_hash_payload(exp))}-seed{exp.seed}"
+    return f"{fingerprint(fingerprint_payload(exp))}-seed{exp.seed}"
 
 
 def is_finished(run: Path) -> bool:
@@ -36,11 +36,13 @@ def is_finished(run: Path) -> bool:
     return (run / METRICS).is_file()
 
 
-def open_run(run: Path, exp: ExperimentConfig, artifacts: dict[str, dict[str, str]]) -> None:
+def create_run(run: Path, exp: ExperimentConfig, artifacts: dict[str, dict[str, str]]) -> None:
     """Create the folder with its config and the artifacts it is made from."""
     run.mkdir(parents=True, exist_ok=True)
     (run / CONFIG).write_text(to_yaml(exp), encoding="utf-8")
-    write_json(run / CARD, {"artifacts": artifacts, "seed": exp.seed, "started": _now(), "stages": {}, **environment()})
+    write_json(
+        run / METADATA, {"artifacts": artifacts, "seed": exp.seed, "started": _now(), "stages": {}, **environment()}
+    )
 
 
 def read_run(run: Path) -> tuple[ExperimentConfig, dict[str, Any]]:
@@ -51,7 +53,7 @@ def read_run(run: Path) -> tuple[ExperimentConfig, dict[str, Any]]:
     """
     if not (run / CONFIG).is_file():
         raise ArtifactError(f"{run}: not a run folder (no {CONFIG}); runs are made by `ckf` or `ckf train`")
-    return load_yaml(run / CONFIG), read_json(run / CARD)
+    return load_yaml(run / CONFIG), read_json(run / METADATA)
 
 
 def artifact_path(card: dict[str, Any], name: str, run: Path) -> Path:
@@ -68,12 +70,12 @@ def artifact_path(card: dict[str, Any], name: str, run: Path) -> Path:
     return path
 
 
-def record(run: Path, **values: Any) -> None:
+def update_metadata(run: Path, **values: Any) -> None:
     """Merge values into the run's card; dictionaries are merged one level deep."""
-    card = read_json(run / CARD)
+    card = read_json(run / METADATA)
     for key, value in values.items():
         card[key] = {**card.get(key, {}), **value} if isinstance(value, dict) else value
-    write_json(run / CARD, card)
+    write_json(run / METADATA, card)
 
 
 def environment() -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from ckf.config.sweep_file import VARIANT, Sweep, load_sweep
 from ckf.sweep.expand import Trial, check_trials, expand, file_trials
 from ckf.sweep.run_sweep import run_file, run_multirun
-from ckf.sweep.trial_folder import Order, Outcome, read_outcome, run_order
+from ckf.sweep.trial_folder import TrialResult, TrialSpec, read_outcome, run_order
 
 __all__ = [
     "VARIANT",
-    "Order",
-    "Outcome",
     "Sweep",
     "Trial",
+    "TrialResult",
+    "TrialSpec",
     "check_trials",
     "expand",
     "file_trials",

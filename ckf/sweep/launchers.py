@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 from ckf.config.schema import LauncherConfig, LocalLauncherConfig, SlurmLauncherConfig
-from ckf.sweep.trial_folder import LOG, Order
+from ckf.sweep.trial_folder import LOG, TrialSpec
 
 
-class Launched(Protocol):
+class JobHandle(Protocol):
     """A trial that was started."""
 
     def ended(self) -> str | None:
@@ -31,14 +31,14 @@ class Launcher(Protocol):
     jobs: int
     poll_s: float
 
-    def start(self, order: Order) -> Launched:
+    def start(self, order: TrialSpec) -> JobHandle:
         """Start the process of an order."""
 
 
 class LocalProcess:
     """A trial's process, in a session of its own so that the coordinator decides what signals it gets."""
 
-    def __init__(self, order: Order, gpu: int | None, freed: Sequence[int] | None) -> None:
+    def __init__(self, order: TrialSpec, gpu: int | None, freed: Sequence[int] | None) -> None:
         self.gpu, self._freed = gpu, freed
         visible = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)}
         with (order.folder / LOG).open("a", encoding="utf-8") as log:
@@ -80,7 +80,7 @@ class LocalLauncher:
         self.jobs = cfg.jobs
         self._gpus = list(cfg.gpus) or None
 
-    def start(self, order: Order) -> Launched:
+    def start(self, order: TrialSpec) -> JobHandle:
         """Start a process, on a GPU of its own where the config names GPUs."""
         gpu = self._gpus.pop(0) if self._gpus is not None else None
         return LocalProcess(order, gpu, self._gpus)

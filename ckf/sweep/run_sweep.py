@@ -14,7 +14,7 @@ from ckf.core.errors import ConfigError
 from ckf.sweep.expand import Trial, check_trials, expand, file_trials, split_overrides
 from ckf.sweep.launchers import build_launcher
 from ckf.sweep.scheduler import Coordinator
-from ckf.sweep.trial_folder import Order, kept_result, make_order
+from ckf.sweep.trial_folder import TrialSpec, kept_result, make_order
 
 
 def run_file(path: Path, overrides: Sequence[str], config_dir: Path | None, jobs: int | None = None) -> Path:
@@ -72,7 +72,7 @@ def run_trials(
         for number, (trial, config) in enumerate(zip(trials, configs, strict=True), 1)
     ]
     coordinator = open_sweep(place, how, len(orders))
-    missing: list[Order] = []
+    missing: list[TrialSpec] = []
     for order in orders:
         order.write(verb)
         if (found := kept_result(order.config, kept)) is not None:
@@ -108,7 +108,7 @@ def in_sweep(config: ExperimentConfig, name: str) -> ExperimentConfig:
     return config
 
 
-def _dry(how: ExperimentConfig, missing: Sequence[Order]) -> bool:
+def _dry(how: ExperimentConfig, missing: Sequence[TrialSpec]) -> bool:
     """With ``launcher.dry_run`` show what would be submitted for the first missing trial, and do nothing."""
     if not (isinstance(how.launcher, SlurmLauncherConfig) and how.launcher.dry_run):
         return False

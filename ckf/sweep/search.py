@@ -14,7 +14,7 @@ from ckf.runs.folder import METRICS
 from ckf.sweep.expand import Trial, check_trials
 from ckf.sweep.run_sweep import in_sweep, open_sweep
 from ckf.sweep.search_space import Space, import_optuna, read_space
-from ckf.sweep.trial_folder import DONE, FOUND, Outcome, make_order
+from ckf.sweep.trial_folder import ALREADY_DONE, DONE, TrialResult, make_order
 
 
 def run_search(
@@ -92,9 +92,9 @@ def _trial(space: Space, asked: Any) -> Trial:
     return Trial(" ".join(point), (*space.fixed, *point))
 
 
-def _value(outcome: Outcome, metric: str) -> float | None:
+def _value(outcome: TrialResult, metric: str) -> float | None:
     """The searched figure of a finished run; None where it failed or has no such figure."""
-    if outcome.state not in (DONE, FOUND):
+    if outcome.state not in (DONE, ALREADY_DONE):
         return None
     found = read_json(Path(outcome.run) / METRICS).get(metric)
     return None if found is None else float(found)

@@ -9,8 +9,8 @@ from typing import Any
 
 from ckf.config.schema import SlurmLauncherConfig, TrainerConfig
 from ckf.core.errors import CkfError
-from ckf.sweep.launchers import Launched
-from ckf.sweep.trial_folder import LOG, Order
+from ckf.sweep.launchers import JobHandle
+from ckf.sweep.trial_folder import LOG, TrialSpec
 
 
 class TrialJob:
@@ -57,7 +57,7 @@ class SlurmLauncher:
         self.cfg, self.jobs, self.poll_s = cfg, cfg.jobs, cfg.poll_s
         self.folder = logs / "slurm"
 
-    def start(self, order: Order) -> Launched:
+    def start(self, order: TrialSpec) -> JobHandle:
         """Submit the job of an order.
 
         Raises:
@@ -75,7 +75,7 @@ class SlurmLauncher:
             ) from None
 
 
-def parameters(cfg: SlurmLauncherConfig, order: Order) -> dict[str, Any]:
+def parameters(cfg: SlurmLauncherConfig, order: TrialSpec) -> dict[str, Any]:
     """submitit's parameters of a trial's job: a task for each process that trains, GPUs for each of them."""
     trainer = order.config.trainer
     asked: dict[str, Any] = {
@@ -100,7 +100,7 @@ def _gpus(trainer: TrainerConfig) -> int | None:
     return trainer.devices if trainer.accelerator == "gpu" else None
 
 
-def batch_script(cfg: SlurmLauncherConfig, order: Order) -> str:
+def batch_script(cfg: SlurmLauncherConfig, order: TrialSpec) -> str:
     """The batch script that submitit would submit for a trial; needs no SLURM."""
     _submitit()
     from submitit.slurm.slurm import _make_sbatch_string  # submitit shows its script in no other way without SLURM

@@ -19,18 +19,18 @@ from filelock import FileLock
 
 from ckf.config.compose import load_yaml, to_yaml
 from ckf.config.schema import ExperimentConfig
-from ckf.core.artifact_store import STAMP, plain, read_json, write_json
+from ckf.core.artifact_store import STAMP, read_json, to_jsonable, write_json
 from ckf.core.errors import ArtifactError, CkfError
-from ckf.runs.folder import CARD, CONFIG, METRICS, result_key
+from ckf.runs.folder import CONFIG, METADATA, METRICS, result_key
 from ckf.sweep.expand import Trial
 
 ORDER, OUTCOME, LOG, STARTED = "order.json", "outcome.json", "log.txt", ".started"
-DONE, FOUND, FAILED, INTERRUPTED, WAITING = "done", "already done", "failed", "interrupted", "not started"
-STATES = (DONE, FOUND, FAILED, INTERRUPTED, WAITING)
+DONE, ALREADY_DONE, FAILED, INTERRUPTED, WAITING = "done", "already done", "failed", "interrupted", "not started"
+STATES = (DONE, ALREADY_DONE, FAILED, INTERRUPTED, WAITING)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialResult:
     """How a trial ended: its state, the seconds it took, its run folder, and the reason where it failed."""
 
     state: str
@@ -40,7 +40,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Order:
+class TrialSpec:
     """A trial as it is given to a launcher: its folder holds all that its process needs."""
 
     trial: Trial
@@ -60,7 +60,7 @@ class Order:
             self.folder / ORDER, {"name": self.trial.name, "verb": verb, "overrides": list(self.trial.overrides)}
         )
 
-    def outcome(self) -> Outcome | None:
+    def outcome(self) -> TrialResult | None:
         """How the last attempt ended; None while there is none, or where its process died before it could say."""
         return read_outcome(self.folder)
 
@@ -69,16 +69,16 @@ class Order:
         (self.folder / OUTCOME).unlink(missing_ok=True)
 
 
-def make_order(place: Path, number: int, trial: Trial, config: ExperimentConfig) -> Order:
+def make_order(place: Path, number: int, trial: Trial, config: ExperimentConfig) -> TrialSpec:
     """The order of a trial, in a folder below ``place`` with its number and name."""
     slug = re.sub(r"[^\w.=-]+", "_", trial.name)[:100]
-    return Order(trial, config, place / f"{number:03d}-{slug}")
+    return TrialSpec(trial, config, place / f"{number:03d}-{slug}")
 
 
-def read_outcome(folder: Path) -> Outcome | None:
+def read_outcome(folder: Path) -> TrialResult | None:
     """The outcome that a trial's process wrote, or None."""
     try:
-        return Outcome(**read_json(folder / OUTCOME))
+        return TrialResult(**read_json(folder / OUTCOME))
     except ArtifactError:
         return None
 
@@ -89,7 +89,7 @@ def kept_result(config: ExperimentConfig, results: Path | None) -> Path | None:
     return path if path and path.is_file() else None
 
 
-def run_order(folder: Path, stages: Mapping[str, Callable[[ExperimentConfig], Path]]) -> Outcome:
+def run_order(folder: Path, stages: Mapping[str, Callable[[ExperimentConfig], Path]]) -> TrialResult:
     """Do what an order says, in this process, and write how it ended. Another process of the same trial is waited for.
 
     A trial whose run is finished is found by the stage itself, under the run's own lock; that nothing was written is
@@ -100,12 +100,12 @@ def run_order(folder: Path, stages: Mapping[str, Callable[[ExperimentConfig], Pa
         (folder / STARTED).touch()
         since, begun = (folder / STARTED).stat().st_mtime_ns, time.perf_counter()
 
-        def outcome(state: str, run: str = "", reason: str = "") -> Outcome:
-            return Outcome(state, round(time.perf_counter() - begun, 2), run, reason)
+        def outcome(state: str, run: str = "", reason: str = "") -> TrialResult:
+            return TrialResult(state, round(time.perf_counter() - begun, 2), run, reason)
 
         try:
             run = stages[read_json(folder / ORDER)["verb"]](load_yaml(folder / CONFIG))
-            ended = outcome(DONE if _written_since(run, since) else FOUND, str(run))
+            ended = outcome(DONE if _written_since(run, since) else ALREADY_DONE, str(run))
         except CkfError as error:
             for line in str(error).splitlines():
                 print(f"ckf: {line}", file=sys.stderr)
@@ -115,13 +115,13 @@ def run_order(folder: Path, stages: Mapping[str, Callable[[ExperimentConfig], Pa
         except Exception as error:  # a fault of ours or of the machine: the log has it whole, the sweep goes on
             traceback.print_exc()
             ended = outcome(FAILED, reason=f"{type(error).__name__}: {_first_line(error)}")
-        write_json(folder / OUTCOME, plain(ended))
+        write_json(folder / OUTCOME, to_jsonable(ended))
     return ended
 
 
 def _written_since(run: Path, moment_ns: int) -> bool:
     """Whether a run's or an artifact's stamps are newer than a moment, by the clock of the file system."""
-    stamps = [run / name for name in (METRICS, CARD, STAMP)]
+    stamps = [run / name for name in (METRICS, METADATA, STAMP)]
     return any(path.is_file() and path.stat().st_mtime_ns >= moment_ns for path in stamps)
 
 

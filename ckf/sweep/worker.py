@@ -11,7 +11,7 @@ from pathlib import Path
 from ckf.config.compose import load_yaml
 from ckf.core.artifact_store import read_json
 from ckf.runs.folder import CONFIG
-from ckf.sweep.trial_folder import DONE, FOUND, INTERRUPTED, ORDER, run_order
+from ckf.sweep.trial_folder import ALREADY_DONE, DONE, INTERRUPTED, ORDER, run_order
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     outcome = run_order(folder, stages)
     if outcome.run:
         print(outcome.run, flush=True)
-    return {DONE: 0, FOUND: 0, INTERRUPTED: 130}.get(outcome.state, 1)
+    return {DONE: 0, ALREADY_DONE: 0, INTERRUPTED: 130}.get(outcome.state, 1)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from ckf.config.schema import CSVConfig, ExperimentConfig, WandbConfig
-from ckf.core.artifact_store import plain
+from ckf.core.artifact_store import to_jsonable
 
 STEPS = "metrics.jsonl"
 _TAGGED = ("dataset", "split", "cf", "backbone", "lora", "fusion", "curriculum", "method")
@@ -113,7 +113,7 @@ def wandb_arguments(exp: ExperimentConfig, cfg: WandbConfig, run: Path, job_type
 
 def flat_config(exp: ExperimentConfig) -> dict[str, Any]:
     """Config as flat keys (``lora.rank``), which parallel-coordinates plots need; nothing of this machine."""
-    flat = _flat(plain(exp))
+    flat = _flat(to_jsonable(exp))
     return {key: value for key, value in flat.items() if key.split(".")[0] not in _OF_THIS_MACHINE}
 
 

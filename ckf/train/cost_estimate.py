@@ -70,7 +70,7 @@ def _bytes_of(parameters: list[torch.nn.Parameter], width: float | None) -> int:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class CostEstimate:
     """Of one process: tokens computed and seconds over all steps, and bytes of memory at the peak."""
 
     steps: int
@@ -94,7 +94,7 @@ class Forecast:
         """For people."""
         return [
             f"tokens: {self.tokens:,} in {self.steps:,} steps, {self.padding:.0%} of those computed are padding",
-            f"time: {spoken(self.seconds)} for training ({self.seconds / self.steps:.3g} s a step, timed here)",
+            f"time: {format_duration(self.seconds)} for training ({self.seconds / self.steps:.3g} s a step)",
             f"memory: {self.memory_bytes / 2**20:,.0f} MiB at the peak of a process",
             f"disk: {self.disk_bytes / 2**20:,.1f} MiB (three checkpoints and the model)",
         ]
@@ -102,7 +102,7 @@ class Forecast:
 
 def forecast(
     exp: ExperimentConfig, parts: Parts, config: Any, data: StepDataset, *, held_bytes: int, device: str
-) -> Forecast:
+) -> CostEstimate:
     """Foretell a run. Its steps are timed on models of one and two layers; the others cost what the second does.
 
     ``held_bytes`` is what the process holds without the model.
@@ -121,7 +121,7 @@ def forecast(
 
     one = seconds_of(1)
     layer = max(0.0, seconds_of(2) - one) if config.num_hidden_layers > 1 else 0.0
-    return Forecast(
+    return CostEstimate(
         steps=data.steps,
         tokens=int(np.mean([b.tokens for b in batches]) * micro_batches),
         padding=float(np.mean([b.padding for b in batches])),
@@ -169,7 +169,7 @@ def memory_bytes(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def spoken(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A duration in its two largest units."""
     whole = round(seconds)
     for name, size, smaller, rest in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):

@@ -10,11 +10,11 @@ import torch
 from pytorch_lightning.loggers import Logger
 
 from ckf.assembly import Inputs, build_collator, task_names
-from ckf.cf.leakage_check import refuse_overlap
+from ckf.cf.leakage_check import check_no_overlap
 from ckf.config.schema import ExperimentConfig, NoCurriculumConfig
 from ckf.core.errors import CkfError
 from ckf.model.backbone import load_tokenizer
-from ckf.model.build import build_recommender, start_adapters
+from ckf.model.build import build_recommender, init_adapters
 from ckf.model.checkpoint_io import save_model
 from ckf.model.dummy_models import folder_bytes
 from ckf.model.recommender import Recommender
@@ -22,7 +22,7 @@ from ckf.train.batching.batches import StepDataModule
 from ckf.train.batching.step_dataset import run_steps
 from ckf.train.batching.worker_transport import batch_workers
 from ckf.train.checkpoints import Checkpoint, CheckpointFiles, say_on_stderr
-from ckf.train.cost_estimate import Forecast, forecast, memory_bytes, parts_of
+from ckf.train.cost_estimate import CostEstimate, forecast, memory_bytes, parts_of
 from ckf.train.module import FineTuning
 from ckf.train.throughput import StepClock
 from ckf.train.trainer import build_trainer, without_advice
@@ -37,13 +37,13 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
     Returns counts for the run's card: steps, trainable parameters by part, prompts with cut history.
     """
     if inputs.cf is not None:
-        refuse_overlap(inputs.cf, inputs.dataset, {*exp.evaluate.splits, "test"})
+        check_no_overlap(inputs.cf, inputs.dataset, {*exp.evaluate.splits, "test"})
     device = "cuda" if exp.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
     held = memory_bytes(device)
     collator = build_collator(exp, inputs, _tokenizer(exp, inputs))
     tasks = task_names(exp)
     model = build_recommender(exp, inputs.backbone, collator.tables, tasks)
-    start_adapters(model, exp.lora, inputs.backbone)
+    init_adapters(model, exp.lora, inputs.backbone)
     if isinstance(exp.curriculum, NoCurriculumConfig):
         save_model(model, collator.encoder.tokenizer, inputs.backbone, run)
         return {"steps": 0, "examples_per_step": 0, **_parameter_counts(model), "history_cut": 0}
@@ -89,7 +89,9 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
     }
 
 
-def _account(foretold: Forecast | None, took: dict[str, float], run: Path, device: str, workers: int) -> dict[str, Any]:
+def _account(
+    foretold: CostEstimate | None, took: dict[str, float], run: Path, device: str, workers: int
+) -> dict[str, Any]:
     """What was foretold and what it took, for the run's card; told to the user too."""
     if foretold is None or not took:
         return {"took": took} if took else {}

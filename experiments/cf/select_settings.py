@@ -26,7 +26,7 @@ import yaml
 from ckf.cf.data import CFData
 from ckf.cf.fit import fit_model
 from ckf.config.registry import SCHEMAS
-from ckf.core.rng import named_generator
+from ckf.core.rng import generator_for
 from ckf.metrics import auc, uauc
 
 SEEDS = (0, 1, 2)
@@ -73,7 +73,7 @@ def main(dataset: Path, name: str, minutes: float, narrowed: dict[str, list[Any]
     trials = list(csv.DictReader(out.open())) if out.is_file() else []
     known = {tuple(trial[key] for key in space) for trial in trials}
     every = list(itertools.product(*(space | narrowed).values()))
-    order = named_generator(0, f"search {name}").permutation(len(every))
+    order = generator_for(0, f"search {name}").permutation(len(every))
     data = functools.cache(functools.partial(CFData.load, dataset))
     started = time.perf_counter()
     for number in order:

@@ -17,7 +17,7 @@ from ckf.config.compose import compose
 from ckf.core.artifact_store import read_json
 from ckf.sweep import trial_folder as orders
 from ckf.sweep.expand import Trial
-from ckf.sweep.trial_folder import DONE, FAILED, FOUND, Outcome, make_order, read_outcome, run_order
+from ckf.sweep.trial_folder import ALREADY_DONE, DONE, FAILED, TrialResult, make_order, read_outcome, run_order
 
 STUB = """\
 import json, os, pathlib, signal, sys, time
@@ -50,7 +50,9 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Trials run a small program in place of ckf's; returns the working folder."""
     path = tmp_path / "stub.py"
     path.write_text(STUB, encoding="utf-8")
-    monkeypatch.setattr(orders.Order, "command", property(lambda order: [sys.executable, str(path), str(order.folder)]))
+    monkeypatch.setattr(
+        orders.TrialSpec, "command", property(lambda order: [sys.executable, str(path), str(order.folder)])
+    )
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -197,9 +199,9 @@ def test_a_trial_runs_its_own_resolved_config(folder: Path, tmp_path: Path) -> N
 
     assert run_order(folder, {"train": work}).state == DONE
     assert (seen[0].seed, seen[0].method.name) == (3, "ckf")
-    assert read_outcome(folder) == Outcome(DONE, read_outcome(folder).seconds, str(tmp_path / "run"))
+    assert read_outcome(folder) == TrialResult(DONE, read_outcome(folder).seconds, str(tmp_path / "run"))
     time.sleep(0.02)
-    assert run_order(folder, {"train": lambda exp: tmp_path / "run"}).state == FOUND, "nothing was written"
+    assert run_order(folder, {"train": lambda exp: tmp_path / "run"}).state == ALREADY_DONE, "nothing was written"
 
 
 def test_a_trial_that_fails_says_why(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

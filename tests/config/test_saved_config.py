@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ckf.config.compose import compose, load_yaml, run_hash_payload, to_yaml, with_overrides
+from ckf.config.compose import compose, fingerprint_payload, load_yaml, to_yaml, with_overrides
 from ckf.core.artifact_store import fingerprint
 from ckf.core.errors import ConfigError
 
@@ -75,7 +75,7 @@ def test_what_may_change_after_a_run() -> None:
 
 
 def digest(*overrides: str) -> str:
-    return fingerprint(run_hash_payload(compose(overrides)[0]))
+    return fingerprint(fingerprint_payload(compose(overrides)[0]))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_preset_is_named_by_its_choices_and_data_by_its_content() -> None:
 
 def test_an_option_keeps_its_names_while_its_later_key_says_what_was_done_before() -> None:
     """``cf.loss`` came to lightgcn, sasrec and din when mf had it: mf's runs are named by it, the others' not."""
-    assert "loss" not in run_hash_payload(compose(["cf=lightgcn"])[0])["cf"]
-    assert run_hash_payload(compose(["cf=lightgcn", "cf.loss=bpr"])[0])["cf"]["loss"] == "bpr"
+    assert "loss" not in fingerprint_payload(compose(["cf=lightgcn"])[0])["cf"]
+    assert fingerprint_payload(compose(["cf=lightgcn", "cf.loss=bpr"])[0])["cf"]["loss"] == "bpr"
     elsewhere = ["dataset=ml1m", "dataset.root=data"]
-    assert run_hash_payload(compose(["cf=mf", *elsewhere])[0])["cf"]["loss"] == "bce"
+    assert fingerprint_payload(compose(["cf=mf", *elsewhere])[0])["cf"]["loss"] == "bce"

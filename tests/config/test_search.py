@@ -32,7 +32,9 @@ SEARCH = ["-m", "search=optuna", "search.trials=6", "evaluate.splits=[val]", "lo
 def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "stub.py"
     path.write_text(STUB, encoding="utf-8")
-    monkeypatch.setattr(orders.Order, "command", property(lambda order: [sys.executable, str(path), str(order.folder)]))
+    monkeypatch.setattr(
+        orders.TrialSpec, "command", property(lambda order: [sys.executable, str(path), str(order.folder)])
+    )
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -11,7 +11,7 @@ import pytest
 
 import ckf
 from ckf.cli.main import main
-from ckf.config.compose import compose, run_hash_payload
+from ckf.config.compose import compose, fingerprint_payload
 
 
 def _noted(calls: list[tuple[Any, ...]], name: str) -> Any:
@@ -109,7 +109,7 @@ def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_run_keeps_its_name_while_the_later_keys_say_what_was_done_before() -> None:
-    before = run_hash_payload(compose([])[0])["tasks"]
+    before = fingerprint_payload(compose([])[0])["tasks"]
     assert not {"same_time", "negatives", "protocol"} & set(before)
-    after = run_hash_payload(compose(["tasks.protocol=released", "tasks.same_time=keep"])[0])["tasks"]
+    after = fingerprint_payload(compose(["tasks.protocol=released", "tasks.same_time=keep"])[0])["tasks"]
     assert (after["protocol"], after["same_time"]) == ("released", "keep")

@@ -8,7 +8,7 @@ import pytest
 
 import ckf
 from ckf.config.compose import compose
-from ckf.inference.predictor import Trained
+from ckf.inference.predictor import Predictor
 from ckf.pipeline import run as pipeline
 
 SMALL = [
@@ -52,6 +52,6 @@ def finished(home: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(finished: Path) -> Trained:
+def trained(finished: Path) -> Predictor:
     """The finished run, loaded."""
     return ckf.load(finished)

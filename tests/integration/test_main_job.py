@@ -98,7 +98,7 @@ def test_the_meta_network_comes_back_from_disk(finished, tmp_path):
     """A disturbed fusion is refused, and without its hashes scores otherwise: nothing is made anew at random."""
     from safetensors.torch import load_file, save_file
 
-    from ckf.runs.folder import record
+    from ckf.runs.folder import update_metadata
 
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
@@ -110,7 +110,7 @@ def test_the_meta_network_comes_back_from_disk(finished, tmp_path):
         ArtifactError, match=r"fusion.safetensors: was altered after training \(sha256 \w{12}, was \w{12}"
     ):
         scores_of(copy)
-    record(copy, identity={"weights": {}})
+    update_metadata(copy, identity={"weights": {}})
     assert np.abs(scores_of(copy) - scores_of(finished)).max() > 1e-4
 
 

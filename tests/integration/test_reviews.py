@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import ckf
-from ckf.config.compose import compose, load_yaml, run_hash_payload
+from ckf.config.compose import compose, fingerprint_payload, load_yaml
 from ckf.config.schema import EvaluateConfig
 from ckf.core.artifact_store import fingerprint, read_json
 from ckf.core.errors import ConfigError
@@ -94,12 +94,12 @@ def test_a_model_that_writes_says_why(writer):
 
 def test_runs_that_do_not_write_keep_their_names():
     exp = compose([])[0]
-    payload = run_hash_payload(exp)
+    payload = fingerprint_payload(exp)
     assert "review" not in payload["prompts"]
     assert not {"candidates", "protocols", "text_tokens"} & set(payload["evaluate"])
     digest = fingerprint(payload)
-    assert fingerprint(run_hash_payload(compose(["prompts.review.text='{candidate} {rating}'"])[0])) == digest
-    assert fingerprint(run_hash_payload(compose(["evaluate.text_seed=3"])[0])) != digest
+    assert fingerprint(fingerprint_payload(compose(["prompts.review.text='{candidate} {rating}'"])[0])) == digest
+    assert fingerprint(fingerprint_payload(compose(["evaluate.text_seed=3"])[0])) != digest
 
 
 def test_what_cannot_be_written_is_refused():

@@ -16,7 +16,7 @@ from ckf.cf.fit import build_cf
 from ckf.config.compose import compose
 from ckf.data.example_table import ExampleTable
 from ckf.model.tiny_backbone import corpus
-from ckf.runs.folder import open_run, read_run
+from ckf.runs.folder import create_run, read_run
 from ckf.train.distributed.worker import train_run
 from tests.integration.conftest import SMALL
 
@@ -49,7 +49,7 @@ def trained_weights(finished: Path, folder: Path, examples: Path) -> dict:
     """Train the finished run's config again, from given examples, in a folder of its own."""
     exp, card = read_run(finished)
     artifacts = {**card["artifacts"], "examples": {**card["artifacts"]["examples"], "path": str(examples)}}
-    open_run(folder, exp, artifacts)
+    create_run(folder, exp, artifacts)
     train_run(folder, None)
     return {
         name: load_file(folder / name) for name in ("fusion.safetensors", "adapters/shared/adapter_model.safetensors")

@@ -11,7 +11,7 @@ import pytest
 from ckf import metrics
 from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig
-from ckf.eval.compute_metrics import metrics_of, on_rows_of, with_counts
+from ckf.eval.compute_metrics import align_predictions, metrics_of, with_counts
 
 
 @functools.cache
@@ -95,7 +95,7 @@ def test_headline_intervals_and_differences(dataset, task, name):
 def test_an_answer_that_the_other_did_not_give_is_its_worst():
     rows = predictions().query("task == 'ctr'")
     model, floor = (rows[rows["source"] == source] for source in ("model", "floor"))
-    aligned = on_rows_of(model, floor.iloc[10:].sample(frac=1, random_state=0))
+    aligned = align_predictions(model, floor.iloc[10:].sample(frac=1, random_state=0))
     assert list(aligned["example_id"]) == list(model["example_id"])
     assert aligned["score"].isna().sum() == 10
     assert aligned["score"].iloc[10:].tolist() == floor["score"].iloc[10:].tolist()

@@ -11,10 +11,10 @@ import torch
 
 from ckf.cf.vectors.per_example_users import ExampleUsers
 from ckf.cf.vectors.tables import VectorTables
-from ckf.config.compose import compose, run_hash_payload
+from ckf.config.compose import compose, fingerprint_payload
 from ckf.config.schema import DatasetConfig, SplitConfig
 from ckf.core.errors import ConfigError
-from ckf.core.rng import named_keys
+from ckf.core.rng import hash_ids
 from ckf.data.prepare import write_dataset
 from ckf.prompts.encode import PromptEncoder
 from ckf.prompts.perturbation import noisy_titles, shuffled_places
@@ -26,7 +26,7 @@ def tables() -> VectorTables:
     draw = torch.Generator().manual_seed(0)
     users, items = torch.randn(400, 4, generator=draw), torch.randn(300, 4, generator=draw) * torch.tensor([1, 2, 3, 4])
     users[0] = items[0] = items[7] = 0.0
-    keys = np.sort(named_keys(["a", "b", "c"]))
+    keys = np.sort(hash_ids(["a", "b", "c"]))
     return VectorTables(users, items, ExampleUsers(keys, torch.randn(3, 4, generator=draw)))
 
 
@@ -93,11 +93,11 @@ def test_a_share_of_the_training_data_is_nested_and_leaves_val_and_test(tmp_path
 
 
 def test_nothing_spoiled_has_the_name_it_had() -> None:
-    plain = run_hash_payload(compose([])[0])
+    plain = fingerprint_payload(compose([])[0])
     assert "noise" not in plain
     assert "train_fraction" not in plain["split"]
-    assert run_hash_payload(compose(["noise.noise_seed=3"])[0]) == plain
-    assert run_hash_payload(compose(["noise.titles=0.5"])[0])["noise"] == {"titles": 0.5}
+    assert fingerprint_payload(compose(["noise.noise_seed=3"])[0]) == plain
+    assert fingerprint_payload(compose(["noise.titles=0.5"])[0])["noise"] == {"titles": 0.5}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ckf.cf.data import CFData
-from ckf.cf.features.counts import ITEM_COUNTS, Counts, folded
+from ckf.cf.features.counts import ITEM_COUNTS, Counts, out_of_fold
 from ckf.cf.features.titles import Content
 from ckf.cf.models.bias import logits
 
@@ -26,7 +26,7 @@ class Additive:
     def __init__(self, data: CFData, content: Content, pseudo_counts: float, folds: int, seed: int) -> None:
         train = data.train
         described = np.zeros((len(train.user), 9), dtype=np.float32)
-        for mine, others in folded(train, folds, seed):
+        for mine, others in out_of_fold(train, folds, seed):
             described[mine] = Counts.of(others, data, content, pseudo_counts).of_pairs(
                 train.user[mine], train.item[mine]
             )

@@ -14,7 +14,7 @@ import numpy as np
 from ckf.cf.data import CFData, Interactions
 from ckf.cf.features.titles import Content
 from ckf.cf.models.bias import logits, shrunk_mean
-from ckf.core.rng import named_uniform
+from ckf.core.rng import hashed_uniform
 
 DAY = 86_400
 ITEM_COUNTS = ("item mean", "item quality", "item count", "title words", "year", "year quality")
@@ -64,17 +64,17 @@ class Counts:
         return np.concatenate([self.items[item], self.users[user]], axis=1)
 
 
-def fold_of(rows: Interactions, folds: int, seed: int) -> np.ndarray:
+def fold_ids(rows: Interactions, folds: int, seed: int) -> np.ndarray:
     """The fold of each row, the same for all rows of a user on one day. [n]"""
     keys = rows.user.astype(np.uint64) * np.uint64(1 << 32) + (rows.times // DAY).astype(np.uint64)
     if not len(rows.timestamp):  # no time: each row by itself
         keys = keys + (rows.item.astype(np.uint64) << np.uint64(8))
-    return (named_uniform(seed, "count folds", keys, 1)[:, 0] * folds).astype(np.int64)
+    return (hashed_uniform(seed, "count folds", keys, 1)[:, 0] * folds).astype(np.int64)
 
 
-def folded(rows: Interactions, folds: int, seed: int) -> Iterator[tuple[np.ndarray, Interactions]]:
+def out_of_fold(rows: Interactions, folds: int, seed: int) -> Iterator[tuple[np.ndarray, Interactions]]:
     """For each fold the indices of its rows, and the rows of all others."""
-    fold = fold_of(rows, folds, seed)
+    fold = fold_ids(rows, folds, seed)
     for number in range(folds):
         mine = fold == number
         if mine.any():

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse.linalg import eigsh
 
 from ckf.cf.data import CFData
-from ckf.cf.models.itemknn import neighbourhoods
+from ckf.cf.models.itemknn import top_neighbours
 
 _NEIGHBOURS, _SHRINKAGE = 100, 10.0
 
@@ -18,7 +18,7 @@ def like_vectors(data: CFData, dim: int, draw: np.random.Generator) -> np.ndarra
     random so that no number has more to say than another; the mean square of their norms is one. Zero for items
     that no two users liked with another. float32, in which the last bits of the decomposition do not show.
     """
-    near = neighbourhoods(data.train, data, _NEIGHBOURS, _SHRINKAGE)
+    near = top_neighbours(data.train, data, _NEIGHBOURS, _SHRINKAGE)
     near = (near + near.T) / 2
     start = draw.standard_normal(data.n_items + 1)
     turn, _ = np.linalg.qr(draw.standard_normal((dim, dim)))

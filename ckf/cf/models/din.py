@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ckf.cf.features.titles import Content
 from ckf.cf.models.embedding_model import EmbeddingModel, Net
-from ckf.cf.nn.item_encoder import ItemEncoder, started
+from ckf.cf.nn.item_encoder import ItemEncoder, init_embedding
 from ckf.config.schema import DINConfig
 
 
@@ -23,13 +23,13 @@ class DINModel(EmbeddingModel):
     def build(self, content: Content | None, draw: np.random.Generator) -> Net:
         """Embeddings, the activation unit and the network on top."""
         cfg, data = self.cfg, self.data
-        users = started(data.n_users, cfg.dim, data.train.user, draw)
+        users = init_embedding(data.n_users, cfg.dim, data.train.user, draw)
         items = ItemEncoder(content, data.train.item, data.n_items, cfg.dim, draw)
-        biases = [started(n, 1, seen, draw, scale=0.0) for n, seen in self.sizes()]
-        return Interest(users, items, cfg.attention_hidden, cfg.hidden, cfg.dropout, *biases)
+        biases = [init_embedding(n, 1, seen, draw, scale=0.0) for n, seen in self.sizes()]
+        return DINNet(users, items, cfg.attention_hidden, cfg.hidden, cfg.dropout, *biases)
 
 
-class Interest(Net):
+class DINNet(Net):
     """Activation unit, weighted sum, network; the network's last layer starts at zero (at counting)."""
 
     def __init__(

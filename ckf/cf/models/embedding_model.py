@@ -12,16 +12,16 @@ from scipy.special import expit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ckf.cf.bpr_sampling import LikedOverNot
+from ckf.cf.bpr_sampling import BPRSampler
 from ckf.cf.data import CFBatch, CFData
 from ckf.cf.features.bias_terms import Additive
 from ckf.cf.features.titles import Content
 from ckf.cf.popularity_prior import Ranking
 from ckf.cf.trainer import CHECKPOINT_RULE, OnEpoch, Schedule, fit, shuffled
-from ckf.cf.vectors.cold_start import learned_null
+from ckf.cf.vectors.cold_start import default_vector
 from ckf.config.schema import EmbeddingConfig
 from ckf.core.errors import DataError
-from ckf.core.rng import named_generator
+from ckf.core.rng import generator_for
 from ckf.metrics import auc, uauc
 
 _CHUNK = 65_536
@@ -51,7 +51,7 @@ class EmbeddingModel(ABC):
     met has the zero vector (with a history: what the history says), an item what its title says, and
     that is how the model itself scores them; ids beyond the tables count as such.
 
-    Losses: ``bce`` (clicks, and ratings beside them) and ``bpr`` (`LikedOverNot`), whose scores become
+    Losses: ``bce`` (clicks, and ratings beside them) and ``bpr`` (`BPRSampler`), whose scores become
     probabilities by two numbers fitted on val.
     """
 
@@ -65,8 +65,8 @@ class EmbeddingModel(ABC):
             )
         content = Content(data.titles, data.n_items)
         self.additive = Additive(data, content, cfg.pseudo_counts, cfg.folds, seed)
-        self._pairs = LikedOverNot(data, seed) if cfg.loss == "bpr" else None
-        draw = named_generator(seed, f"{cfg.name} start")
+        self._pairs = BPRSampler(data, seed) if cfg.loss == "bpr" else None
+        draw = generator_for(seed, f"{cfg.name} start")
         with torch.random.fork_rng(devices=[]):  # layers draw from torch's own state when they are made
             torch.manual_seed(int(draw.integers(2**62)))
             self.net = self.build(content if cfg.content else None, draw)
@@ -177,8 +177,8 @@ class EmbeddingModel(ABC):
     def nulls(self, item_table: np.ndarray, l2: float) -> tuple[np.ndarray, np.ndarray]:
         """One vector for all cold users and one for all cold items, learned on the training rows. [d + 1], [d + 1]"""
         train, mean = self.data.train, self.additive.mean
-        of_user = learned_null(item_table[train.item], train.click, mean, l2)
-        return of_user, learned_null(self.user_vectors(train.batch), train.click, mean, l2)
+        of_user = default_vector(item_table[train.item], train.click, mean, l2)
+        return of_user, default_vector(self.user_vectors(train.batch), train.click, mean, l2)
 
     @torch.no_grad()
     def _by_chunks(self, batch: CFBatch, what: Callable[[Tensor, Tensor, Tensor], Tensor]) -> np.ndarray:

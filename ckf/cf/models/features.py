@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ckf.cf.data import CFBatch, CFData, Interactions
 from ckf.cf.features.cooccurrence import PAIR_COUNTS, CoOccurrence
-from ckf.cf.features.counts import ITEM_COUNTS, USER_COUNTS, Counts, folded
+from ckf.cf.features.counts import ITEM_COUNTS, USER_COUNTS, Counts, out_of_fold
 from ckf.cf.features.titles import Content
 from ckf.cf.popularity_prior import Ranking
 from ckf.config.schema import FeaturesConfig
@@ -43,7 +43,7 @@ class FeaturesModel:
         self.history_items = cfg.history_items
         self.content = Content(data.titles, data.n_items)
         self.describe = _Describer(data.train, data, self.content, cfg.pseudo_counts)
-        described = out_of_fold(data, self.content, cfg, seed)
+        described = out_of_fold_features(data, self.content, cfg, seed)
         self.card: dict[str, Any] = {"checkpoint_rule": "none: one closed problem on train", "features": list(NAMES)}
         self.linear: Pipeline | None = None
         self.trees: HistGradientBoostingClassifier | None = None
@@ -170,10 +170,10 @@ class _Describer:
         return np.asarray(product).reshape(history.shape)
 
 
-def out_of_fold(data: CFData, content: Content, cfg: FeaturesConfig, seed: int) -> np.ndarray:
+def out_of_fold_features(data: CFData, content: Content, cfg: FeaturesConfig, seed: int) -> np.ndarray:
     """Features of the training rows, each by the rows of the other folds alone. [n_train, 19]"""
     described = np.zeros((len(data.train.user), len(NAMES)))
-    for mine, others in folded(data.train, cfg.folds, seed):
+    for mine, others in out_of_fold(data.train, cfg.folds, seed):
         describe = _Describer(others, data, content, cfg.pseudo_counts)
         described[mine] = describe(data.train.batch.rows(mine))
     return described

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from ckf.cf.data import CFBatch, CFData, Interactions
 from ckf.cf.features.cooccurrence import at_pairs
-from ckf.cf.features.counts import folded
+from ckf.cf.features.counts import out_of_fold
 from ckf.cf.models.bias import BiasModel, logits
 from ckf.cf.popularity_prior import Ranking
 from ckf.config.schema import ItemKNNConfig
@@ -32,7 +32,7 @@ class ItemKNNModel:
         if len(np.unique(train.click)) < 2:
             raise DataError(f"itemknn: all {len(train.click)} train rows are of one class, nothing can be told apart")
         described = np.zeros((len(train.user), 4))
-        for mine, others in folded(train, cfg.folds, seed):
+        for mine, others in out_of_fold(train, cfg.folds, seed):
             described[mine] = self._describe(train.batch.rows(mine), *self._tables(others))
         self.near, self.floor = self._tables(train)
         self.model = LogisticRegression(C=1.0, max_iter=1000).fit(described, train.click)
@@ -68,7 +68,7 @@ class ItemKNNModel:
         return self.model.decision_function(self._describe(known, self.near, self.floor))
 
     def _tables(self, rows: Interactions) -> tuple[sparse.csr_matrix, BiasModel]:
-        near = neighbourhoods(rows, self.data, self.cfg.neighbours, self.cfg.shrinkage)
+        near = top_neighbours(rows, self.data, self.cfg.neighbours, self.cfg.shrinkage)
         part = CFData(rows, rows, self.data.n_users, self.data.n_items)
         return near, BiasModel(part, pseudo_counts=5.0)
 
@@ -81,7 +81,7 @@ class ItemKNNModel:
         return np.stack([close, close / length, *means], axis=1)
 
 
-def neighbourhoods(rows: Interactions, data: CFData, neighbours: int, shrinkage: float) -> sparse.csr_matrix:
+def top_neighbours(rows: Interactions, data: CFData, neighbours: int, shrinkage: float) -> sparse.csr_matrix:
     """Cosine of the items' likers times n / (n + shrinkage) of the n in common; the nearest of each row kept."""
     liked = sparse.csr_matrix((rows.click, (rows.user, rows.item)), shape=(data.n_users + 1, data.n_items + 1))
     liked.eliminate_zeros()

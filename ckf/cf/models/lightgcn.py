@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ckf.cf.data import CFData
-from ckf.cf.features.counts import fold_of
+from ckf.cf.features.counts import fold_ids
 from ckf.cf.features.titles import Content
 from ckf.cf.models.embedding_model import EmbeddingModel, Net
-from ckf.cf.nn.embedding_ops import Sums, product, rows_of
-from ckf.cf.nn.item_encoder import ItemEncoder, started
+from ckf.cf.nn.embedding_ops import SparseMatrix, rows_of, spmm
+from ckf.cf.nn.item_encoder import ItemEncoder, init_embedding
 from ckf.config.schema import LightGCNConfig
 
 
@@ -30,9 +30,9 @@ class LightGCNModel(EmbeddingModel):
 
     def build(self, content: Content | None, draw: np.random.Generator) -> Net:
         """Layer-0 vectors and the graph, whose likes know their fold."""
-        self.fold = fold_of(self.data.train, self.cfg.folds, self.seed)
-        graph = LikeGraph(self.data, self.fold, self.cfg.folds, self.device)
-        return Propagated(self.data, content, self.cfg.dim, self.cfg.layers, draw, graph)
+        self.fold = fold_ids(self.data.train, self.cfg.folds, self.seed)
+        graph = UserItemGraph(self.data, self.fold, self.cfg.folds, self.device)
+        return LightGCNNet(self.data, content, self.cfg.dim, self.cfg.layers, draw, graph)
 
     def groups(self) -> np.ndarray:
         """Rows of one fold in a batch."""
@@ -41,12 +41,12 @@ class LightGCNModel(EmbeddingModel):
     def loss(self, rows: Tensor) -> Tensor:
         """As every model's, over the graph without the batch's fold."""
         net = self.net
-        assert isinstance(net, Propagated)
+        assert isinstance(net, LightGCNNet)
         with net.left_out(int(self.fold[int(rows[0])])):
             return super().loss(rows)
 
 
-class LikeGraph:
+class UserItemGraph:
     """The likes of train as edges, in the order of users and in that of items; any fold of them can be left out.
 
     An edge weighs one over the root of the product of both degrees (He et al. 2020, eq. 3), nothing if left out.
@@ -58,8 +58,8 @@ class LikeGraph:
         user, item = data.train.user[liked], data.train.item[liked]
         by_item = np.argsort(item, kind="stable")
         heights = data.n_users + 1, data.n_items + 1
-        self.to_users = Sums.of(user, item, heights[0], device)
-        self.to_items = Sums.of(item[by_item], user[by_item], heights[1], device)
+        self.to_users = SparseMatrix.of(user, item, heights[0], device)
+        self.to_items = SparseMatrix.of(item[by_item], user[by_item], heights[1], device)
         self.by_item = torch.from_numpy(by_item).to(device)
         self.fold = torch.from_numpy(fold[liked].astype(np.int16)).to(device)
         self.user = torch.from_numpy(user.astype(np.int32)).to(device)
@@ -89,7 +89,7 @@ def _roots(
     return users, items
 
 
-class Propagated(Net):
+class LightGCNNet(Net):
     """Layer-0 vectors of users and items, and their mean over the layers of a graph."""
 
     def __init__(
@@ -99,15 +99,15 @@ class Propagated(Net):
         dim: int,
         layers: int,
         draw: np.random.Generator,
-        graph: LikeGraph,
+        graph: UserItemGraph,
     ) -> None:
         super().__init__()
         self.layers, self.graph = layers, graph
         # a step moves every vector, through the graph: dense gradients
-        self.users = started(data.n_users, dim, data.train.user, draw, sparse=False)
+        self.users = init_embedding(data.n_users, dim, data.train.user, draw, sparse=False)
         self.items = ItemEncoder(content, data.train.item, data.n_items, dim, draw, sparse=False)
-        self.user_bias = started(data.n_users, 1, data.train.user, draw, scale=0.0)
-        self.item_bias = started(data.n_items, 1, data.train.item, draw, scale=0.0)
+        self.user_bias = init_embedding(data.n_users, 1, data.train.user, draw, scale=0.0)
+        self.item_bias = init_embedding(data.n_items, 1, data.train.item, draw, scale=0.0)
         self.without: int | None = None
         self._kept: tuple[Tensor, Tensor] | None = None
 
@@ -120,7 +120,7 @@ class Propagated(Net):
         finally:
             self.without = None
 
-    def train(self, mode: bool = True) -> Propagated:
+    def train(self, mode: bool = True) -> LightGCNNet:
         """Switch the mode; what was propagated with other parameters is forgotten."""
         self._kept = None
         super().train(mode)
@@ -135,8 +135,8 @@ class Propagated(Net):
         sums = users, items
         for _ in range(self.layers):
             users, items = (
-                product(graph.to_users, graph.to_items, items, (by_user, by_item)),
-                product(graph.to_items, graph.to_users, users, (by_item, by_user)),
+                spmm(graph.to_users, graph.to_items, items, (by_user, by_item)),
+                spmm(graph.to_items, graph.to_users, users, (by_item, by_user)),
             )
             sums = sums[0] + users, sums[1] + items
         means = sums[0] / (self.layers + 1), sums[1] / (self.layers + 1)

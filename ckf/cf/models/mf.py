@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from ckf.cf.data import CFData
 from ckf.cf.features.titles import Content
 from ckf.cf.models.embedding_model import EmbeddingModel, Net
-from ckf.cf.nn.item_encoder import ItemEncoder, started
-from ckf.cf.nn.scoring_ops import scores_and_squares
+from ckf.cf.nn.item_encoder import ItemEncoder, init_embedding
+from ckf.cf.nn.scoring_ops import scores_and_l2
 from ckf.config.schema import MFConfig
 
 
@@ -25,7 +25,7 @@ class MFModel(EmbeddingModel):
 
     def build(self, content: Content | None, draw: np.random.Generator) -> Net:
         """Factors, small where train has the id and zero elsewhere."""
-        return Factors(self.data, content, self.cfg.dim, draw)
+        return MFNet(self.data, content, self.cfg.dim, draw)
 
     def row_loss(self, score: Tensor, clicks: Tensor, ratings: Tensor) -> Tensor:
         """``mse``: ratings from scores [n] on the scale of stars, clicks from probabilities."""
@@ -41,19 +41,19 @@ class MFModel(EmbeddingModel):
         return super().clicks_are_the_loss or (self.cfg.loss == "mse" and not self.data.train.has_ratings)
 
 
-class Factors(Net):
+class MFNet(Net):
     """User and item factors and the distance of both biases from counting."""
 
     def __init__(self, data: CFData, content: Content | None, dim: int, draw: np.random.Generator) -> None:
         super().__init__()
-        self.users = started(data.n_users, dim, data.train.user, draw)
+        self.users = init_embedding(data.n_users, dim, data.train.user, draw)
         self.items = ItemEncoder(content, data.train.item, data.n_items, dim, draw)
-        self.user_bias = started(data.n_users, 1, data.train.user, draw, scale=0.0)
-        self.item_bias = started(data.n_items, 1, data.train.item, draw, scale=0.0)
+        self.user_bias = init_embedding(data.n_users, 1, data.train.user, draw, scale=0.0)
+        self.item_bias = init_embedding(data.n_items, 1, data.train.item, draw, scale=0.0)
 
     def forward(self, users: Tensor, items: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
         """Interaction logits and squares of users [n] with items [n, k]; the history is not read. [n, k], [n, k]"""
-        return scores_and_squares(self.users(users), self.items(items), self.user_bias(users), self.item_bias(items))
+        return scores_and_l2(self.users(users), self.items(items), self.user_bias(users), self.item_bias(items))
 
     def user_side(self, users: Tensor, history: Tensor) -> Tensor:
         """[p_u, d_u]. [n, d + 1]"""

@@ -12,8 +12,8 @@ from ckf.cf.features.titles import Content
 from ckf.cf.models.embedding_model import EmbeddingModel, Net
 from ckf.cf.nn.attention import attend, attend_once
 from ckf.cf.nn.dropout import Dropout
-from ckf.cf.nn.item_encoder import ItemEncoder, started
-from ckf.cf.nn.scoring_ops import scores_and_squares
+from ckf.cf.nn.item_encoder import ItemEncoder, init_embedding
+from ckf.cf.nn.scoring_ops import scores_and_l2
 from ckf.config.schema import SASRecConfig
 
 
@@ -29,11 +29,11 @@ class SASRecModel(EmbeddingModel):
         items = ItemEncoder(content, data.train.item, data.n_items, cfg.dim, draw)
         if cfg.item_start == "likes":
             items.begin_at(like_vectors(data, cfg.dim, draw))
-        biases = [started(n, 1, seen, draw, scale=0.0) for n, seen in self.sizes()]
-        return SelfAttentive(items, states, *biases)
+        biases = [init_embedding(n, 1, seen, draw, scale=0.0) for n, seen in self.sizes()]
+        return SASRecNet(items, states, *biases)
 
 
-class SelfAttentive(Net):
+class SASRecNet(Net):
     """States of the history, scored against the items."""
 
     def __init__(
@@ -46,7 +46,7 @@ class SelfAttentive(Net):
     def forward(self, users: Tensor, items: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
         """Interaction logits and squares of the vectors of users [n] with items [n, k]. [n, k], [n, k]"""
         state = self._state(history)
-        return scores_and_squares(state, self.items(items), self.user_bias(users), self.item_bias(items))
+        return scores_and_l2(state, self.items(items), self.user_bias(users), self.item_bias(items))
 
     def user_side(self, users: Tensor, history: Tensor) -> Tensor:
         """[h, d_u]. [n, d + 1]"""

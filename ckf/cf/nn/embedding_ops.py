@@ -17,7 +17,7 @@ from torch.nn import functional as F
 _DENSE_ROWS = 100_000
 
 
-class Table(nn.Embedding):
+class PaddedEmbedding(nn.Embedding):
     """An embedding whose row 0 is padding.
 
     Large ones have sparse gradients, so that a step touches its rows alone; not with ``sparse=False``.
@@ -58,14 +58,14 @@ class _Rows(Function):
 
 
 @dataclass(frozen=True)
-class Sums:
+class SparseMatrix:
     """A sparse matrix in compressed rows: row r sums the rows ``columns[starts[r]:starts[r + 1]]`` of what it meets."""
 
     starts: Tensor
     columns: Tensor
 
     @classmethod
-    def of(cls, rows: np.ndarray, columns: np.ndarray, height: int, device: torch.device) -> Sums:
+    def of(cls, rows: np.ndarray, columns: np.ndarray, height: int, device: torch.device) -> SparseMatrix:
         """From the coordinates of its entries, ``rows`` ascending."""
         starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=height))])
         return cls(*(torch.from_numpy(x.astype(np.int32)).to(device) for x in (starts, columns)))
@@ -77,7 +77,7 @@ class Sums:
         )
 
 
-def product(forth: Sums, back: Sums, values: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
+def spmm(forth: SparseMatrix, back: SparseMatrix, values: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
     """``forth`` times ``values``; ``back`` is its transpose, each with its own order of the ``weights``. [height, d]"""
     found: Tensor = _Product.apply(forth, back, values, weights)
     return found
@@ -85,7 +85,9 @@ def product(forth: Sums, back: Sums, values: Tensor, weights: tuple[Tensor, Tens
 
 class _Product(Function):
     @staticmethod
-    def forward(ctx: Any, forth: Sums, back: Sums, values: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(
+        ctx: Any, forth: SparseMatrix, back: SparseMatrix, values: Tensor, weights: tuple[Tensor, Tensor]
+    ) -> Tensor:
         ctx.back, ctx.weights = back, weights[1]
         return forth.times(values.contiguous(), weights[0])
 

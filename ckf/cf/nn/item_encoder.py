@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ckf.cf.features.titles import Content
-from ckf.cf.nn.embedding_ops import Table, rows_of
+from ckf.cf.nn.embedding_ops import PaddedEmbedding, rows_of
 
 _WORDS = 8  # of a title; more are cut
 
@@ -33,16 +33,16 @@ class ItemEncoder(nn.Module):
         sparse: bool = True,
     ) -> None:
         super().__init__()
-        self.ids = started(n_items, dim, seen, draw, sparse=sparse)
-        self.words: Table | None = None
+        self.ids = init_embedding(n_items, dim, seen, draw, sparse=sparse)
+        self.words: PaddedEmbedding | None = None
         if content is None:
             return
         words_of, share_of = _padded_words(content)
         self.register_buffer("words_of", torch.from_numpy(words_of), persistent=False)
         self.register_buffer("share_of", torch.from_numpy(share_of), persistent=False)
         self.register_buffer("span_of", torch.from_numpy(content.year_spans()), persistent=False)
-        self.words = started(len(content.vocabulary), dim, np.arange(1, len(content.vocabulary) + 1), draw)
-        self.spans = started(int(self.span_of.max()), dim, np.arange(1, int(self.span_of.max()) + 1), draw)
+        self.words = init_embedding(len(content.vocabulary), dim, np.arange(1, len(content.vocabulary) + 1), draw)
+        self.spans = init_embedding(int(self.span_of.max()), dim, np.arange(1, int(self.span_of.max()) + 1), draw)
 
     def begin_at(self, vectors: np.ndarray) -> None:
         """Start the items' own vectors at ``vectors`` [n_items + 1, d] where those are not zero."""
@@ -66,11 +66,11 @@ class ItemEncoder(nn.Module):
         return self.ids.weight + words + self.spans(self.span_of)
 
 
-def started(
+def init_embedding(
     n: int, dim: int, seen: np.ndarray, draw: np.random.Generator, scale: float = 0.1, *, sparse: bool = True
-) -> Table:
+) -> PaddedEmbedding:
     """A table [n + 1, dim] with small random rows for the ids ``seen`` and zeros elsewhere."""
-    embedding = Table(n + 1, dim, sparse=sparse)
+    embedding = PaddedEmbedding(n + 1, dim, sparse=sparse)
     known = np.zeros(n + 1, dtype=bool)
     known[seen] = True
     known[0] = False

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 
-def scores_and_squares(users: Tensor, items: Tensor, user_bias: Tensor, item_bias: Tensor) -> tuple[Tensor, Tensor]:
+def scores_and_l2(users: Tensor, items: Tensor, user_bias: Tensor, item_bias: Tensor) -> tuple[Tensor, Tensor]:
     """``u v + b_u + b_v`` and ``u u + v v + b_u b_u + b_v b_v``. [n, k], [n, k]
 
     ``users`` [n, d] and ``user_bias`` [n, 1], with the items of each [n, k, d] and [n, k, 1].

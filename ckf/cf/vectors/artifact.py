@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from ckf.cf.data import CFData, Interactions
 from ckf.cf.leakage_check import write_trained_on
-from ckf.cf.vectors.cold_start import fill_cold
+from ckf.cf.vectors.cold_start import impute_cold
 from ckf.core.errors import ArtifactError
 from ckf.data.interaction_keys import raw_ids, row_keys
 
@@ -71,7 +71,7 @@ def filled_tables(
     ):
         if len(table) != largest + 1:
             raise ArtifactError(f"{kind}: {len(table)} vectors for ids 0 to {largest}")
-        filled = fill_cold(table, _seen(ids, len(table)), cold, titles, l2, null)
+        filled = impute_cold(table, _seen(ids, len(table)), cold, titles, l2, null)
         found.append(np.ascontiguousarray(filled, dtype=np.float32))
         check_finite(found[-1], f"{kind} of the CF model")
     return found[0], found[1]

@@ -14,7 +14,7 @@ WORDS = r"(?u)\b\w+\b"
 _ROWS = 500_000  # enough for the numbers of one vector
 
 
-def fill_cold(
+def impute_cold(
     table: np.ndarray,
     seen: np.ndarray,
     rule: str,
@@ -28,7 +28,7 @@ def fill_cold(
     as the average after standardising; ``mean`` is the mean of the trained rows; ``content`` predicts
     the vector from the title's words by ridge regression on the trained rows (what Gantner et al. 2010
     call an attribute-to-feature mapping), for users, who have no title, it is the mean; ``learned`` is the
-    vector ``null`` (`learned_null`). Rows that the model itself has filled are kept.
+    vector ``null`` (`default_vector`). Rows that the model itself has filled are kept.
     """
     empty = ~seen & ~table.any(axis=1)
     empty[0] = False
@@ -45,7 +45,7 @@ def fill_cold(
     return filled
 
 
-def learned_null(partners: np.ndarray, click: np.ndarray, mean: float, l2: float) -> np.ndarray:
+def default_vector(partners: np.ndarray, click: np.ndarray, mean: float, l2: float) -> np.ndarray:
     """The vector that predicts best when an id is hidden: trained on every training row as if its user were unknown.
 
     Logistic regression of ``click`` [n] on the vectors of the rows' items (or, for items, of their users)

@@ -26,7 +26,7 @@ from ckf.cf.data import CFData
 from ckf.cf.models.base import CFModel
 from ckf.cf.vectors.perturbation import with_noise
 from ckf.core.errors import ArtifactError
-from ckf.core.rng import named_keys, named_uniform
+from ckf.core.rng import hash_ids, hashed_uniform
 
 FILE = "fold_vectors.safetensors"
 Tables = tuple[np.ndarray, np.ndarray]
@@ -35,10 +35,10 @@ Tables = tuple[np.ndarray, np.ndarray]
 def fold_numbers(users: np.ndarray, items: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """The fold, 1 to ``folds``, of each user-item pair: a function of the pair and the seed. [n]"""
     keys = (users.astype(np.uint64) << np.uint64(32)) | items.astype(np.uint64)
-    return 1 + (named_uniform(seed, "fold of a training row", keys, 1)[:, 0] * folds).astype(np.int64)
+    return 1 + (hashed_uniform(seed, "fold of a training row", keys, 1)[:, 0] * folds).astype(np.int64)
 
 
-def turned_onto(tables: Tables, whole: Tables) -> np.ndarray:
+def procrustes_align(tables: Tables, whole: Tables) -> np.ndarray:
     """The rotation [d, d] that brings two tables' vectors nearest to the whole model's; the bias column stays."""
     mine, theirs = (np.concatenate(pair).astype(np.float64)[:, :-1] for pair in (tables, whole))
     left, _, right = np.linalg.svd(mine.T @ theirs)
@@ -71,7 +71,7 @@ def fit_folds(
         part = replace(data, train=data.train.rows(numbers != number))
         model = fit(part)
         tables = fill(model, part)
-        rotation = turned_onto(tables, whole)
+        rotation = procrustes_align(tables, whole)
         found.append(FoldModel(model, (tables[0] @ rotation, tables[1] @ rotation), rotation))
     return found
 
@@ -81,7 +81,7 @@ def write_fold_vectors(out: Path, models: Sequence[FoldModel], examples: Path, s
     columns = ["example_id", "user", "item"]
     table = pq.read_table(examples / "examples.parquet", columns=columns, filters=[("split", "==", "train")])
     users, items = (table[name].to_numpy().astype(np.int64) for name in ("user", "item"))
-    keys = named_keys(table["example_id"].to_pylist())
+    keys = hash_ids(table["example_id"].to_pylist())
     numbers, order = fold_numbers(users, items, len(models), seed), np.argsort(keys, kind="stable")
     tables = [torch.from_numpy(np.stack([model.tables[side] for model in models])) for side in (0, 1)]
     save_file(
@@ -128,7 +128,7 @@ class FoldVectors:
         Raises:
             ArtifactError: a training example that the artifact was not made for.
         """
-        wanted = named_keys(example_ids)
+        wanted = hash_ids(example_ids)
         place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
         known = torch.from_numpy(self.keys[place] == wanted)
         for name, found in zip(example_ids, known.tolist(), strict=True):

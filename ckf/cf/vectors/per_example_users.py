@@ -19,7 +19,7 @@ from ckf.cf.models.base import CFModel
 from ckf.cf.vectors.out_of_fold import FoldModel, fold_numbers
 from ckf.cf.vectors.perturbation import with_noise
 from ckf.core.errors import ArtifactError
-from ckf.core.rng import named_keys
+from ckf.core.rng import hash_ids
 
 FILE = "example_users.safetensors"
 
@@ -44,7 +44,7 @@ def write_example_users(
         rows = np.flatnonzero(in_train & (numbers == number))
         batch = CFBatch(user[rows], np.zeros_like(rows), histories[rows])
         vectors[rows] = fold.model.user_vectors(batch) @ fold.rotation
-    keys = named_keys(table["example_id"].to_pylist())
+    keys = hash_ids(table["example_id"].to_pylist())
     order = np.argsort(keys, kind="stable")
     save_file(
         {"keys": torch.from_numpy(keys[order].view(np.int64)), "vectors": torch.from_numpy(vectors[order])}, out / FILE
@@ -77,7 +77,7 @@ class ExampleUsers:
         Raises:
             ArtifactError: an example that the artifact was not made for.
         """
-        wanted = named_keys(example_ids)
+        wanted = hash_ids(example_ids)
         place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
         missing = np.flatnonzero(self.keys[place] != wanted)
         if len(missing):

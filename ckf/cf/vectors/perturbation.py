@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ckf.core.rng import named_generator
+from ckf.core.rng import generator_for
 
 
 def with_noise(table: Tensor, level: float, seed: int, purpose: str) -> Tensor:
@@ -14,5 +14,5 @@ def with_noise(table: Tensor, level: float, seed: int, purpose: str) -> Tensor:
     known = (table != 0).any(dim=1)
     if int(known.sum()) < 2:
         return table
-    draw = named_generator(seed, f"noise of {purpose}").standard_normal(tuple(table.shape), dtype=np.float32)
+    draw = generator_for(seed, f"noise of {purpose}").standard_normal(tuple(table.shape), dtype=np.float32)
     return table + level * table[known].std(dim=0) * torch.from_numpy(draw) * known[:, None]

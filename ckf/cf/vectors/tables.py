@@ -15,13 +15,13 @@ from ckf.cf.vectors.out_of_fold import FoldVectors
 from ckf.cf.vectors.per_example_users import ExampleUsers
 from ckf.cf.vectors.perturbation import with_noise
 from ckf.core.errors import ArtifactError, DataError
-from ckf.core.rng import named_generator
+from ckf.core.rng import generator_for
 
 _BLOCKS, _ROWS = 200, 500  # neighbouring rows whose statistics stand for those of a larger table
 
 
 @dataclass(frozen=True)
-class Reordered:
+class PermutedTable:
     """A table [n + 1, d] with its rows in another order; they are gathered from where they lie, nothing is copied."""
 
     table: Tensor
@@ -48,8 +48,8 @@ class VectorTables:
     on them. The shuffled control has neither: its users are not the examples' own.
     """
 
-    users: Tensor | Reordered
-    items: Tensor | Reordered
+    users: Tensor | PermutedTable
+    items: Tensor | PermutedTable
     moments: ExampleUsers | None = None
     folds: FoldVectors | None = None
 
@@ -132,13 +132,13 @@ def _open(path: Path) -> Tensor:
     return tensor
 
 
-def trained_rows(table: Tensor | Reordered) -> Tensor:
+def trained_rows(table: Tensor | PermutedTable) -> Tensor:
     """The rows that are not empty, in float32; of a large table those of blocks spread over it evenly.
 
     Single rows drawn at random would bring nearly every page of a mapped file into memory.
     """
     if len(table) > _BLOCKS * _ROWS:
-        table = table.table if isinstance(table, Reordered) else table  # the same rows, as they lie
+        table = table.table if isinstance(table, PermutedTable) else table  # the same rows, as they lie
         starts = np.linspace(0, len(table) - _ROWS, _BLOCKS).astype(np.int64)
         rows = torch.cat([table[start : start + _ROWS] for start in starts.tolist()])
     else:
@@ -146,9 +146,9 @@ def trained_rows(table: Tensor | Reordered) -> Tensor:
     return rows[(rows != 0).any(dim=1)].float()
 
 
-def _shuffle(table: Tensor | Reordered, seed: int, kind: str) -> Reordered:
-    order = named_generator(seed, f"shuffle {kind}").permutation(np.arange(1, len(table)))
+def _shuffle(table: Tensor | PermutedTable, seed: int, kind: str) -> PermutedTable:
+    order = generator_for(seed, f"shuffle {kind}").permutation(np.arange(1, len(table)))
     places = torch.from_numpy(np.concatenate([[0], order]))
-    if isinstance(table, Reordered):
-        return Reordered(table.table, table.order[places])
-    return Reordered(table, places)
+    if isinstance(table, PermutedTable):
+        return PermutedTable(table.table, table.order[places])
+    return PermutedTable(table, places)

@@ -11,7 +11,7 @@ from ckf.config import schema
 from ckf.config.registry import SCHEMAS
 from ckf.config.rules.model import backbone_problems, lora_problems
 from ckf.config.schema import TASKS, WRITTEN, ExperimentConfig
-from ckf.core.artifact_store import plain
+from ckf.core.artifact_store import to_jsonable
 
 MAY_CARRY_SPLIT = (schema.CollmConfig, schema.TabularConfig, schema.RecboleConfig)
 """Datasets whose files carry their split, or may."""
@@ -59,7 +59,7 @@ def _secret_problems(exp: ExperimentConfig) -> Iterator[str]:
             elif re.search(r"://[^/@\s]+:[^/@\s]+@", node):
                 yield f"{key}: holds a user and password (scheme://user:password@host); leave them to the environment"
 
-    yield from walk(plain(exp), "")
+    yield from walk(to_jsonable(exp), "")
 
 
 def _variant_problems(exp: ExperimentConfig) -> Iterator[str]:

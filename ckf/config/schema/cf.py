@@ -109,7 +109,7 @@ class FeaturesConfig(CFConfig):
         yield from at_least("leaves", self.leaves, 2)
         for name in ("history_items", "iterations", "patience_iterations"):
             yield from at_least(name, getattr(self, name), 1)
-        yield from above_zero(self, "regularisation", "learning_rate")
+        yield from positive(self, "regularisation", "learning_rate")
 
 
 @dataclass
@@ -147,7 +147,7 @@ class EmbeddingConfig(CFConfig):
         """Ranges of the numbers."""
         for name in ("dim", "epochs", "patience_epochs", "batch_size"):
             yield from at_least(name, getattr(self, name), 1)
-        yield from above_zero(self, "learning_rate")
+        yield from positive(self, "learning_rate")
         yield from at_least("embedding_l2", self.embedding_l2, 0)
         yield from at_least("pseudo_counts", self.pseudo_counts, 0)
         yield from at_least("folds", self.folds, 2)
@@ -239,7 +239,7 @@ class DINConfig(SequenceConfig):
         yield from at_least("hidden", self.hidden, 1)
 
 
-def above_zero(node: object, *names: str) -> Iterator[str]:
+def positive(node: object, *names: str) -> Iterator[str]:
     """Yield a problem line for each field that is not above 0."""
     for name in names:
         if getattr(node, name) <= 0:

@@ -3,15 +3,15 @@
 A line passes, warns (a fact of the data or the protocol that a reader should know) or stops the run.
 """
 
-from ckf.data.audit.report import AuditReport, LeakError, Line, refuse_violations, write_audit
+from ckf.data.audit.report import AuditReport, Finding, LeakError, raise_on_violation, write_audit
 from ckf.data.audit.run import audit, audit_artifacts
 
 __all__ = [
     "AuditReport",
+    "Finding",
     "LeakError",
-    "Line",
     "audit",
     "audit_artifacts",
-    "refuse_violations",
+    "raise_on_violation",
     "write_audit",
 ]

@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 
 from ckf.data.audit.counters import Tally
 from ckf.data.audit.example_batch import Block
-from ckf.data.audit.report import PASS, STOP, WARN, Line
+from ckf.data.audit.report import PASS, STOP, WARN, Finding
 from ckf.data.example_settings import ExampleSettings
 from ckf.data.interactions import InteractionLog
 from ckf.data.ragged import PairIndex
@@ -95,24 +95,24 @@ class ListChecks:
         self.most_popular += float((np.where(mine == best, 1.0, 0.0) / ties).sum())
         self.lists += len(item)
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self) -> Iterator[Finding]:
         """The lines that need all lists."""
         n, kinds = int(self.places.sum()), len(self.places)
         p = float(chisquare(self.places).pvalue) if n else 1.0
         level = STOP if p < 1e-9 else WARN if p < 1e-4 else PASS
         shown = ", ".join(map(str, self.places[:12])) + (", …" if kinds > 12 else "")
         says = f"lists by place of the target: {shown}; chi-square p = {p:.3g}"
-        yield Line("candidate_position", level, says, int(self.places.max(initial=0)), n)
+        yield Finding("candidate_position", level, says, int(self.places.max(initial=0)), n)
         low = self.expected - 6 * np.sqrt(self.expected)
         looked = self.expected > 40 and self.observed < low
         says = (
             f"training negatives that are held-out positives of the user; {self.expected:.1f} are expected of draws "
             "that do not look at held-out rows"
         )
-        yield Line("negatives_avoid_held_out", STOP if looked else PASS, says, self.observed, self.lists)
+        yield Finding("negatives_avoid_held_out", STOP if looked else PASS, says, self.observed, self.lists)
         share = round(self.most_popular)
         says = f"lists whose target has the most training interactions; chance is {1 / self.settings.candidates:.1%}"
-        yield Line("target_is_most_popular", PASS, says, share, self.lists)
+        yield Finding("target_is_most_popular", PASS, says, share, self.lists)
 
 
 def _repeats(codes: np.ndarray, offsets: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from ckf.data.audit.counters import Tally
 from ckf.data.audit.example_batch import Block
 from ckf.data.interactions import InteractionLog
-from ckf.data.ragged import Lists
+from ckf.data.ragged import RaggedArray
 
 _CHUNK = 2**16
 
@@ -119,7 +119,7 @@ def check_labels(block: Block, tally: Tally) -> None:
 def history_marks(block: Block) -> tuple[np.ndarray, np.ndarray]:
     """A 64-bit mark of each ctr history of three items or more, and its user."""
     rows = np.flatnonzero((block.task == block.first_task) & (block.history.lengths >= 3))
-    history: Lists = block.history.take(rows)
+    history: RaggedArray = block.history.take(rows)
     place = np.arange(len(history.values), dtype=np.uint64) - np.repeat(
         history.offsets[:-1].astype(np.uint64), history.lengths
     )

@@ -14,7 +14,7 @@ LEVELS = (PASS, WARN, STOP)
 
 
 @dataclass(frozen=True)
-class Line:
+class Finding:
     """One check: ``count`` of ``of`` are affected, ``first`` names one of them, ``says`` tells what it means."""
 
     name: str
@@ -34,7 +34,7 @@ class Line:
 class AuditReport:
     """All lines of one audit, and under which protocol the examples were made."""
 
-    lines: list[Line]
+    lines: list[Finding]
     protocol: str
 
     @property
@@ -42,11 +42,11 @@ class AuditReport:
         """The worst level of all lines."""
         return max((line.level for line in self.lines), key=LEVELS.index, default=PASS)
 
-    def of_level(self, level: str) -> list[Line]:
+    def of_level(self, level: str) -> list[Finding]:
         """The lines of one level."""
         return [line for line in self.lines if line.level == level]
 
-    def __getitem__(self, name: str) -> Line:
+    def __getitem__(self, name: str) -> Finding:
         return next(line for line in self.lines if line.name == name)
 
     def __contains__(self, name: str) -> bool:
@@ -98,7 +98,7 @@ class LeakError(DataError):
         super().__init__(f"the audit found leaks: {'; '.join(bad)}; {more}")
 
 
-def refuse_violations(report: AuditReport) -> None:
+def raise_on_violation(report: AuditReport) -> None:
     """Stop on any line of level stop.
 
     Raises:

@@ -17,7 +17,7 @@ from ckf.data.audit.candidate_checks import ListChecks
 from ckf.data.audit.counters import Tally
 from ckf.data.audit.example_batch import Block
 from ckf.data.audit.history_checks import EarlierCounts, check_labels, check_past, history_marks
-from ckf.data.audit.report import PASS, STOP, WARN, AuditReport, Line
+from ckf.data.audit.report import PASS, STOP, WARN, AuditReport, Finding
 from ckf.data.audit.table_checks import table_lines
 from ckf.data.candidates import CandidateHash
 from ckf.data.example_settings import ExampleSettings
@@ -87,7 +87,7 @@ def audit_artifacts(dataset: Path, examples: Path, trained: list[Path]) -> Audit
 
 def _example_lines(
     log: InteractionLog, settings: ExampleSettings, examples: Path, manifest: dict[str, Any]
-) -> Iterator[Line]:
+) -> Iterator[Finding]:
     tally, lists, earlier, frozen = Tally(), ListChecks(log, settings), EarlierCounts(log), CandidateHash()
     counts = {kind: log.train_counts(kind) for kind in ("user", "item")}
     counts["titles"] = np.bincount(log.title[log.catalogue], minlength=int(log.title.max(initial=0)) + 1)
@@ -118,7 +118,7 @@ def _as_table(batch):  # type: ignore[no-untyped-def]  # pyarrow has no stubs
     return pa.Table.from_batches([batch])
 
 
-def _graded(tally: Tally, settings: ExampleSettings, *, imported: bool) -> Iterator[Line]:
+def _graded(tally: Tally, settings: ExampleSettings, *, imported: bool) -> Iterator[Finding]:
     """Counts to lines, each with the level that its kind has here."""
     for kinds, level in (
         (_ALWAYS, STOP),
@@ -132,21 +132,21 @@ def _graded(tally: Tally, settings: ExampleSettings, *, imported: bool) -> Itera
                 level_here = WARN  # a random target may be one of the user's own
             else:
                 level_here = level
-            yield Line(kind, level_here if found.count else PASS, says, found.count, found.of, found.first)
+            yield Finding(kind, level_here if found.count else PASS, says, found.count, found.of, found.first)
     found = tally["history_at_the_same_time"]
     kept = settings.keeps_same_time(imported=imported)
     says = "examples whose history holds an item of the target's own second" + (
         " (tasks.same_time=exclude leaves them out)" if kept else ""
     )
     level = PASS if not found.count else WARN if kept else STOP
-    yield Line("history_at_the_same_time", level, says, found.count, found.of, found.first)
+    yield Finding("history_at_the_same_time", level, says, found.count, found.of, found.first)
     found = tally["val_history_from_test"]
     says = "val examples whose history holds a test interaction: the choice of a checkpoint sees test rows"
-    yield Line("val_history_from_test", WARN if found.count else PASS, says, found.count, found.of, found.first)
+    yield Finding("val_history_from_test", WARN if found.count else PASS, says, found.count, found.of, found.first)
     found = tally["reviews_name_the_rating"]
     often = found.count > 0.05 * max(1, found.of)
     says = "reviews that say stars or a mark: the answer stands in the prompt"
-    yield Line("reviews_name_the_rating", WARN if often else PASS, says, found.count, found.of, found.first)
+    yield Finding("reviews_name_the_rating", WARN if often else PASS, says, found.count, found.of, found.first)
 
 
 def _count_repeated_ids(hashes: np.ndarray, tally: Tally, examples: Path) -> None:
@@ -160,7 +160,7 @@ def _count_repeated_ids(hashes: np.ndarray, tally: Tally, examples: Path) -> Non
         found.count, found.first = len(repeated) - repeated.n_unique(), repeated[0] if len(repeated) else None
 
 
-def _shared_histories(marks: list[tuple[np.ndarray, np.ndarray]]) -> Line:
+def _shared_histories(marks: list[tuple[np.ndarray, np.ndarray]]) -> Finding:
     """The released notebook gives every user the last row's history; by chance long ones rarely agree."""
     mark, user = (np.concatenate([part[i] for part in marks] or [np.empty(0, np.int64)]) for i in (0, 1))
     order = np.lexsort((user, mark))
@@ -172,22 +172,22 @@ def _shared_histories(marks: list[tuple[np.ndarray, np.ndarray]]) -> Line:
     share = n / max(1, len(mark))
     level = STOP if share > 0.5 else WARN if share > 0.05 else PASS
     says = "examples whose history (three items or more) is another user's, item by item"
-    return Line("histories_shared_by_users", level, says, n, len(mark))
+    return Finding("histories_shared_by_users", level, says, n, len(mark))
 
 
-def _frozen(frozen: CandidateHash, manifest: dict[str, Any]) -> Line:
+def _frozen(frozen: CandidateHash, manifest: dict[str, Any]) -> Finding:
     told, found = manifest["candidate_lists_sha256"], frozen.digests()
     changed = sorted(split for split in {*told, *found} if told.get(split) != found.get(split))
     says = "splits whose candidate lists are not those of the manifest's hash"
-    return Line("candidates_as_frozen", STOP if changed else PASS, says, len(changed), 3, ", ".join(changed) or None)
+    return Finding("candidates_as_frozen", STOP if changed else PASS, says, len(changed), 3, ", ".join(changed) or None)
 
 
-def cf_line(dataset: Path, cf: Path) -> Line:
+def cf_line(dataset: Path, cf: Path) -> Finding:
     """A trained CF model: its artifact says which rows it saw, and none may be of val or test."""
     card = read_json(cf / "manifest.json")
     name, trained_on = f"cf_trained_on_train {cf.name}", card["trained_on"]
     if trained_on == UNKNOWN:
-        return Line(name, WARN, f"{card['model']}: training data unknown, leakage cannot be excluded", 0, 0)
+        return Finding(name, WARN, f"{card['model']}: training data unknown, leakage cannot be excluded", 0, 0)
     rows = pq.read_table(dataset / "interactions.parquet", columns=["user", "item", "timestamp", "split"])
     held_out = rows.filter(pc.is_in(rows["split"], value_set=pa.array(["val", "test"])))
     user, item, time = (held_out[column].to_numpy() for column in ("user", "item", "timestamp"))
@@ -195,4 +195,4 @@ def cf_line(dataset: Path, cf: Path) -> Line:
     seen = pq.read_table(cf / TRAINED_ON, columns=["key"])["key"].to_numpy()
     count = int(np.isin(keys, seen).sum())
     says = f"rows of val and test among the {len(seen)} that {card['model']} was trained on"
-    return Line(name, STOP if count else PASS, says, count, len(keys))
+    return Finding(name, STOP if count else PASS, says, count, len(keys))

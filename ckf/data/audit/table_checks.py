@@ -11,14 +11,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy.stats import spearmanr
 
-from ckf.data.audit.report import PASS, STOP, WARN, Line
+from ckf.data.audit.report import PASS, STOP, WARN, Finding
 from ckf.data.interactions import SPLITS, InteractionLog
 
 TIMELESS = ("user_cold", "item_cold")
 _LATEST = 4_102_444_800  # the year 2100, in seconds
 
 
-def table_lines(dataset: Path, log: InteractionLog, split: str) -> Iterator[Line]:
+def table_lines(dataset: Path, log: InteractionLog, split: str) -> Iterator[Finding]:
     """Every line that needs the dataset alone. ``split``: the split's name in the manifest."""
     yield from _ids(dataset, log)
     yield from _titles(dataset, log)
@@ -30,18 +30,18 @@ def table_lines(dataset: Path, log: InteractionLog, split: str) -> Iterator[Line
     yield from _sequential(log)
 
 
-def stop_if(name: str, hit: np.ndarray, says: str, named: Any = None, level: str = STOP) -> Line:
+def stop_if(name: str, hit: np.ndarray, says: str, named: Any = None, level: str = STOP) -> Finding:
     """A line that must have no case; ``named`` tells the name of case ``i``."""
     n = int(hit.sum())
     first = named(int(np.argmax(hit))) if n and named else None
-    return Line(name, level if n else PASS, says, n, len(hit), first)
+    return Finding(name, level if n else PASS, says, n, len(hit), first)
 
 
 def _pair(log: InteractionLog) -> Any:
     return lambda i: f"{log.user[i]}-{log.item[i]}"
 
 
-def _ids(dataset: Path, log: InteractionLog) -> Iterator[Line]:
+def _ids(dataset: Path, log: InteractionLog) -> Iterator[Finding]:
     users = pq.read_table(dataset / "users.parquet", columns=["user"])["user"].to_numpy()
     outside = ~np.isin(log.user, users) | ~np.isin(log.item, log.catalogue)
     yield stop_if("ids_in_tables", outside, "interactions whose user or item is in no table", _pair(log))
@@ -55,7 +55,7 @@ def _ids(dataset: Path, log: InteractionLog) -> Iterator[Line]:
     )  # fmt: skip
 
 
-def _titles(dataset: Path, log: InteractionLog) -> Iterator[Line]:
+def _titles(dataset: Path, log: InteractionLog) -> Iterator[Finding]:
     items = pq.read_table(dataset / "items.parquet", columns=["item", "title"])
     length = pc.fill_null(pc.utf8_length(pc.utf8_trim_whitespace(items["title"])), 0).to_numpy()
     yield stop_if(
@@ -63,22 +63,22 @@ def _titles(dataset: Path, log: InteractionLog) -> Iterator[Line]:
     )
     codes = log.title[log.catalogue]
     shared = np.bincount(codes)[codes] > 1
-    yield Line(
+    yield Finding(
         "shared_titles", PASS, "items that share a normalised title with another; never two in one prompt",
         int(shared.sum()), len(shared),
     )  # fmt: skip
 
 
-def _values(dataset: Path, log: InteractionLog) -> Iterator[Line]:
+def _values(dataset: Path, log: InteractionLog) -> Iterator[Finding]:
     table = pq.read_table(dataset / "interactions.parquet", columns=["user", "item", "click", "timestamp", "split"])
     nulls = sum(column.null_count for column in table.columns)
-    yield Line("null_values", STOP if nulls else PASS, "missing users, items, clicks, times or splits", nulls)
+    yield Finding("null_values", STOP if nulls else PASS, "missing users, items, clicks, times or splits", nulls)
     yield stop_if("split_names", log.split < 0, f"rows in a split that is none of {', '.join(SPLITS)}", _pair(log))
     yield stop_if("click_values", ~np.isin(log.click, (0, 1)), "clicks that are neither 0 nor 1", _pair(log))
     rated = ~np.isnan(log.rating)
     liked, rest = log.rating[rated & (log.click == 1)], log.rating[rated & (log.click == 0)]
     crossed = int((rest >= liked.min()).sum()) if len(liked) and len(rest) else 0
-    yield Line(
+    yield Finding(
         "click_follows_rating", WARN if crossed else PASS,
         "rows not liked though rated as high as a liked one", crossed, int(rated.sum()),
     )  # fmt: skip
@@ -86,7 +86,7 @@ def _values(dataset: Path, log: InteractionLog) -> Iterator[Line]:
     yield stop_if("timestamps", odd, "times before 1970 or after 2100: not in seconds?", _pair(log), WARN)
 
 
-def _counts(dataset: Path, log: InteractionLog) -> Iterator[Line]:
+def _counts(dataset: Path, log: InteractionLog) -> Iterator[Finding]:
     """The published n_train must be counts of the training split alone."""
     for kind in ("user", "item"):
         table = pq.read_table(dataset / f"{kind}s.parquet", columns=[kind, "n_train"])
@@ -99,14 +99,16 @@ def _counts(dataset: Path, log: InteractionLog) -> Iterator[Line]:
         )  # fmt: skip
 
 
-def _time(log: InteractionLog, split: str) -> Iterator[Line]:
+def _time(log: InteractionLog, split: str) -> Iterator[Finding]:
     held = (log.split == 1) | (log.split == 2)
     newest = log.timestamp[log.train].max(initial=0)
     future = held & (log.timestamp < newest)
     share = future.sum() / max(1, held.sum())
     level = PASS if not future.any() else STOP if split == "temporal" else WARN
     says = "val and test rows older than the newest training row: training knows later interactions of other users"
-    yield Line("future_across_users", level, says, int(future.sum()), int(held.sum()), _first(log, future, share > 0))
+    yield Finding(
+        "future_across_users", level, says, int(future.sum()), int(held.sum()), _first(log, future, share > 0)
+    )
     wrong = np.zeros(len(log), dtype=bool)
     if split == "temporal":
         for earlier, later in ((0, 1), (0, 2), (1, 2)):
@@ -123,23 +125,23 @@ def _time(log: InteractionLog, split: str) -> Iterator[Line]:
         "temporal": "rows that are not later than every row of an earlier split",
         "leave_last_out": "rows older than a row of the same user in an earlier split",
     }.get(split, "rows older than a row of the same user in an earlier split (the source's split)")
-    yield Line("split_order", level if wrong.any() else PASS, says, int(wrong.sum()), len(log), _first(log, wrong))
+    yield Finding("split_order", level if wrong.any() else PASS, says, int(wrong.sum()), len(log), _first(log, wrong))
 
 
 def _first(log: InteractionLog, hit: np.ndarray, wanted: bool = True) -> str | None:
     return _pair(log)(int(np.argmax(hit))) if wanted and hit.any() else None
 
 
-def _cold(log: InteractionLog, split: str) -> Iterator[Line]:
+def _cold(log: InteractionLog, split: str) -> Iterator[Finding]:
     test = np.flatnonzero(log.split == 2)
     for kind in ("user", "item"):
         ids = getattr(log, kind)
         cold = ~np.isin(ids[test], ids[log.train])
         level = WARN if cold.mean() > 0.5 and split != f"{kind}_cold" else PASS
-        yield Line(f"cold_{kind}s", level, f"test rows whose {kind} training never saw", int(cold.sum()), len(test))
+        yield Finding(f"cold_{kind}s", level, f"test rows whose {kind} training never saw", int(cold.sum()), len(test))
 
 
-def _users_scored(log: InteractionLog) -> Iterator[Line]:
+def _users_scored(log: InteractionLog) -> Iterator[Finding]:
     for code, name in ((1, "val"), (2, "test")):
         rows = log.split == code
         seen = np.bincount(log.user[rows])
@@ -148,13 +150,13 @@ def _users_scored(log: InteractionLog) -> Iterator[Line]:
         users = int((seen > 0).sum())
         level = WARN if skipped.sum() > 0.9 * users else PASS
         says = f"{name} users with one class only: UAUC skips them"
-        yield Line(f"uauc_users_{name}", level, says, int(skipped.sum()), users)
+        yield Finding(f"uauc_users_{name}", level, says, int(skipped.sum()), users)
         classes = len(np.unique(log.click[rows]))
         if classes < 2:
-            yield Line(f"one_class_{name}", WARN, f"all {name} rows are of one class: AUC is undefined", 1, 1)
+            yield Finding(f"one_class_{name}", WARN, f"all {name} rows are of one class: AUC is undefined", 1, 1)
 
 
-def _sequential(log: InteractionLog) -> Iterator[Line]:
+def _sequential(log: InteractionLog) -> Iterator[Finding]:
     for kind in ("user", "item"):
         ids = getattr(log, kind)
         first = np.full(int(ids.max(initial=0)) + 1, np.iinfo(np.int64).max)
@@ -167,4 +169,4 @@ def _sequential(log: InteractionLog) -> Iterator[Line]:
         says = (
             f"rank correlation of {kind} ids with the time of first appearance; a model that reads ids would read time"
         )
-        yield Line(f"sequential_{kind}_ids", level, says, round(rho, 3))
+        yield Finding(f"sequential_{kind}_ids", level, says, round(rho, 3))

@@ -19,7 +19,7 @@ import polars as pl
 from ckf.config.schema import AmazonConfig
 from ckf.core.errors import DataError
 from ckf.data.readers.base import Source
-from ckf.data.readers.line_reader import Fault, first_line, raw_lines
+from ckf.data.readers.line_reader import BadRow, first_line, raw_lines
 from ckf.data.readers.polars_scan import Scanner
 from ckf.data.readers.python_literals import parse_literal
 from ckf.data.titles import clean_title, decoded, title_table
@@ -182,12 +182,12 @@ def _reviews(version: Version, path: Path, scanner: Scanner) -> pl.LazyFrame:
     )
 
 
-def _literal_rows(path: Path, wanted: Collection[str], limit: int) -> tuple[pl.DataFrame, list[Fault]]:
+def _literal_rows(path: Path, wanted: Collection[str], limit: int) -> tuple[pl.DataFrame, list[BadRow]]:
     """Metadata of 2014. A line whose item is not wanted is passed over by its first key, without parsing."""
     rows, faults = [], []
     for number, data in raw_lines(path):
-        row = data if isinstance(data, Fault) else _literal_row(path, number, data, wanted)
-        if isinstance(row, Fault):
+        row = data if isinstance(data, BadRow) else _literal_row(path, number, data, wanted)
+        if isinstance(row, BadRow):
             faults.append(row)
             if len(faults) > limit:
                 raise DataError(f"{row}; dataset.max_bad_rows allows {limit}")
@@ -198,17 +198,17 @@ def _literal_rows(path: Path, wanted: Collection[str], limit: int) -> tuple[pl.D
 
 def _literal_row(
     path: Path, number: int, data: bytes, wanted: Collection[str]
-) -> tuple[str | None, ...] | Fault | None:
+) -> tuple[str | None, ...] | BadRow | None:
     head = _ASIN.match(data)
     if data.isspace() or (head and head[1].decode("utf-8", "replace") not in wanted):
         return None
     try:
         row = parse_literal(data.decode("utf-8").strip())
     except ValueError as error:  # UnicodeDecodeError among them
-        return Fault(path, number, "broken_literal", str(error))
+        return BadRow(path, number, "broken_literal", str(error))
     item = row.get("asin")
     if not isinstance(item, str):
-        return Fault(path, number, "missing_field", f"asin is {item!r:.60}, expected text")
+        return BadRow(path, number, "missing_field", f"asin is {item!r:.60}, expected text")
     if item not in wanted:
         return None
     return item, _text(row.get("title")), _text(row.get("brand")), _last_category(row.get("categories"))

@@ -27,7 +27,7 @@ BROKEN_GZIP: tuple[type[Exception], ...] = (EOFError, igzip.BadGzipFile, isal_zl
 
 
 @dataclass(frozen=True)
-class Fault:
+class BadRow:
     """One line that cannot be used: where it is, which kind of fault (for counts), and what it is."""
 
     path: Path
@@ -77,7 +77,7 @@ def open_bytes(path: Path) -> IO[bytes]:
 def first_line(path: Path, encoding: str = "utf8") -> str:
     """The first line without its end and without a byte order mark."""
     for _, data in raw_lines(path):
-        if isinstance(data, Fault):
+        if isinstance(data, BadRow):
             raise DataError(str(data))
         try:
             return data.decode(encoding).removeprefix("\ufeff").rstrip("\r\n")
@@ -86,7 +86,7 @@ def first_line(path: Path, encoding: str = "utf8") -> str:
     return ""
 
 
-def raw_lines(path: Path, longest: int = MAX_LINE_BYTES) -> Iterator[tuple[int, bytes | Fault]]:
+def raw_lines(path: Path, longest: int = MAX_LINE_BYTES) -> Iterator[tuple[int, bytes | BadRow]]:
     """Numbered lines of a plain or gzipped file; one above the limit comes as a fault, and a broken gzip stops."""
     number = 0
     try:
@@ -104,20 +104,20 @@ def raw_lines(path: Path, longest: int = MAX_LINE_BYTES) -> Iterator[tuple[int, 
         raise DataError(f"{path}: truncated or broken gzip after line {number} ({error})") from None
 
 
-def _too_long(path: Path, line: int, size: int) -> Fault:
-    return Fault(path, line, "line_too_long", f"{size / 2**20:.1f} MiB; at most {MAX_LINE_BYTES // 2**20} MiB")
+def _too_long(path: Path, line: int, size: int) -> BadRow:
+    return BadRow(path, line, "line_too_long", f"{size / 2**20:.1f} MiB; at most {MAX_LINE_BYTES // 2**20} MiB")
 
 
-def salvage_table(table: Table, copy: Path, limit: int) -> list[Fault]:
+def salvage_table(table: Table, copy: Path, limit: int) -> list[BadRow]:
     """Write the usable records as JSON lines with their line numbers; return the faults.
 
     Raises:
         DataError: more than ``limit`` faults, or a broken gzip.
     """
-    faults: list[Fault] = []
+    faults: list[BadRow] = []
     with copy.open("w", encoding="utf-8") as out:
         for line, record in records(table):
-            if isinstance(record, Fault):
+            if isinstance(record, BadRow):
                 faults.append(record)
                 if len(faults) > limit:
                     raise DataError(str(record))
@@ -126,11 +126,11 @@ def salvage_table(table: Table, copy: Path, limit: int) -> list[Fault]:
     return faults
 
 
-def records(table: Table) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
+def records(table: Table) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     """Each record with its line number: the wanted columns, converted, or the fault."""
     rows = _json_records(table) if table.separator is None else _delimited_records(table)
     for line, row in rows:
-        yield line, row if isinstance(row, Fault) else _converted(table, line, row)
+        yield line, row if isinstance(row, BadRow) else _converted(table, line, row)
 
 
 def line_numbers(table: Table, wanted: Collection[int]) -> dict[int, int]:
@@ -148,9 +148,9 @@ def line_numbers(table: Table, wanted: Collection[int]) -> dict[int, int]:
     return found | {number: number for number in left}
 
 
-def _json_records(table: Table) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
+def _json_records(table: Table) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     for line, data in raw_lines(table.path, LONGEST_LINE):
-        if isinstance(data, Fault):
+        if isinstance(data, BadRow):
             yield line, data
             continue
         if line == 1:
@@ -160,16 +160,16 @@ def _json_records(table: Table) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
         try:
             row = json.loads(data)
         except (ValueError, RecursionError) as error:
-            broken = Fault(table.path, line, "broken_json", f"not a JSON object ({_short(error)})")
+            broken = BadRow(table.path, line, "broken_json", f"not a JSON object ({_short(error)})")
             yield line, _too_long(table.path, line, len(data)) if len(data) > MAX_LINE_BYTES else broken
             continue
         if isinstance(row, dict):
             yield line, row
         else:
-            yield line, Fault(table.path, line, "broken_json", f"a JSON {type(row).__name__}, expected an object")
+            yield line, BadRow(table.path, line, "broken_json", f"a JSON {type(row).__name__}, expected an object")
 
 
-def _delimited_records(table: Table) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
+def _delimited_records(table: Table) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     text = _TextLines(table)
     rows = _csv_rows(table, text) if len(table.separator or "") == 1 else _plain_rows(table, text)
     skip = table.header
@@ -177,11 +177,11 @@ def _delimited_records(table: Table) -> Iterator[tuple[int, dict[str, Any] | Fau
         if skip:
             skip = False
             continue
-        if isinstance(cells, Fault):
+        if isinstance(cells, BadRow):
             yield line, cells
         elif len(cells) != len(table.names):
             what = f"{len(cells)} fields, expected {len(table.names)}"
-            yield line, Fault(table.path, line, "wrong_number_of_fields", what)
+            yield line, BadRow(table.path, line, "wrong_number_of_fields", what)
         else:
             yield line, {name: cell or None for name, cell in zip(table.names, cells, strict=True)}
 
@@ -192,12 +192,12 @@ class _TextLines:
     def __init__(self, table: Table) -> None:
         self.table = table
         self.line = 0
-        self.fault: Fault | None = None
+        self.fault: BadRow | None = None
 
     def __iter__(self) -> Iterator[str]:
         for line, data in raw_lines(self.table.path, LONGEST_LINE):
             self.line = line
-            if isinstance(data, Fault):
+            if isinstance(data, BadRow):
                 self.fault = data
                 yield "\n"
                 continue
@@ -205,12 +205,12 @@ class _TextLines:
                 text = data.decode(self.table.encoding)
             except UnicodeDecodeError as error:
                 what = f"not {self.table.encoding} text ({_short(error)})"
-                self.fault = Fault(self.table.path, self.line, "not_text", what)
+                self.fault = BadRow(self.table.path, self.line, "not_text", what)
                 text = "\n"
             yield text.removeprefix("\ufeff") if self.line == 1 else text
 
 
-def _csv_rows(table: Table, text: _TextLines) -> Iterator[tuple[int, list[str] | Fault]]:
+def _csv_rows(table: Table, text: _TextLines) -> Iterator[tuple[int, list[str] | BadRow]]:
     csv.field_size_limit(LONGEST_LINE)
     rows = csv.reader(text, **csv_form(table.separator or ",", table.quote))
     while True:
@@ -220,7 +220,7 @@ def _csv_rows(table: Table, text: _TextLines) -> Iterator[tuple[int, list[str] |
         except StopIteration:
             return
         except csv.Error as error:
-            yield start, Fault(table.path, start, "broken_csv", f"not a csv record ({_short(error)})")
+            yield start, BadRow(table.path, start, "broken_csv", f"not a csv record ({_short(error)})")
             continue
         if text.fault is not None:
             fault, text.fault = text.fault, None
@@ -236,7 +236,7 @@ def csv_form(separator: str, quote: str | None) -> dict[str, Any]:
     return {"delimiter": separator, "quotechar": quote}
 
 
-def _plain_rows(table: Table, text: _TextLines) -> Iterator[tuple[int, list[str] | Fault]]:
+def _plain_rows(table: Table, text: _TextLines) -> Iterator[tuple[int, list[str] | BadRow]]:
     for row in text:
         if text.fault is not None:
             fault, text.fault = text.fault, None
@@ -248,7 +248,7 @@ def _plain_rows(table: Table, text: _TextLines) -> Iterator[tuple[int, list[str]
 # --- cells
 
 
-def _converted(table: Table, line: int, row: dict[str, Any]) -> dict[str, Any] | Fault:
+def _converted(table: Table, line: int, row: dict[str, Any]) -> dict[str, Any] | BadRow:
     found: dict[str, Any] = {}
     for name, dtype in table.columns.items():
         value = row.get(name)
@@ -256,7 +256,7 @@ def _converted(table: Table, line: int, row: dict[str, Any]) -> dict[str, Any] |
             found[name] = None if value is None else converter(dtype)(value)
         except (ValueError, TypeError, OverflowError):
             shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-            return Fault(table.path, line, f"{name}_of_wrong_type", f"{name} is {shown}, expected {noun(dtype)}")
+            return BadRow(table.path, line, f"{name}_of_wrong_type", f"{name} is {shown}, expected {noun(dtype)}")
     return found
 
 

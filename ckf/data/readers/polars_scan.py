@@ -18,7 +18,7 @@ import polars as pl
 
 from ckf.core.errors import DataError
 from ckf.data.readers.jsonl_blocks import scan_blocks
-from ckf.data.readers.line_reader import Fault, Table, csv_form, decoded, first_line, line_numbers, salvage_table
+from ckf.data.readers.line_reader import BadRow, Table, csv_form, decoded, first_line, line_numbers, salvage_table
 
 LINE = "line"
 _GZIP_FACTOR = 4  # how far text in a gzip grows, roughly
@@ -120,13 +120,13 @@ class Scanner:
         link.symlink_to(path.resolve())
         return link
 
-    def salvage(self, limit: int) -> list[Fault]:
+    def salvage(self, limit: int) -> list[BadRow]:
         """Walk all files once; return their faulty lines, of which at most ``limit`` are forgiven.
 
         Raises:
             DataError: the first faulty line when there are more than ``limit``, or a broken gzip.
         """
-        faults: list[Fault] = []
+        faults: list[BadRow] = []
         for number, table in enumerate(t for t in self.tables if t.path not in self.salvaged):
             copy = self.scratch / f"salvaged{len(self.salvaged)}-{number}.jsonl"
             faults += salvage_table(table, copy, limit - len(faults))

@@ -14,7 +14,7 @@ import pandas as pd
 import polars as pl
 
 from ckf.config.schema import SyntheticConfig
-from ckf.core.rng import named_generator
+from ckf.core.rng import generator_for
 from ckf.data.readers.base import Source
 
 _THEMES = (
@@ -41,7 +41,7 @@ _DAYS = 365
 
 def make_synthetic(cfg: SyntheticConfig) -> Source:
     """Draw users, items and interactions of the given sizes; a pure function of the config."""
-    draw = named_generator(cfg.data_seed, "synthetic")
+    draw = generator_for(cfg.data_seed, "synthetic")
     titles, themes = _titles(cfg, draw)
     text, hidden, levels = _utilities(cfg, themes, draw)
     utility = text + hidden + levels

@@ -13,7 +13,7 @@ from ckf.model.attention.split_kv import Keys, Parts
 
 
 @dataclass
-class Past:
+class KVCacheState:
     """Keys and values of K columns that R rows have behind them.
 
     ``cache`` is one of ``transformers``; the next forward pass appends to it. ``allowed`` [R, K] says which
@@ -25,7 +25,7 @@ class Past:
     positions: Tensor
 
     @classmethod
-    def nothing(cls, rows: int, device: torch.device) -> Past:
+    def nothing(cls, rows: int, device: torch.device) -> KVCacheState:
         """An empty past. No layer drops what its window has left behind: the masks see to windows."""
         from transformers import DynamicCache
 
@@ -37,14 +37,14 @@ class Past:
         self.allowed = torch.cat([self.allowed, allowed], dim=1)
         self.positions = torch.cat([self.positions, positions], dim=1)
 
-    def of_rows(self, counts: Sequence[int], *, in_parts: bool) -> Past:
+    def of_rows(self, counts: Sequence[int], *, in_parts: bool) -> KVCacheState:
         """The past of each row: ``counts[k]`` rows, one after the other, go on from row k of this one.
 
         A pass over them is not appended. ``in_parts``: the attention takes `Parts`, so that nothing is copied.
         """
         layers = {number: (layer.keys, layer.values) for number, layer in enumerate(self.cache.layers)}
         owner = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(self.allowed.device)
-        return Past(_Shared(layers, counts, in_parts), self.allowed[owner], self.positions[owner])
+        return KVCacheState(_Shared(layers, counts, in_parts), self.allowed[owner], self.positions[owner])
 
 
 class _Shared:

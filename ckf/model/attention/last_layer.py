@@ -19,13 +19,13 @@ from ckf.model.attention.split_kv import Keys
 
 
 @dataclass(frozen=True)
-class Reads:
+class OutputPositions:
     """Positions that are read: the columns [B, Q] of each row (padded with column 0)."""
 
     cols: Tensor
 
     @classmethod
-    def of(cls, rows: Tensor, cols: Tensor, count: int) -> tuple[Reads, Tensor]:
+    def of(cls, rows: Tensor, cols: Tensor, count: int) -> tuple[OutputPositions, Tensor]:
         """From flat (row, column) pairs [A] grouped by row, over ``count`` rows; and the place [A] of each there."""
         per_row = torch.bincount(rows, minlength=count)
         first = per_row.cumsum(0) - per_row
@@ -53,11 +53,11 @@ class LastLayer:
     """Narrows the calls of a decoder's last layer, by a hook before it, while positions to read are set."""
 
     def __init__(self, layer: nn.Module) -> None:
-        self._reads: Reads | None = None
+        self._reads: OutputPositions | None = None
         layer.register_forward_pre_hook(self._narrow, with_kwargs=True)
 
     @contextmanager
-    def reading(self, reads: Reads | None) -> Iterator[None]:
+    def reading(self, reads: OutputPositions | None) -> Iterator[None]:
         """Within, the layer (and so the decoder) gives hidden states [B, Q, d] of these positions, or (None) of all."""
         self._reads = reads
         try:

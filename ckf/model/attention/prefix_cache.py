@@ -15,7 +15,7 @@ from torch import Tensor
 _Layers = dict[int, tuple[Tensor, Tensor]]  # keys and values [B, H, T, d] by the layer's number
 
 
-class PrefixStates:
+class RecordingCache:
     """Records the keys and values [B, H, T, d] of every layer of one forward pass, cut from its graph.
 
     The pass itself computes what it would without: it gets its own keys and values back as they are.
@@ -46,22 +46,22 @@ class PrefixStates:
         return {number: (k[:, :, :length], v[:, :, :length]) for number, (k, v) in self._layers.items()}
 
 
-class Beginnings:
+class PrefixBank:
     """The first ``length`` positions of several passes, their rows one after the other (the shorter ones end in zeros,
     which masks hide)."""
 
-    def __init__(self, passes: Sequence[PrefixStates], length: int) -> None:
+    def __init__(self, passes: Sequence[RecordingCache], length: int) -> None:
         parts = [states.cut(length) for states in passes]
         self._layers = parts[0]
         if len(parts) > 1:
             self._layers = {n: (_stacked(parts, n, 0, length), _stacked(parts, n, 1, length)) for n in parts[0]}
 
-    def of(self, rows: Tensor | None, length: int) -> BranchStates:
+    def of(self, rows: Tensor | None, length: int) -> PrefixedCache:
         """The first ``length`` positions of some rows (None: of all), for a pass over what comes after them."""
-        return BranchStates(self._layers, rows, length)
+        return PrefixedCache(self._layers, rows, length)
 
 
-class BranchStates:
+class PrefixedCache:
     """Puts recorded keys and values before a pass's own. The pass brings its own mask and position ids."""
 
     def __init__(self, layers: _Layers, rows: Tensor | None, length: int) -> None:
@@ -86,4 +86,4 @@ def _stacked(parts: Sequence[_Layers], layer: int, kind: int, length: int) -> Te
     return stacked
 
 
-States = PrefixStates | BranchStates
+States = RecordingCache | PrefixedCache

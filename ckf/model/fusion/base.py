@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ckf.cf.vectors.tables import VectorTables, trained_rows
-from ckf.core.rng import named_generator
+from ckf.core.rng import generator_for
 from ckf.prompts.batch import SlotBatch
 
 _PAIRS = 20_000  # user-item pairs drawn to measure the scale of pair features
@@ -97,7 +97,7 @@ class VectorFusion(Fusion):
         trained = [trained_rows(table) for table in (tables.users, tables.items)]
         if min(map(len, trained)) < 2:
             return
-        draw = named_generator(0, "pairs whose scale is measured")
+        draw = generator_for(0, "pairs whose scale is measured")
         users, items = (rows[torch.from_numpy(draw.integers(0, len(rows), _PAIRS))] for rows in trained)
         for kind, rows in zip(("user", "item", "pair"), (*trained, self._pair_features(users, items)), strict=True):
             getattr(self, f"{kind}_mean").copy_(rows.mean(dim=0))

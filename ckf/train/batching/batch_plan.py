@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from ckf.core.errors import DataError
-from ckf.core.rng import named_generator
+from ckf.core.rng import generator_for
 
 
 class BatchPlan:
@@ -49,7 +49,7 @@ class BatchPlan:
         return self.batch(step)[number::count]
 
     def _draw_order(self, task: int, epoch: int) -> np.ndarray:
-        draw = named_generator(self.seed, f"order of {self.tasks[task]}, pass {epoch}")
+        draw = generator_for(self.seed, f"order of {self.tasks[task]}, pass {epoch}")
         return draw.permutation(len(self.pools[task]))
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ckf.data.example_table import Example, ExampleTable
 from ckf.prompts.batch import PromptBatch
 from ckf.prompts.collate import Collator
-from ckf.prompts.encoded_example import TrainingRow
+from ckf.prompts.encoded_example import EncodedExample
 from ckf.train.batching.batch_plan import BatchPlan
 from ckf.train.batching.length_buckets import computed_tokens, length_buckets
 from ckf.train.batching.worker_transport import packed, unpacked
@@ -116,13 +116,13 @@ class StepDataset(Dataset[StepBatch]):
             tokens=int(lengths.sum()),
         )
 
-    def _lengths(self, row: TrainingRow, kinds: list[bool]) -> list[int]:
+    def _lengths(self, row: EncodedExample, kinds: list[bool]) -> list[int]:
         """Tokens of each of the row's passes."""
         if self.share_prefix:
             return [row.length(False), row.length(True) - row.shared]
         return [row.length(slots) for slots in kinds]
 
-    def _apart(self, rows: list[TrainingRow], lengths: np.ndarray, kinds: list[bool]) -> tuple[_Prompts, int]:
+    def _apart(self, rows: list[EncodedExample], lengths: np.ndarray, kinds: list[bool]) -> tuple[_Prompts, int]:
         """The same buckets for every stream; also the tokens that are computed."""
         buckets = self._buckets(lengths, self.length_buckets)
         found: _Prompts = {kind: [] for kind in kinds}
@@ -133,7 +133,7 @@ class StepDataset(Dataset[StepBatch]):
                 found[kind].append(self.collator.branch(mine) if branch else self.collator.whole(mine, slots=kind))
         return found, computed_tokens(lengths, buckets)
 
-    def _joined(self, rows: list[TrainingRow], lengths: np.ndarray) -> tuple[_Prompts, int]:
+    def _joined(self, rows: list[EncodedExample], lengths: np.ndarray) -> tuple[_Prompts, int]:
         """Text prompts and branches each in their own buckets; also the tokens that are computed."""
         worth = min(PASS, int(lengths.sum()) // 20)  # of a small batch it would be much
         texts = self._buckets(lengths[:, :1], self.length_buckets, worth)
@@ -169,7 +169,7 @@ class PackedSteps(Dataset[bytes]):
         return packed(self.steps[index])
 
 
-class Remaining(Sampler[int]):
+class ResumeSampler(Sampler[int]):
     """Numbers from ``first`` on, under the length of the whole: Lightning counts batches from the start of the run,
     and would take a shorter loader for a run that is over."""
 
@@ -192,7 +192,7 @@ class StepDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """One `StepBatch` an item; nothing is shuffled here, the plan has done it."""
-        order = Remaining(self.first_step * self.dataset.accumulation_steps, len(self.dataset))
+        order = ResumeSampler(self.first_step * self.dataset.accumulation_steps, len(self.dataset))
         steps: Dataset[Any] = PackedSteps(self.dataset) if self.workers else self.dataset
         return DataLoader(steps, batch_size=None, sampler=order, num_workers=self.workers)
 

@@ -23,7 +23,7 @@ a step is bound by the number of calls (64 wide), a loss where it is bound by ar
 
 
 @dataclass(frozen=True)
-class StreamPath:
+class StreamMode:
     """``shared``: both streams of a step share their prefix; ``joined``: branches have buckets of their own.
 
     ``why`` is told to the user.
@@ -39,7 +39,7 @@ class StreamPath:
 
 def stream_path(
     curriculum: Curriculum, table: ExampleTable, collator: Collator, *, rows: int, token_bytes: int
-) -> StreamPath:
+) -> StreamMode:
     """Choose the way of a run: the same on every rank, and for every step of it.
 
     ``rows`` is the size of a micro-batch, ``token_bytes`` that of a token's keys and values in all layers.
@@ -49,16 +49,16 @@ def stream_path(
     streams = curriculum.streams(0)
     kinds = {curriculum_streams(curriculum, step) for step in (0, curriculum.total_steps - 1)}
     if len(streams) < 2 or len(kinds) > 1:
-        return StreamPath(False, "")
+        return StreamMode(False, "")
     if kinds != {((False, True, False), (True, False, True))}:
-        return StreamPath(False, " (adapters or fusion learn from both)")
+        return StreamMode(False, " (adapters or fusion learn from both)")
     common, slots, text = sample_tokens(table, collator)
     said = f"{common / slots:.0%} of the slot prompts' tokens are the text prompts' too"
     if common < ENOUGH * slots:
-        return StreamPath(False, f" (slots stand early: {said})")
+        return StreamMode(False, f" (slots stand early: {said})")
     if rows * text * token_bytes > SMALL:
-        return StreamPath(True, f" ({said})")
-    return StreamPath(True, f" ({said}; the rest is in buckets of its own)", joined=True)
+        return StreamMode(True, f" ({said})")
+    return StreamMode(True, f" ({said}; the rest is in buckets of its own)", joined=True)
 
 
 def token_bytes(config: Any, dtype: torch.dtype) -> int:

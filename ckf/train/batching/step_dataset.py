@@ -12,13 +12,13 @@ from ckf.data.example_table import ExampleTable
 from ckf.prompts.collate import Collator
 from ckf.train.batching.batch_plan import BatchPlan
 from ckf.train.batching.batches import StepDataset
-from ckf.train.batching.prefix_sharing import StreamPath, stream_path, token_bytes
+from ckf.train.batching.prefix_sharing import StreamMode, stream_path, token_bytes
 from ckf.train.curriculum import build_curriculum
 
 
 def run_steps(
     exp: ExperimentConfig, examples: Path, collator: Collator, backbone: Any
-) -> tuple[StepDataset, StreamPath]:
+) -> tuple[StepDataset, StreamMode]:
     """The micro-batches of a run (of rank 0, until ``rank`` is set), and which way its streams go.
 
     ``backbone`` is its ``transformers`` config.

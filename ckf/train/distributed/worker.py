@@ -15,7 +15,7 @@ from ckf.assembly import Inputs
 from ckf.config.schema import ExperimentConfig
 from ckf.core.errors import CkfError
 from ckf.model.provenance import identity
-from ckf.runs.folder import artifact_path, read_run, record
+from ckf.runs.folder import artifact_path, read_run, update_metadata
 from ckf.tracking.loggers import build_logger, finish
 from ckf.train.fit import fit
 
@@ -37,7 +37,7 @@ def train_run(run: Path, logger: Logger | None) -> None:
     counts = fit(exp, inputs, run, logger)
     if _is_first():
         trained_on = identity(run, inputs.backbone, getattr(exp.backbone, "revision", None))
-        record(run, train=counts, identity=trained_on)
+        update_metadata(run, train=counts, identity=trained_on)
 
 
 def _is_first() -> bool:

@@ -35,7 +35,7 @@ from ckf.data.readers.synthetic import make_synthetic
 from ckf.eval.scoring_batches import plan_batches, score_batch
 from ckf.model.backbone import load_backbone, vocabulary_logits
 from ckf.model.build import adapter_specs, build_fusion
-from ckf.model.lora import Routing, inject_lora
+from ckf.model.lora import AdapterRouting, inject_lora
 from ckf.model.recommender import Recommender
 from ckf.model.tiny_backbone import train_tokenizer
 from ckf.prompts.collate import Collator
@@ -64,7 +64,7 @@ def made_model(folder: Path) -> tuple[Recommender, Collator]:
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     torch.manual_seed(0)
     LlamaForCausalLM(LlamaConfig(vocab_size=8192, **shape, **ids)).save_pretrained(str(folder))
-    backbone, routing, adapters = load_backbone(folder), Routing(), adapter_specs(exp.lora, TASKS)
+    backbone, routing, adapters = load_backbone(folder), AdapterRouting(), adapter_specs(exp.lora, TASKS)
     layers = inject_lora(backbone, adapters, TASKS, routing)
     tables = VectorTables(torch.randn(USERS + 1, DIM), torch.randn(ITEMS + 1, DIM))
     fusion = build_fusion(exp.fusion, DIM, 256, 1.0, tasks=4)

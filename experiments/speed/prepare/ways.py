@@ -23,9 +23,9 @@ from typing import Any
 import pandas as pd
 
 from ckf.config.schema import AmazonConfig, FilterConfig, SplitConfig
-from ckf.data.duplicates import without_duplicates
-from ckf.data.filters import Steps, apply_filters
-from ckf.data.id_encoding import final_ids, to_final
+from ckf.data.duplicates import drop_duplicates
+from ckf.data.filters import FilterLog, apply_filters
+from ckf.data.id_encoding import id_mapping, to_final
 from ckf.data.ingest import ingest
 from ckf.data.prepare import build_dataset, reader_of
 from ckf.data.splits import assign_split
@@ -45,10 +45,10 @@ def by_ckf_steps(folder: Path, out: Path) -> int:
     """Reading, checks, repeats, filters, split, ids, sorting and writing: the same interactions as `by_ckf`."""
     cfg = _config(folder)
     data = ingest(reader_of(cfg), cfg, out)
-    rows, _ = without_duplicates(data.good_rows(cfg.like_threshold), data, cfg.duplicates)
-    rows = apply_filters(rows, cfg.filters, Steps())
+    rows, _ = drop_duplicates(data.good_rows(cfg.like_threshold), data, cfg.duplicates)
+    rows = apply_filters(rows, cfg.filters, FilterLog())
     rows = rows.with_columns(split=assign_split(rows, SplitConfig("temporal"), data.ids["user"], data.ids["item"]))
-    ids = {kind: final_ids(rows[kind], names) for kind, names in data.ids.items()}
+    ids = {kind: id_mapping(rows[kind], names) for kind, names in data.ids.items()}
     rows = rows.with_columns(to_final(rows[kind], data.ids[kind], ids[kind]).alias(kind) for kind in ids)
     rows = rows.sort("timestamp", "user", "item")
     write_interactions(rows, data, ids["item"], cfg.memory_mb, out / "interactions.parquet")

@@ -18,13 +18,13 @@ from ckf.config.schema import ExperimentConfig
 from ckf.data.example_table import ExampleTable
 from ckf.model.build import adapter_specs, build_fusion
 from ckf.model.fusion import Fusion
-from ckf.model.lora import AdapterSpec, Routing, inject_lora
+from ckf.model.lora import AdapterRouting, AdapterSpec, inject_lora
 from ckf.model.recommender import Recommender
 from ckf.model.tiny_backbone import corpus, tiny_tokenizer
 from ckf.pipeline import artifacts as stages
 from ckf.prompts.batch import PromptBatch
 from ckf.prompts.collate import Collator
-from ckf.prompts.encoded_example import TrainingRow
+from ckf.prompts.encoded_example import EncodedExample
 from ckf.train.batching.batch_plan import BatchPlan
 from ckf.train.batching.batches import StepBatch, StepDataset
 from ckf.train.batching.prefix_sharing import stream_path, token_bytes
@@ -57,7 +57,7 @@ class Step:
     """One global batch: as ckf collates it, and as a list of (task, rows) for the others."""
 
     ours: StepBatch
-    by_task: list[tuple[str, list[TrainingRow]]]
+    by_task: list[tuple[str, list[EncodedExample]]]
     weights: tuple[float, float]  # of the text and of the slot stream
 
 
@@ -97,7 +97,7 @@ class World:
         return fusion
 
     def _recommender(self) -> Recommender:
-        base, routing = self.base(), Routing()
+        base, routing = self.base(), AdapterRouting()
         torch.manual_seed(2)
         layers = inject_lora(base, self.specs, self.tasks, routing)
         return Recommender(base, layers, self.specs, routing, self.fusion())
@@ -141,7 +141,7 @@ class World:
         text, fused = self.curriculum.streams(number)
         return Step(data[number], by_task, (text.weight, fused.weight))
 
-    def batch(self, rows: list[TrainingRow], *, slots: bool) -> PromptBatch:
+    def batch(self, rows: list[EncodedExample], *, slots: bool) -> PromptBatch:
         """Rows as one padded batch."""
         return self.collator.whole(rows, slots=slots)
 

@@ -13,7 +13,7 @@ import pytest
 from ckf.cf.data import CFData
 from ckf.cf.fit import build_cf, fit_model
 from ckf.cf.vectors.artifact import write_tables
-from ckf.cf.vectors.cold_start import fill_cold
+from ckf.cf.vectors.cold_start import impute_cold
 from ckf.cf.vectors.tables import Histories, VectorTables
 from ckf.config.schema import MFConfig
 from ckf.core.artifact_store import read_json
@@ -61,16 +61,16 @@ def test_cold_rules(data):
     table = np.arange(12, dtype=np.float32).reshape(4, 3)
     table[[0, 3]] = 0
     seen = np.asarray([False, True, True, False])
-    assert fill_cold(table, seen, "zero") is table
-    np.testing.assert_allclose(fill_cold(table, seen, "mean")[3], table[1:3].mean(axis=0))
+    assert impute_cold(table, seen, "zero") is table
+    np.testing.assert_allclose(impute_cold(table, seen, "mean")[3], table[1:3].mean(axis=0))
     for rule in ("mean", "content"):
-        filled = fill_cold(table, seen, rule, ["", "one", "two", "three"])
+        filled = impute_cold(table, seen, rule, ["", "one", "two", "three"])
         assert not filled[0].any(), "padding stays empty"
         np.testing.assert_array_equal(filled[1:3], table[1:3])
     np.testing.assert_allclose(filled[3], table[1:3].mean(axis=0), atol=1e-5)  # a title of unknown words
     filled_by_model = table.copy()
     filled_by_model[3] = 9.0
-    np.testing.assert_array_equal(fill_cold(filled_by_model, seen, "content", ["", "a", "b", "c"])[3], [9, 9, 9])
+    np.testing.assert_array_equal(impute_cold(filled_by_model, seen, "content", ["", "a", "b", "c"])[3], [9, 9, 9])
 
 
 def test_content_vectors_come_from_the_words_of_the_title():
@@ -87,7 +87,7 @@ def test_content_vectors_come_from_the_words_of_the_title():
     cold = np.flatnonzero(~seen)[1:]
     given = truth * seen[:, None]
     errors = {
-        r: np.square(fill_cold(given, seen, r, titles, 1.0)[cold] - truth[cold]).mean() for r in ("mean", "content")
+        r: np.square(impute_cold(given, seen, r, titles, 1.0)[cold] - truth[cold]).mean() for r in ("mean", "content")
     }
     assert errors["content"] < 0.1 * errors["mean"], errors
 

@@ -10,10 +10,10 @@ import pytest
 from ckf.cf.data import CFBatch, CFData, Interactions
 from ckf.cf.features.bias_terms import Additive
 from ckf.cf.features.cooccurrence import CoOccurrence
-from ckf.cf.features.counts import ITEM_COUNTS, Counts, fold_of
+from ckf.cf.features.counts import ITEM_COUNTS, Counts, fold_ids
 from ckf.cf.features.titles import Content
 from ckf.cf.models.features import NAMES, FeaturesModel, out_of_fold
-from ckf.cf.models.itemknn import neighbourhoods
+from ckf.cf.models.itemknn import top_neighbours
 from ckf.cf.popularity_prior import Ranking
 from ckf.config.schema import FeaturesConfig
 from tests.unit.cf.test_networks import DATA
@@ -43,7 +43,7 @@ def test_flipping_its_own_label_does_not_change_where_a_row_starts():
     for row in (3, 20):
         tables = []
         for data in (DATA, flipped(row)):
-            others = data.train.rows(np.flatnonzero(fold_of(data.train, 4, 0) != fold_of(data.train, 4, 0)[row]))
+            others = data.train.rows(np.flatnonzero(fold_ids(data.train, 4, 0) != fold_ids(data.train, 4, 0)[row]))
             tables.append(Counts.of(others, data, content(), 5.0))
         assert (tables[0].items == tables[1].items).all()
         assert (tables[0].users == tables[1].users).all()
@@ -76,7 +76,7 @@ def test_rows_of_a_user_and_day_share_a_fold():
         np.full(4, np.nan),
         np.asarray([5, 9, 5 * day, 5]),
     )
-    folds = np.stack([fold_of(rows, 10, seed) for seed in range(40)])
+    folds = np.stack([fold_ids(rows, 10, seed) for seed in range(40)])
     assert (folds[:, 0] == folds[:, 1]).all()
     assert (folds[:, 0] != folds[:, 2]).any()
     assert (folds[:, 0] != folds[:, 3]).any()
@@ -121,9 +121,9 @@ def test_words_and_years_of_titles():
 
 
 def test_neighbourhoods_keep_the_nearest_and_shrink_the_rare():
-    near = neighbourhoods(DATA.train, DATA, neighbours=2, shrinkage=10.0).toarray()
-    whole = neighbourhoods(DATA.train, DATA, neighbours=99, shrinkage=10.0).toarray()
-    bare = neighbourhoods(DATA.train, DATA, neighbours=99, shrinkage=0.0).toarray()
+    near = top_neighbours(DATA.train, DATA, neighbours=2, shrinkage=10.0).toarray()
+    whole = top_neighbours(DATA.train, DATA, neighbours=99, shrinkage=10.0).toarray()
+    bare = top_neighbours(DATA.train, DATA, neighbours=99, shrinkage=0.0).toarray()
     assert ((near > 0).sum(axis=1) <= 2).all()
     for row in range(DATA.n_items + 1):
         assert set(near[row][near[row] > 0]) <= set(np.sort(whole[row])[-2:])

@@ -12,12 +12,12 @@ import torch
 
 from ckf.cf.data import CFData
 from ckf.cf.fit import build_cf, fit_model
-from ckf.cf.vectors.out_of_fold import FoldVectors, fold_numbers, turned_onto
+from ckf.cf.vectors.out_of_fold import FoldVectors, fold_numbers, procrustes_align
 from ckf.cf.vectors.per_example_users import ExampleUsers
 from ckf.cf.vectors.tables import VectorTables
 from ckf.config.schema import MFConfig, SASRecConfig
 from ckf.core.errors import ArtifactError
-from ckf.core.rng import named_keys
+from ckf.core.rng import hash_ids
 from ckf.data.readers.synthetic import make_synthetic
 from tests.worlds import SMALL, write_world
 
@@ -71,7 +71,7 @@ def test_folds_are_turned_onto_the_whole_and_no_score_changes():
     whole = draw.normal(size=(50, 5)), draw.normal(size=(80, 5))
     turn = np.eye(5)
     turn[:-1, :-1] = np.linalg.qr(draw.normal(size=(4, 4)))[0]
-    found = turned_onto((whole[0] @ turn, whole[1] @ turn), whole)
+    found = procrustes_align((whole[0] @ turn, whole[1] @ turn), whole)
     np.testing.assert_allclose(whole[0] @ turn @ found, whole[0], atol=1e-5)
     np.testing.assert_allclose(found @ found.T, np.eye(5), atol=1e-5)
     assert found[-1].tolist() == [0, 0, 0, 0, 1], "a bias is a bias in every fit"
@@ -103,7 +103,7 @@ def test_the_prompt_gets_its_own_folds_vectors(collator, mixed):
     tables = collator.tables
     ids = [example.example_id for example in mixed]
     folds = torch.arange(len(mixed)) % 3
-    keys = named_keys(ids)
+    keys = hash_ids(ids)
     order = np.argsort(keys, kind="stable")
     users, items = (torch.stack([table + 10, table + 20]) for table in (tables.users, tables.items))
     own = FoldVectors(keys[order], folds[torch.from_numpy(order)], users, items)
@@ -124,9 +124,9 @@ def test_noise_reaches_the_folds_and_the_control_has_none(fitted):
 
 def test_the_text_companion_reads_no_vectors_whatever_the_folds():
     """So runs with and without folds are measured against one text-only training."""
-    from ckf.config.compose import compose, run_hash_payload
-    from ckf.pipeline.run import text_companion
+    from ckf.config.compose import compose, fingerprint_payload
+    from ckf.pipeline.run import text_only_baseline
 
     with_folds, without = (compose(["method=ckf_plus", f"train.vector_folds={n}"])[0] for n in (5, 0))
-    assert run_hash_payload(with_folds) != run_hash_payload(without)
-    assert run_hash_payload(text_companion(with_folds)) == run_hash_payload(text_companion(without))
+    assert fingerprint_payload(with_folds) != fingerprint_payload(without)
+    assert fingerprint_payload(text_only_baseline(with_folds)) == fingerprint_payload(text_only_baseline(without))

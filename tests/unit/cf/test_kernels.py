@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from ckf.cf.nn.attention import attend, attend_once
 from ckf.cf.nn.dropout import Dropout
-from ckf.cf.nn.embedding_ops import Sums, Table, product, rows_of
-from ckf.cf.nn.scoring_ops import scores_and_squares
+from ckf.cf.nn.embedding_ops import PaddedEmbedding, SparseMatrix, rows_of, spmm
+from ckf.cf.nn.scoring_ops import scores_and_l2
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def doubles(*shape: int) -> torch.Tensor:
 
 
 def test_rows_and_their_gradient_are_those_of_an_embedding():
-    table, ids = Table(9, 4), torch.tensor([[3, 0, 3], [8, 1, 3]])
+    table, ids = PaddedEmbedding(9, 4), torch.tensor([[3, 0, 3], [8, 1, 3]])
     naive = torch.nn.Embedding(9, 4, padding_idx=0)
     naive.weight.data.copy_(table.weight.data)
     grad = torch.randn(2, 3, 4)
@@ -39,9 +39,9 @@ def test_rows_and_their_gradient_are_those_of_an_embedding():
 
 
 def test_a_large_table_has_sparse_gradients_unless_told_otherwise():
-    assert Table(100_001, 1).sparse
-    assert not Table(100_000, 1).sparse
-    assert not Table(100_001, 1, sparse=False).sparse
+    assert PaddedEmbedding(100_001, 1).sparse
+    assert not PaddedEmbedding(100_000, 1).sparse
+    assert not PaddedEmbedding(100_001, 1, sparse=False).sparse
 
 
 def test_a_sparse_product_and_its_gradient_are_those_of_the_dense_one():
@@ -50,10 +50,10 @@ def test_a_sparse_product_and_its_gradient_are_those_of_the_dense_one():
     rows, columns = (x.numpy() for x in dense.nonzero(as_tuple=True))
     order = np.argsort(columns, kind="stable")
     cpu = torch.device("cpu")
-    forth, back = Sums.of(rows, columns, 5, cpu), Sums.of(columns[order], rows[order], 7, cpu)
+    forth, back = SparseMatrix.of(rows, columns, 5, cpu), SparseMatrix.of(columns[order], rows[order], 7, cpu)
     weights = dense[rows, columns]
     values, grad = torch.randn(7, 3, requires_grad=True), torch.randn(5, 3)
-    found = product(forth, back, values, (weights, weights[order]))
+    found = spmm(forth, back, values, (weights, weights[order]))
     torch.testing.assert_close(found, dense @ values)
     found.backward(grad)
     torch.testing.assert_close(values.grad, dense.T @ grad)
@@ -61,11 +61,11 @@ def test_a_sparse_product_and_its_gradient_are_those_of_the_dense_one():
 
 def test_scores_and_squares_and_their_gradient():
     users, items, user_bias, item_bias = parts = doubles(6, 4), doubles(6, 3, 4), doubles(6, 1), doubles(6, 3, 1)
-    scores, squares = scores_and_squares(*parts)
+    scores, squares = scores_and_l2(*parts)
     torch.testing.assert_close(scores, torch.einsum("nd,nkd->nk", users, items) + user_bias + item_bias[..., 0])
     of_users, of_items = (torch.cat(both, dim=-1).square().sum(-1) for both in ((users, user_bias), (items, item_bias)))
     torch.testing.assert_close(squares, of_users[:, None] + of_items)
-    assert torch.autograd.gradcheck(scores_and_squares, parts)
+    assert torch.autograd.gradcheck(scores_and_l2, parts)
 
 
 @pytest.mark.parametrize("heads", [1, 2])

@@ -12,7 +12,7 @@ import pytest
 from ckf.cf import fit
 from ckf.cf.data import CFData
 from ckf.cf.fit import build_cf
-from ckf.cf.leakage_check import is_unknown, raw_ids, refuse_overlap, row_keys
+from ckf.cf.leakage_check import check_no_overlap, is_unknown, raw_ids, row_keys
 from ckf.config.schema import BiasConfig, MFConfig
 from ckf.core.errors import ArtifactError
 from tests.worlds import small_source, write_world
@@ -48,18 +48,18 @@ def planted(monkeypatch: pytest.MonkeyPatch, n: int) -> pd.DataFrame:
 def test_an_honest_artifact_passes(world, tmp_path, cfg):
     build_cf(cfg, *world, seed=0, out=tmp_path)
     assert not is_unknown(tmp_path)
-    refuse_overlap(tmp_path, world[0], ["val", "test"])
+    check_no_overlap(tmp_path, world[0], ["val", "test"])
     with pytest.raises(ArtifactError, match="trained on"):
-        refuse_overlap(tmp_path, world[0], ["train"])
+        check_no_overlap(tmp_path, world[0], ["train"])
 
 
 @pytest.mark.parametrize("n", [1, 5])
 def test_planted_test_rows_are_refused_with_their_number_and_the_first(world, tmp_path, monkeypatch, n):
     taken = planted(monkeypatch, n)
     build_cf(BiasConfig("bias"), *world, seed=0, out=tmp_path)
-    refuse_overlap(tmp_path, world[0], ["val"])
+    check_no_overlap(tmp_path, world[0], ["val"])
     with pytest.raises(ArtifactError, match=rf"trained on {n} of the \d+ rows of test") as caught:
-        refuse_overlap(tmp_path, world[0], ["val", "test"][1:])
+        check_no_overlap(tmp_path, world[0], ["val", "test"][1:])
     first = taken[0].iloc[0]
     user = raw_ids(world[0], "user")[first["user"]]
     assert f"user {user}, item {raw_ids(world[0], 'item')[first['item']]} at {first['timestamp']}" in str(caught.value)
@@ -72,16 +72,16 @@ def test_a_model_of_another_split_of_the_same_data_is_refused(world, tmp_path):
     out = tmp_path / "cf"
     out.mkdir()
     build_cf(BiasConfig("bias"), *other, seed=0, out=out)
-    refuse_overlap(out, other[0], ["test"])
+    check_no_overlap(out, other[0], ["test"])
     with pytest.raises(ArtifactError, match="rows of test"):
-        refuse_overlap(out, world[0], ["test"])
+        check_no_overlap(out, world[0], ["test"])
 
 
 def test_an_artifact_that_does_not_say_is_refused(world, tmp_path):
     build_cf(BiasConfig("bias"), *world, seed=0, out=tmp_path)
     (tmp_path / "trained_on.parquet").unlink()
     with pytest.raises(ArtifactError, match="leakage cannot be excluded"):
-        refuse_overlap(tmp_path, world[0], ["test"])
+        check_no_overlap(tmp_path, world[0], ["test"])
 
 
 def test_keys_tell_user_item_and_time_apart():

@@ -57,11 +57,11 @@ def test_the_collator_gives_a_prompt_the_user_as_of_its_example(collator, mixed)
 
     from ckf.cf.vectors.per_example_users import ExampleUsers
     from ckf.cf.vectors.tables import VectorTables
-    from ckf.core.rng import named_keys
+    from ckf.core.rng import hash_ids
 
     first = mixed[0]
     pair = [first, dataclasses.replace(first, example_id=f"{first.example_id}-later")]
-    keys = named_keys([example.example_id for example in pair])
+    keys = hash_ids([example.example_id for example in pair])
     order = np.argsort(keys, kind="stable")
     vectors = torch.arange(2 * collator.tables.dim, dtype=torch.float32).view(2, -1)
     moments = ExampleUsers(keys[order], vectors[torch.from_numpy(order)])

@@ -10,7 +10,7 @@ import torch
 
 from ckf.cf.data import CFBatch, CFData, Interactions
 from ckf.cf.models.din import DINModel
-from ckf.cf.models.lightgcn import LightGCNModel, LikeGraph, Propagated
+from ckf.cf.models.lightgcn import LightGCNModel, LightGCNNet, UserItemGraph
 from ckf.cf.models.mf import MFModel
 from ckf.cf.models.sasrec import CausalEncoder, SASRecModel
 from ckf.config.schema import DINConfig, LightGCNConfig, MFConfig, SASRecConfig
@@ -62,7 +62,7 @@ def test_a_training_row_does_not_meet_its_own_edge():
     """The graph of a batch has no like of the batch's fold, and all the others."""
     model = LightGCNModel(DATA, LightGCNConfig("lightgcn", **SHORT), 0)
     net, train = model.net, DATA.train
-    assert isinstance(net, Propagated)
+    assert isinstance(net, LightGCNNet)
     for fold in range(3):
         mine = model.fold == fold
         assert mine.any()
@@ -72,7 +72,7 @@ def test_a_training_row_does_not_meet_its_own_edge():
         assert not edges[train.user[mine], train.item[mine]].any()
         assert ((edges[train.user[~mine], train.item[~mine]] > 0) == (train.click[~mine] > 0)).all()
         rest = train.rows(np.flatnonzero(~mine))
-        alone, _ = dense(LikeGraph(dataclasses.replace(DATA, train=rest), model.fold[~mine], 3, net_device()), None)
+        alone, _ = dense(UserItemGraph(dataclasses.replace(DATA, train=rest), model.fold[~mine], 3, net_device()), None)
         np.testing.assert_allclose(edges, alone, rtol=1e-6)  # degrees are those of what is left
     assert net.without is None, "outside, the whole graph"
     for rows in model.batches()(np.random.default_rng(0)):
@@ -81,7 +81,7 @@ def test_a_training_row_does_not_meet_its_own_edge():
 
 def test_an_id_without_likes_is_no_division_by_zero():
     none = dataclasses.replace(DATA, train=DATA.train.rows(np.flatnonzero(DATA.train.click <= 0)))
-    forth, back = dense(LikeGraph(none, np.zeros(len(none.train.user)), 1, net_device()), None)
+    forth, back = dense(UserItemGraph(none, np.zeros(len(none.train.user)), 1, net_device()), None)
     assert (forth == 0).all()
     assert (back == 0).all()
 
@@ -93,7 +93,7 @@ def test_both_directions_of_the_graph_are_one_matrix():
         assert (forth == back.T).all()
 
 
-def dense(graph: LikeGraph, without: int | None) -> tuple[np.ndarray, np.ndarray]:
+def dense(graph: UserItemGraph, without: int | None) -> tuple[np.ndarray, np.ndarray]:
     by_user, by_item = graph.weights(without)
     eyes = torch.eye(ITEMS + 1), torch.eye(USERS + 1)
     return graph.to_users.times(eyes[0], by_user).numpy(), graph.to_items.times(eyes[1], by_item).numpy()

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from ckf.cf.data import CFData
 from ckf.cf.fit import build_cf
-from ckf.cf.leakage_check import is_unknown, refuse_overlap
+from ckf.cf.leakage_check import check_no_overlap, is_unknown
 from ckf.cf.vectors.external import by_content
 from ckf.cf.vectors.tables import VectorTables
 from ckf.config.compose import compose
@@ -248,7 +248,7 @@ def test_unknown_origin_is_said_and_a_named_one_is_checked(world, tmp_path):
     settings = write(world, tmp_path, "npz")
     build(world, tmp_path / "unknown", **settings)
     assert is_unknown(tmp_path / "unknown")
-    refuse_overlap(tmp_path / "unknown", world.dataset, ["test"])
+    check_no_overlap(tmp_path / "unknown", world.dataset, ["test"])
     rows = pd.read_parquet(world.dataset / "interactions.parquet")
     for kind in ("user", "item"):
         raw = pd.read_parquet(world.dataset / f"{kind}s.parquet").set_index(kind)["raw_id"].astype(str)
@@ -264,10 +264,10 @@ def test_unknown_origin_is_said_and_a_named_one_is_checked(world, tmp_path):
         build(world, tmp_path / name, **settings, trained_on=str(file))
         assert not is_unknown(tmp_path / name)
         if name == "honest":
-            refuse_overlap(tmp_path / name, world.dataset, ["test"])
+            check_no_overlap(tmp_path / name, world.dataset, ["test"])
         else:
             with pytest.raises(ArtifactError, match="trained on 1 of the"):
-                refuse_overlap(tmp_path / name, world.dataset, ["test"])
+                check_no_overlap(tmp_path / name, world.dataset, ["test"])
     train.assign(user="q")[["user", "item"]].to_csv(tmp_path / "other.csv", index=False)
     with pytest.raises(DataError, match="so leakage cannot be checked"):
         build(world, tmp_path / "other", **settings, trained_on=str(tmp_path / "other.csv"))
@@ -279,7 +279,7 @@ def test_the_keys_of_another_artifact_name_the_origin(world, tmp_path):
     keys = str(tmp_path / "bias" / "trained_on.parquet")
     build(world, tmp_path / "out", **write(world, tmp_path, "npz"), trained_on=keys)
     with pytest.raises(ArtifactError, match="rows of train"):
-        refuse_overlap(tmp_path / "out", world.dataset, ["train"])
+        check_no_overlap(tmp_path / "out", world.dataset, ["train"])
 
 
 def test_files_count_by_content(world, tmp_path):

@@ -14,14 +14,14 @@ import pytest
 
 from ckf.config.schema import CollmConfig, SplitConfig
 from ckf.core.errors import DataError
-from ckf.core.rng import named_keys, named_uniform
+from ckf.core.rng import hash_ids, hashed_uniform
 from ckf.data import examples as examples_module
 from ckf.data.audit import audit
 from ckf.data.candidates import CandidateHash, CandidateRows, CandidateSampler
 from ckf.data.examples import build_examples, first_words
 from ckf.data.interactions import InteractionLog
 from ckf.data.prepare import build_dataset
-from ckf.data.ragged import Lists, PairIndex
+from ckf.data.ragged import PairIndex, RaggedArray
 from tests.worlds import SHARED_ML1M, TASKS, small_source, write_world
 
 SETTINGS = {"history_items": 5, "candidates": 5, "review_words": 100, "seed": 0}
@@ -45,17 +45,17 @@ def test_lists_equal_a_loop_over_the_draws(world: tuple[Path, Path]) -> None:
     table = pd.read_parquet(world[1] / "examples.parquet").query("task == 'topk'")
     count = 5
     for row in table.itertuples():
-        keys = named_keys([row.example_id])
+        keys = hash_ids([row.example_id])
         barred = {int(i) for u, i, s in liked if u == row.user and (row.split != "train" or s == 0)}
         barred |= {*row.history.tolist(), row.item}
         chosen: list[int] = []
         for attempt in range(9):
             purpose = "negatives" if attempt == 0 else f"negatives, again {attempt}"
-            for value in named_uniform(0, purpose, keys, 4 * count)[0]:
+            for value in hashed_uniform(0, purpose, keys, 4 * count)[0]:
                 item = int(log.catalogue[int(value * len(log.catalogue))])
                 if item not in barred and item not in chosen and len(chosen) < count - 1:
                     chosen.append(item)
-        order = np.argsort(named_uniform(0, "candidate order", keys, count)[0], kind="stable")
+        order = np.argsort(hashed_uniform(0, "candidate order", keys, count)[0], kind="stable")
         assert row.candidates.tolist() == [[row.item, *chosen][place] for place in order]
 
 
@@ -111,8 +111,8 @@ def test_a_catalogue_that_is_nearly_barred_is_searched_to_the_end() -> None:
         user=np.ones(n, np.int64), item=items[:n], rating=np.full(n, np.nan, np.float32), click=np.ones(n, np.int8),
         timestamp=np.arange(n), split=np.zeros(n, np.int8), catalogue=items, title=np.arange(20_001, dtype=np.int32),
     )  # fmt: skip
-    none = Lists(np.empty(0, np.int64), np.zeros(2, np.int64))
-    rows = CandidateRows(named_keys(["x"]), np.asarray([1]), np.asarray([5]), np.asarray([0]), none)
+    none = RaggedArray(np.empty(0, np.int64), np.zeros(2, np.int64))
+    rows = CandidateRows(hash_ids(["x"]), np.asarray([1]), np.asarray([5]), np.asarray([0]), none)
     listed, position = CandidateSampler(log, 4, 0).draw(rows)
     assert sorted(listed[0].tolist()) == [5, 19_998, 19_999, 20_000]
     assert listed[0, position[0]] == 5

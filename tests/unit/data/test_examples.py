@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ckf.core.rng import named_keys, named_uniform
+from ckf.core.rng import hash_ids, hashed_uniform
 from ckf.data.example_table import ExampleTable
 from ckf.data.interactions import normalised_titles
 from tests.worlds import TASKS, small_source, write_world
@@ -89,13 +89,13 @@ def test_training_negatives_are_not_chosen_by_held_out_positives(parts):
 
 
 def test_named_draws_belong_to_their_names():
-    keys = named_keys([f"ctr/test/{i}-7" for i in range(500)])
-    first = named_uniform(0, "negatives", keys, 20)
+    keys = hash_ids([f"ctr/test/{i}-7" for i in range(500)])
+    first = hashed_uniform(0, "negatives", keys, 20)
     order = np.random.default_rng(0).permutation(500)
-    assert (named_uniform(0, "negatives", keys[order], 20) == first[order]).all()
-    assert (named_uniform(0, "negatives", keys, 5) == first[:, :5]).all()
-    assert not (named_uniform(1, "negatives", keys, 20) == first).any()
-    assert not (named_uniform(0, "order", keys, 20) == first).any()
+    assert (hashed_uniform(0, "negatives", keys[order], 20) == first[order]).all()
+    assert (hashed_uniform(0, "negatives", keys, 5) == first[:, :5]).all()
+    assert not (hashed_uniform(1, "negatives", keys, 20) == first).any()
+    assert not (hashed_uniform(0, "order", keys, 20) == first).any()
     assert first.min() >= 0
     assert first.max() < 1
     assert abs(first.mean() - 0.5) < 0.01

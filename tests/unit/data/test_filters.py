@@ -8,7 +8,7 @@ import pytest
 
 from ckf.config.schema import DatasetConfig, FilterConfig
 from ckf.core.errors import DataError
-from ckf.data.filters import Steps, apply_filters, k_core, seconds
+from ckf.data.filters import FilterLog, apply_filters, k_core, seconds
 
 DAY = 86_400
 
@@ -23,8 +23,8 @@ def random_rows(seed: int, rows: int = 400, users: int = 40, items: int = 30) ->
     return table([(u, i, n * DAY) for n, (u, i) in enumerate(sorted(pairs))])
 
 
-def run(rows: pl.DataFrame, *filters: FilterConfig) -> tuple[pl.DataFrame, Steps]:
-    steps = Steps()
+def run(rows: pl.DataFrame, *filters: FilterConfig) -> tuple[pl.DataFrame, FilterLog]:
+    steps = FilterLog()
     steps.record("read", rows)
     return apply_filters(rows, list(filters), steps), steps
 

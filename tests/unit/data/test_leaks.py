@@ -13,7 +13,7 @@ import pytest
 
 from ckf.cf.fit import build_cf
 from ckf.config.schema import BiasConfig, SyntheticConfig
-from ckf.data.audit import LeakError, audit, audit_artifacts, refuse_violations, write_audit
+from ckf.data.audit import LeakError, audit, audit_artifacts, raise_on_violation, write_audit
 from ckf.data.interaction_keys import TRAINED_ON, raw_ids, row_keys
 from ckf.data.readers.synthetic import make_synthetic
 from tests.unit.data import leaks_in_lists, leaks_in_tables, leaks_of_the_past
@@ -56,7 +56,7 @@ def test_a_planted_leak_is_caught_under_its_name(planted: Planted, plant: Callab
             "histories_shared_by_users",
         )
         with pytest.raises(LeakError, match=plant.__name__):
-            refuse_violations(report)
+            raise_on_violation(report)
 
 
 def test_every_kind_is_planted_once() -> None:
@@ -66,7 +66,7 @@ def test_every_kind_is_planted_once() -> None:
 def test_clean_data_raises_no_alarm(clean: tuple[Path, Path]) -> None:
     report = audit(*clean)
     assert report.verdict == "pass", report.to_markdown()
-    refuse_violations(report)
+    raise_on_violation(report)
 
 
 WARNED_BY_SPLIT = {

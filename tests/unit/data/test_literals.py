@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckf.data.readers.python_literals import MAX_CHARS, parse_literal
-from ckf.data.titles import clean_title, stand_in
+from ckf.data.titles import clean_title, placeholder_title
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(
     st.characters(exclude_categories=["Cs"])
@@ -83,6 +83,6 @@ def test_titles(raw: str | None, title: str | None) -> None:
 
 
 def test_stand_ins() -> None:
-    assert stand_in("I", "B", "C") == ("B (C)", "brand_and_category")
-    assert stand_in("I", "B", None) == ("B", "brand")
-    assert stand_in("I", None, "C") == ("I", "raw_id")
+    assert placeholder_title("I", "B", "C") == ("B (C)", "brand_and_category")
+    assert placeholder_title("I", "B", None) == ("B", "brand")
+    assert placeholder_title("I", None, "C") == ("I", "raw_id")

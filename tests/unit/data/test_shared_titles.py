@@ -9,7 +9,7 @@ import pytest
 
 from ckf.config.schema import CollmConfig
 from ckf.core.errors import DataError
-from ckf.core.rng import named_keys, named_uniform
+from ckf.core.rng import hash_ids, hashed_uniform
 from ckf.data.interactions import normalised_titles
 from ckf.data.readers.collm import read_collm
 from tests.worlds import small_source, write_collm_pickles, write_world
@@ -80,6 +80,6 @@ def test_a_history_without_its_titles_is_a_named_row(tmp_path):
 
 def test_draws_are_the_same_on_every_machine_and_in_every_version():
     """Pinned: another value here means that every published candidate list has changed."""
-    keys = named_keys(["ctr/test/1-2", "topk/train/3-4"])
+    keys = hash_ids(["ctr/test/1-2", "topk/train/3-4"])
     assert keys.tolist() == KEYS
-    np.testing.assert_array_equal(named_uniform(0, "negatives", keys, 2), UNIFORM)
+    np.testing.assert_array_equal(hashed_uniform(0, "negatives", keys, 2), UNIFORM)

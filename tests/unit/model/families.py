@@ -10,7 +10,7 @@ import torch
 from ckf.config.schema import EAGER_ONLY
 from ckf.model.backbone import load_backbone
 from ckf.model.build import adapter_specs
-from ckf.model.lora import Routing, inject_lora
+from ckf.model.lora import AdapterRouting, inject_lora
 from ckf.model.recommender import Recommender
 from tests.conftest import LORA, TASKS, make_fusion
 
@@ -78,7 +78,7 @@ def recommender(
 ) -> Any:
     """A recommender on a checkpoint, with random adapters (``B`` too)."""
     backbone = load(kind, folder, **options)
-    routing = Routing()
+    routing = AdapterRouting()
     adapters = adapter_specs(lora, TASKS)
     torch.manual_seed(3)
     layers = inject_lora(backbone, adapters, TASKS, routing)

@@ -138,12 +138,12 @@ def test_nan_is_refused(model, backbone_folder, tmp_path):
 def test_adapters_to_start_from_count_by_content(backbone_folder, tmp_path):
     """A run is named by what its adapters hold, not by where they lie: moved they are the same, changed another."""
     from ckf.config.compose import compose
-    from ckf.pipeline.artifacts import named_by_content
+    from ckf.pipeline.artifacts import content_key
     from ckf.runs.folder import run_folder
 
     def named(folder: Path) -> str:
         exp, _ = compose([f"lora.init=[{{role: shared, path: {folder}}}]"])
-        return run_folder(named_by_content(exp), "data").name
+        return run_folder(content_key(exp), "data").name
 
     folder = stock_adapter(tmp_path / "x", backbone_folder)
     moved = shutil.copytree(folder, tmp_path / "elsewhere")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ckf.model.attention.last_layer import Reads
+from ckf.model.attention.last_layer import OutputPositions
 from ckf.model.backbone import vocabulary_logits
 from tests.unit.model.families import KINDS, recommender
 
@@ -47,6 +47,6 @@ def test_every_family_computes_the_same_from_less(kind, checkpoint, tables, coll
 
 
 def test_reads_by_hand():
-    reads, place = Reads.of(torch.tensor([0, 0, 2]), torch.tensor([4, 5, 7]), 3)
+    reads, place = OutputPositions.of(torch.tensor([0, 0, 2]), torch.tensor([4, 5, 7]), 3)
     assert reads.cols.tolist() == [[4, 5], [0, 0], [7, 0]]
     assert place.tolist() == [0, 1, 0]

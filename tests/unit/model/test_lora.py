@@ -12,7 +12,7 @@ from ckf.config.compose import compose
 from ckf.config.schema import LoraConfig, LoraRoleConfig, LoraTaskConfig
 from ckf.core.errors import ConfigError
 from ckf.model.build import adapter_specs, build_recommender
-from ckf.model.lora import AdapterSpec, MultiLoraLinear, Routing
+from ckf.model.lora import AdapterRouting, AdapterSpec, MultiLoraLinear
 from ckf.model.peft_io import save_adapters
 from ckf.model.recommender import Recommender
 from ckf.prompts.batch import PromptBatch
@@ -229,7 +229,7 @@ def test_dropout_by_role():
     torch.manual_seed(0)
     base = torch.nn.Linear(4000, 2, bias=False)
     torch.nn.init.zeros_(base.weight)
-    routing = Routing()
+    routing = AdapterRouting()
     routing.route(torch.tensor([0]))
     specs = [AdapterSpec("shared", 1, 1.0, 0.8, ("x",)), AdapterSpec("ctr", 1, 1.0, 0.0, ("x",))]
     layer = MultiLoraLinear(base, specs, [-1, 0], routing)
@@ -244,5 +244,5 @@ def test_dropout_by_role():
 
 def test_one_rate_is_one_mask_for_all_roles():
     specs = [AdapterSpec("shared", 2, 1.0, 0.1, ("x",)), AdapterSpec("ctr", 2, 1.0, 0.1, ("x",))]
-    layer = MultiLoraLinear(torch.nn.Linear(3, 3), specs, [-1, 0], Routing())
+    layer = MultiLoraLinear(torch.nn.Linear(3, 3), specs, [-1, 0], AdapterRouting())
     assert layer.group_ranks == [4]

@@ -18,10 +18,10 @@ from ckf.core.errors import ArtifactError, ConfigError
 from ckf.model import merge_adapters as merge
 from ckf.model.backbone import load_tokenizer
 from ckf.model.checkpoint_io import save_model
-from ckf.model.merge_adapters import export_run, fixed_rows, unite
+from ckf.model.merge_adapters import concat_adapters, export_run, fixed_rows
 from ckf.model.peft_io import read_adapter
 from ckf.model.provenance import check_identity, identity
-from ckf.runs.folder import open_run, record
+from ckf.runs.folder import create_run, update_metadata
 from tests.conftest import LORA, make_example
 from tests.unit.model.families import KINDS, attention_of, load, recommender
 
@@ -37,10 +37,10 @@ def make_run(folder: Path, kind: str, backbone: Path, tables: Any, lora: Any = L
     settings = [f"backbone.path={backbone}", f"backbone.dtype={dtype}", f"backbone.attention={attention_of(kind)}"]
     exp, _ = compose(["backbone=hf", *settings, "fusion=linear"])
     exp = dataclasses.replace(exp, lora=lora)
-    open_run(folder, exp, {"backbone": {"path": str(backbone), "hash": "x"}})
+    create_run(folder, exp, {"backbone": {"path": str(backbone), "hash": "x"}})
     model = recommender(kind, backbone, tables, lora, "linear", dtype=dtype)
     save_model(model, load_tokenizer(backbone), str(backbone), folder)
-    record(folder, identity=identity(folder, str(backbone)))
+    update_metadata(folder, identity=identity(folder, str(backbone)))
     return folder
 
 
@@ -82,13 +82,13 @@ def test_one_plain_adapter_answers_as_the_run_does(lora, task, checkpoint, table
 def test_disjoint_roles_keep_their_tensors_and_overlapping_ones_are_stacked(checkpoint, tables, tmp_path):
     plain = make_run(tmp_path / "a", "llama", checkpoint("llama"), tables, LORA)
     shared, ctr = (read_adapter(plain / "adapters" / role) for role in ("shared", "ctr"))
-    weights, rank, alpha = unite([shared, ctr])
+    weights, rank, alpha = concat_adapters([shared, ctr])
     assert (rank, alpha) == (4, 8.0)
     name = "model.layers.0.self_attn.q_proj"
     assert torch.equal(weights[name][1], ctr.weights[name][1])
     over = make_run(tmp_path / "b", "llama", checkpoint("llama"), tables, OVERLAPPING)
     shared, ctr = (read_adapter(over / "adapters" / role) for role in ("shared", "ctr"))
-    weights, rank, alpha = unite([shared, ctr])
+    weights, rank, alpha = concat_adapters([shared, ctr])
     assert (rank, alpha) == (5, 5.0)
     a, b = weights["model.layers.0.self_attn.v_proj"]  # of the shared role alone: padded with zeros
     assert (a.shape, b.shape) == ((5, 32), (16, 5))
@@ -248,7 +248,7 @@ def test_a_hub_name_is_held_to_its_commit(copied, monkeypatch, tmp_path):
         monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: found)
 
     cached("abc")
-    record(run, identity=identity(run, "a/b"))
+    update_metadata(run, identity=identity(run, "a/b"))
     card = read_json(run / "run.json")
     assert card["identity"]["backbone"]["commit"] == "abc"
     check_identity(run, card, "a/b")

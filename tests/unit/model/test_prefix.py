@@ -9,11 +9,11 @@ import torch
 
 from ckf.model import recommender as recommender_module
 from ckf.model.attention.masks import after_prefix_allowed
-from ckf.model.attention.prefix_cache import Beginnings, PrefixStates
+from ckf.model.attention.prefix_cache import PrefixBank, RecordingCache
 from ckf.model.backbone import checkpoint_activations
 from ckf.prompts.collate import Collator
 from ckf.prompts.encode import Prompt, PromptEncoder
-from ckf.prompts.encoded_example import TrainingRow
+from ckf.prompts.encoded_example import EncodedExample
 from tests.conftest import LORA, TASKS, TITLES, make_example, make_model
 from tests.unit.model.families import KINDS, WINDOWED, recommender
 
@@ -76,11 +76,11 @@ def test_the_branch_lies_within_the_windows(kind, checkpoint, tables, collator, 
     text, branch = collator.sharing(EXAMPLES, [1.0] * len(EXAMPLES))
     with torch.no_grad():
         _, right = model.two_streams([text], [branch])
-        states = PrefixStates()
+        states = RecordingCache()
         model(text, states=states)
         length = int(branch.prefix.max())
         monkeypatch.setattr(model.backbone.config, "sliding_window", 10_000)  # our masks read it
-        wide = model(branch, states=Beginnings([states], length).of(None, length))
+        wide = model(branch, states=PrefixBank([states], length).of(None, length))
     assert (wide - right).abs().max() > 1e-3
 
 
@@ -126,7 +126,7 @@ def test_the_slot_stream_teaches_no_adapter_and_the_text_no_fusion(model, collat
 def test_a_leak_through_the_prefix_would_be_seen(model, collator, monkeypatch):
     """The test above rests on the cut of keys and values: without it the adapters hear from the slots."""
 
-    class Leaking(PrefixStates):
+    class Leaking(RecordingCache):
         def update(self, keys, values, layer_idx, *args):
             self._layers[layer_idx] = (keys, values)
             return keys, values
@@ -223,4 +223,4 @@ def test_masks_and_beginnings_by_hand():
 
 
 def shared(text: list[int], fused: list[int]) -> int:
-    return TrainingRow(EXAMPLES[0], 1.0, {False: Prompt(text, [], 0), True: Prompt(fused, [], 0)}, [3]).shared
+    return EncodedExample(EXAMPLES[0], 1.0, {False: Prompt(text, [], 0), True: Prompt(fused, [], 0)}, [3]).shared

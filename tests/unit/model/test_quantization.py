@@ -45,7 +45,7 @@ def test_quantisation_asks_transformers_for_it(kind, monkeypatch):
 
 def test_lora_goes_on_a_quantised_layer():
     """As bitsandbytes' layers: a subclass of Linear whose packed weight has neither its shape nor its dtype."""
-    from ckf.model.lora import AdapterSpec, MultiLoraLinear, Routing, inject_lora
+    from ckf.model.lora import AdapterRouting, AdapterSpec, MultiLoraLinear, inject_lora
 
     class Packed(torch.nn.Linear):
         def __init__(self, plain: torch.nn.Linear) -> None:
@@ -59,7 +59,7 @@ def test_lora_goes_on_a_quantised_layer():
     plain = torch.nn.Linear(6, 4, bias=False)
     holder = torch.nn.Module()
     holder.q_proj = Packed(plain)
-    routing = Routing()
+    routing = AdapterRouting()
     routing.route(torch.tensor([0, 1]))
     layers = inject_lora(holder, [AdapterSpec("a", 2, 4.0, 0.0, ("q_proj",))], ["a", "b"], routing)
     layer = layers["q_proj"]

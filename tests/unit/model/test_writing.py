@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ckf.data.example_table import ExampleTable
-from ckf.eval.generate import Trie, constrained, greedy, sampled, write
+from ckf.eval.generate import Trie, constrained, generate, greedy, sampled
 from ckf.eval.protocols import answered_lists, slot_match
 from ckf.model.backbone import vocabulary_logits
 from tests.conftest import TASKS, make_example
@@ -31,7 +31,7 @@ def written_slowly(model, collator, example, tokens: int) -> list[int]:
 def test_greedy_is_the_argmax_of_whole_passes(kind, checkpoint, tables, collator):
     """Prompts of different lengths in one batch, windows far shorter than the prompts."""
     model = recommender(kind, checkpoint(kind), tables).eval()
-    found = write(model, collator, EXAMPLES, greedy, slots=True, tokens=6, device=CPU)
+    found = generate(model, collator, EXAMPLES, greedy, slots=True, tokens=6, device=CPU)
     with torch.no_grad():
         for example, ids in zip(EXAMPLES, found, strict=True):
             expected = written_slowly(model, collator, example, 6)
@@ -44,7 +44,7 @@ def test_a_sample_hangs_on_seed_and_example_alone(model, collator):
 
     def draw(rows: list[int], seed: int) -> list[list[int]]:
         choose = sampled([names[row] for row in rows], seed, 8)
-        return write(model, collator, [EXAMPLES[r] for r in rows], choose, slots=True, tokens=8, device=CPU)
+        return generate(model, collator, [EXAMPLES[r] for r in rows], choose, slots=True, tokens=8, device=CPU)
 
     together = draw([0, 1, 2, 3], 0)
     assert draw([2], 0)[0] == together[2]
@@ -70,7 +70,7 @@ def test_constrained_goes_along_the_titles_by_the_best_next_token(model, collato
     examples = EXAMPLES[:3]
     titles = [[collator.encoder.answer_ids("topk", t) for t in collator.encoder.labels(x)] for x in examples]
     choose = constrained([Trie.of(lists) for lists in titles], collator.encoder.eos)
-    found = write(model, collator, examples, choose, slots=True, tokens=40, device=CPU)
+    found = generate(model, collator, examples, choose, slots=True, tokens=40, device=CPU)
     with torch.no_grad():
         for example, ids, lists in zip(examples, found, titles, strict=True):
             assert ids in lists

@@ -12,7 +12,7 @@ from scipy.stats import ttest_rel
 
 from ckf.report.format import Table
 from ckf.report.render_tables import csv_table, latex_table, latex_text, markdown_table
-from ckf.report.significance import judge, paired_t, ranking
+from ckf.report.significance import mark_significance, paired_t, ranking
 
 TABLE = Table(
     "T",
@@ -95,18 +95,24 @@ def test_the_best_baseline_is_the_rival_and_holm_counts_all_cells():
         ("cf", strong),
         ("t", weak),
     ]
-    assert judge(lines, {"a", "b"}, ["m"], "floor") == {(0, 0): "better"}
-    assert judge([("a", seeds([0.51, 0.50, 0.50, 0.49])), *lines[2:]], {"a"}, ["m"], "floor") == {(0, 0): "worse"}
+    assert mark_significance(lines, {"a", "b"}, ["m"], "floor") == {(0, 0): "better"}
+    assert mark_significance([("a", seeds([0.51, 0.50, 0.50, 0.49])), *lines[2:]], {"a"}, ["m"], "floor") == {
+        (0, 0): "worse"
+    }
     p = paired_t(lines[0][1], strong, "m")[1]
     many = int(0.05 / p) + 1
     same = [(f"a{i}", lines[0][1]) for i in range(many)]
-    assert judge([*same, ("cf", strong)], {name for name, _ in same}, ["m"], "floor") == {}, "one of many tests"
+    assert mark_significance([*same, ("cf", strong)], {name for name, _ in same}, ["m"], "floor") == {}, (
+        "one of many tests"
+    )
     errors = [(name, {s: {"rmse": m["m"]} for s, m in found.items()}) for name, found in lines]
-    assert judge([errors[0], errors[2]], {"a"}, ["rmse"], "floor") == {(0, 0): "worse"}, "an error is better when lower"
+    assert mark_significance([errors[0], errors[2]], {"a"}, ["rmse"], "floor") == {(0, 0): "worse"}, (
+        "an error is better when lower"
+    )
     near = [lines[0], ("floor", seeds([0.6]))]
-    assert judge(near, {"a"}, ["m"], "floor") == {(0, 0): "better"}
-    assert judge(near, {"a"}, ["m"], "another") == {}, "a baseline of which one seed is finished"
-    assert judge(lines[:2], {"a", "b"}, ["m"], "floor") == {}, "no baseline, no mark"
+    assert mark_significance(near, {"a"}, ["m"], "floor") == {(0, 0): "better"}
+    assert mark_significance(near, {"a"}, ["m"], "another") == {}, "a baseline of which one seed is finished"
+    assert mark_significance(lines[:2], {"a", "b"}, ["m"], "floor") == {}, "no baseline, no mark"
 
 
 def test_ranking_is_by_mean_and_leaves_out_who_has_none():

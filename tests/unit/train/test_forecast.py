@@ -10,7 +10,7 @@ from ckf.core.errors import ConfigError
 from ckf.model.dummy_models import backbone_config, cf_width, shape_recommender
 from ckf.train import throughput as clock_module
 from ckf.train.batching.batches import StepBatch
-from ckf.train.cost_estimate import parts_of, spoken
+from ckf.train.cost_estimate import format_duration, parts_of
 from ckf.train.cost_report import outlook
 from ckf.train.throughput import StepClock
 
@@ -60,7 +60,7 @@ def test_plan_of_nothing_is_refused():
 
 
 def test_durations_are_spoken():
-    assert [spoken(x) for x in (0.25, 61, 3600 * 5 + 120, 86400 * 2 + 3600)] == [
+    assert [format_duration(x) for x in (0.25, 61, 3600 * 5 + 120, 86400 * 2 + 3600)] == [
         "0.2 s",
         "1 min 1 s",
         "5 h 2 min",

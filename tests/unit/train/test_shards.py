@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ckf.model.lora import AdapterSpec, Routing, inject_lora
+from ckf.model.lora import AdapterRouting, AdapterSpec, inject_lora
 from ckf.model.recommender import Recommender
 from ckf.prompts.batch import PromptBatch
 from ckf.train.distributed.fsdp import shard_layers
@@ -22,7 +22,7 @@ def make() -> Recommender:
     """A small Llama with random adapters (B too: else A gets no gradient)."""
     torch.manual_seed(0)
     shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-    backbone, routing = LlamaForCausalLM(LlamaConfig(vocab_size=32, initializer_range=0.1, **shape)), Routing()
+    backbone, routing = LlamaForCausalLM(LlamaConfig(vocab_size=32, initializer_range=0.1, **shape)), AdapterRouting()
     backbone.requires_grad_(False)
     specs = [AdapterSpec("shared", 2, 4.0, 0.0, TARGETS), AdapterSpec("ctr", 2, 4.0, 0.0, TARGETS)]
     layers = inject_lora(backbone, specs, ["ctr"], routing)
