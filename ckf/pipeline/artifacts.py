@@ -21,9 +21,6 @@ from ckf.core.artifact_store import Artifact, Store, fingerprint, to_jsonable
 if TYPE_CHECKING:
     from ckf.cf.trainer import OnEpoch
 
-CF_FORMAT = 3
-"""Version of what a CF artifact holds; since 2 it says what it was trained on, since 3 it is trained otherwise."""
-
 
 def log(line: str) -> None:
     """Tell the user what happens; stdout's last line stays the run folder."""
@@ -44,8 +41,6 @@ def prepare_dataset(exp: ExperimentConfig) -> Artifact:
         settings.pop(key, None)
     for key in ("provides", "default_steps", "default_cold_users_up_to", "memory_mb"):  # of runs and the machine
         settings.pop(key)
-    if exp.split.train_fraction == 1:  # a key that came later: datasets from before keep their name
-        settings.pop("split.train_fraction")
     hashes = source_hashes(exp.dataset)
     inputs = [f"{name}:{digest}" for name, digest in sorted(hashes.items())]
     return store(exp).get(
@@ -113,7 +108,6 @@ def _cf_key(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> dic
     settings = {
         **to_jsonable(named.cf),
         "seed": named.seed,
-        "format": CF_FORMAT,
         **({"vector_folds": folds} if folds else {}),
     }
     return {"stage": "cf", "name": exp.cf.name, "settings": settings, "inputs": [dataset.hash, examples.hash]}

@@ -11,7 +11,6 @@ import pytest
 
 import ckf
 from ckf.cli.main import main
-from ckf.config.compose import compose, fingerprint_payload
 
 
 def _noted(calls: list[tuple[Any, ...]], name: str) -> Any:
@@ -106,10 +105,3 @@ def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for part in ("  audit ", "  inspect ", "export=FORMAT"):
         assert part in text
-
-
-def test_a_run_keeps_its_name_while_the_later_keys_say_what_was_done_before() -> None:
-    before = fingerprint_payload(compose([])[0])["tasks"]
-    assert not {"same_time", "negatives", "protocol"} & set(before)
-    after = fingerprint_payload(compose(["tasks.protocol=released", "tasks.same_time=keep"])[0])["tasks"]
-    assert (after["protocol"], after["same_time"]) == ("released", "keep")

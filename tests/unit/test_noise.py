@@ -11,7 +11,7 @@ import torch
 
 from ckf.cf.vectors.per_example_users import ExampleUsers
 from ckf.cf.vectors.tables import VectorTables
-from ckf.config.compose import compose, fingerprint_payload
+from ckf.config.compose import compose
 from ckf.config.schema import DatasetConfig, SplitConfig
 from ckf.core.errors import ConfigError
 from ckf.core.rng import hash_ids
@@ -90,14 +90,6 @@ def test_a_share_of_the_training_data_is_nested_and_leaves_val_and_test(tmp_path
     assert len(found[0.5]["train"]) / len(found[1.0]["train"]) == pytest.approx(0.5, abs=0.06)
     for split in ("val", "test"):
         assert found[0.25][split] == found[1.0][split]
-
-
-def test_nothing_spoiled_has_the_name_it_had() -> None:
-    plain = fingerprint_payload(compose([])[0])
-    assert "noise" not in plain
-    assert "train_fraction" not in plain["split"]
-    assert fingerprint_payload(compose(["noise.noise_seed=3"])[0]) == plain
-    assert fingerprint_payload(compose(["noise.titles=0.5"])[0])["noise"] == {"titles": 0.5}
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,8 @@ def test_noise_reaches_the_folds_and_the_control_has_none(fitted):
 
 def test_the_text_companion_reads_no_vectors_whatever_the_folds():
     """So runs with and without folds are measured against one text-only training."""
-    from ckf.config.compose import compose, fingerprint_payload
+    from ckf.config.compose import compose
+    from ckf.config.serialization import fingerprint_payload
     from ckf.pipeline.run import text_only_baseline
 
     with_folds, without = (compose(["method=ckf_plus", f"train.vector_folds={n}"])[0] for n in (5, 0))
