@@ -45,9 +45,7 @@ def load_yaml(path: Path) -> ExperimentConfig:
         raise ConfigError([f"{path}: not a readable config (it holds no keys)"])
     found = raw.pop("format", 1)  # the first format did not name itself
     if found != FORMAT:
-        raise ConfigError(
-            [f"{path}: is of format {found}, and this version of ckf reads format {FORMAT}; run it again"]
-        )
+        raise ConfigError([f"{path}: is of format {found}; this version of ckf reads format {FORMAT}, run it again"])
     cfg = OmegaConf.structured(ExperimentConfig)
     for group in SCHEMAS:
         setattr(cfg, group, OmegaConf.structured(_class_of(group, raw.get(group), path)))
