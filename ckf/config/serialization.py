@@ -19,7 +19,7 @@ from ckf.config.validate import validate
 from ckf.core.artifact_store import FORMAT, to_jsonable
 from ckf.core.errors import ConfigError
 
-_UNNAMED = ("name", "seed", "method", "paths", "logger", "launcher", "search", "force")
+_UNNAMED = ("name", "seed", "method", "paths", "logger", "launcher", "search", "overwrite")
 """What does not tell one run from another: labels, places, and the seed (it stands beside the hash)."""
 
 
@@ -105,14 +105,14 @@ def _checked(cfg: DictConfig, prefix: str) -> ExperimentConfig:
 def fingerprint_payload(exp: ExperimentConfig) -> dict[str, Any]:
     """Return what names a run: every setting that can change its result, apart from the seed.
 
-    Not in it: paths, the logger, worker counts, ``force``, labels, and where the input files lie
+    Not in it: paths, the logger, worker counts, ``overwrite``, labels, and where the input files lie
     (they count by content, through the dataset's hash).
     """
     payload = {key: value for key, value in to_jsonable(exp).items() if key not in _UNNAMED}
     for key in ("root", "download", "memory_mb", "licence"):
         payload["dataset"].pop(key, None)
     payload["train"].pop("workers", None)
-    for task in {*WRITTEN} - {entry.name for entry in exp.tasks.mix}:  # the wording is used by nobody
+    for task in {*WRITTEN} - {entry.name for entry in exp.tasks.mixture}:  # the wording is used by nobody
         payload["prompts"].pop(task)
     if not exp.fusion.fuses:  # so that runs with different slots share one text-only baseline
         payload["train"].pop("fusion_learning_rate", None)

@@ -92,7 +92,7 @@ def digest(*overrides: str) -> str:
 
 @pytest.mark.parametrize(
     "override",
-    ["seed=3", "name=x", "force=true", "logger=csv", "paths.outputs=o", "paths.cache=c", "train.workers=2"],
+    ["seed=3", "name=x", "overwrite=true", "logger=csv", "paths.outputs=o", "paths.cache=c", "train.workers=2"],
 )
 def test_what_does_not_name_a_run(override: str) -> None:
     assert digest(override) == digest()

@@ -84,7 +84,10 @@ def test_inspect_tells_its_split_from_the_configs(asked: list[Any], capsys: pyte
         (["audit", "export=jsonl"], "export: unknown key"),
         (["audit", "-m"], "-m: sweeps over the main job or prepare, cf, train"),
         (["audit", "tasks.protocol=publshed"], "tasks.protocol: 'publshed' is not allowed; one of strict, released"),
-        (["audit", "tasks.same_time=drop"], "tasks.same_time: 'drop' is not allowed; one of auto, exclude, keep"),
+        (
+            ["audit", "tasks.history_same_timestamp=drop"],
+            "tasks.history_same_timestamp: 'drop' is not allowed; one of auto, exclude, keep",
+        ),
         (
             ["audit", "tasks.protocol=released", "tasks.negatives=popularity"],
             "tasks.negatives: 'popularity', but protocol=released draws uniformly; use uniform",

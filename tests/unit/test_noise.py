@@ -95,8 +95,8 @@ def test_a_share_of_the_training_data_is_nested_and_leaves_val_and_test(tmp_path
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("noise.vectors=-1", "noise.vectors: must be at least 0, got -1"),
-        ("noise.titles=1.5", "noise.titles: must be a fraction from 0 to 1, got 1.5"),
+        ("perturbation.vectors=-1", "perturbation.vectors: must be at least 0, got -1"),
+        ("perturbation.titles=1.5", "perturbation.titles: must be a fraction from 0 to 1, got 1.5"),
         ("split.train_fraction=0", "split.train_fraction: must be above 0 and at most 1, got 0"),
     ],
 )

@@ -50,10 +50,10 @@ class VectorFusion(Fusion):
     starts at a known scale whatever the CF model's; a cold id (a row of zeros) stays zero, which
     is then the average user or item. A pair is described by ``2 d + 1`` features: the product and
     the difference of the two vectors and the CF model's own logit, standardised over random pairs.
-    Maps are linear, or have one hidden layer of ``map_hidden``; with ``match_scale`` a slot starts
+    Maps are linear, or have one hidden layer of ``map_hidden``; with ``match_embedding_norm`` a slot starts
     with ``embedding_norm``, the norm of a word embedding.
 
-    ``item_side="personal"`` turns item vectors by what `matrices` gives for the row's user, or,
+    ``item_projection="personal"`` turns item vectors by what `matrices` gives for the row's user, or,
     where that is None, scales them by the user's vector: ``v + v * u``, elementwise.
     ``pair_bias`` says that the last dimension of both tables is a bias, not a factor.
     Parameters of a linear map: ``(in + 1) k D`` for k tokens a slot, in = d or 2 d + 1.
@@ -75,19 +75,19 @@ class VectorFusion(Fusion):
         slots: Sequence[str] = ("user", "item"),
         tokens_per_slot: int = 1,
         dropout: float = 0.0,
-        match_scale: bool = True,
-        item_side: str = "shared",
+        match_embedding_norm: bool = True,
+        item_projection: str = "shared",
         pair_bias: bool = False,
         map_hidden: int | None = None,
     ) -> None:
         super().__init__(cf_dim, llm_dim, tokens_per_slot)
-        self.slots, self.item_side, self.pair_bias = tuple(slots), item_side, pair_bias
+        self.slots, self.item_projection, self.pair_bias = tuple(slots), item_projection, pair_bias
         self.dropout = nn.Dropout(dropout)
         widths = {"user": cf_dim, "item": cf_dim, "pair": 2 * cf_dim + 1}
         for kind, width in widths.items():
             self.register_buffer(f"{kind}_mean", torch.zeros(width))
             self.register_buffer(f"{kind}_std", torch.ones(width))
-        norm = embedding_norm if match_scale else None
+        norm = embedding_norm if match_embedding_norm else None
         self.maps = nn.ModuleDict(
             {kind: make_map(widths[kind], llm_dim, tokens_per_slot, map_hidden, norm) for kind in self.slots}
         )
@@ -133,7 +133,7 @@ class VectorFusion(Fusion):
             parts.append(self.maps["user"](mine)[slots.user_rows])
         if "item" in self.slots:
             items = self.standardise(slots.items, "item")
-            if self.item_side == "personal":
+            if self.item_projection == "personal":
                 rows = slots.item_rows
                 if matrices is None:
                     items = items + items * users[rows]

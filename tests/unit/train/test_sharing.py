@@ -104,7 +104,7 @@ def test_the_path_is_chosen_and_said(world, encoder):
     assert path.shared
     assert str(path).startswith("shared prefix (")
     assert str(path).endswith("of the slot prompts' tokens are the text prompts' too)")
-    early = path_of("sigmoid", world, collator_of(world, encoder, "early"))
+    early = path_of("sigmoid", world, collator_of(world, encoder, "slots_early"))
     assert not early.shared
     assert str(early).startswith("two passes (slots stand early: ")
     for curriculum in ("joint", "two_stage", "text_only"):
