@@ -6,13 +6,12 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ckf.config.sweep_file import FIGURES
+from ckf.config.sweep_file import FIGURES, Sweep
 from ckf.report.cost import COST
 from ckf.report.figures import svg
 from ckf.report.format import lower_is_better
 from ckf.report.paired_differences import control_line, from_control, from_text
 from ckf.report.table_rows import BIAS, TableRow, heading
-from ckf.sweep import Sweep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ckf.config.sweep_file import rendered_path, results_folder
+from ckf.config.sweep_file import Sweep, load_sweep, rendered_path, results_folder
 from ckf.report.cost import COST
 from ckf.report.format import MISSING, UNKNOWN_ORIGIN, UNKNOWN_STAMP, Table, mean_sd
 from ckf.report.html_page import sweep_page
@@ -16,7 +16,6 @@ from ckf.report.render_tables import csv_table, latex_table, markdown_table
 from ckf.report.result_store import Result, gather_results
 from ckf.report.significance import SIGNIFICANCE, mark_significance, ranking
 from ckf.report.table_rows import BIAS, TableRow, heading, same_data, table_lines
-from ckf.sweep import Sweep, load_sweep
 
 
 def render_table(place: Path, outputs: Path, figures: Path | None = None) -> Path:

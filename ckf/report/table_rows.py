@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ckf.config.sweep_file import VARIANT, Sweep
 from ckf.report.cost import COST
 from ckf.report.published import Published, published_figure
 from ckf.report.result_store import Result, data_name
 from ckf.report.significance import Seeds
-from ckf.sweep import VARIANT, Sweep
 
 BASELINES = {"text": "text-only", "cf": "CF model", "bias": "bias baseline"}
 BIAS = BASELINES["bias"]
