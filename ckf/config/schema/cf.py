@@ -46,7 +46,7 @@ class CFConfig:
 
 @dataclass
 class BiasConfig(CFConfig):
-    """Item mean + user mean, each shrunk towards the global mean with ``shrinkage`` (the floor)."""
+    """Item mean + user mean, each shrunk towards the global mean with ``shrinkage`` (the bias baseline)."""
 
     shrinkage: float = 5.0
 
@@ -93,7 +93,7 @@ class ItemKNNConfig(CFConfig):
 
 @dataclass
 class FeaturesConfig(CFConfig):
-    """The strong floor: a classifier on out-of-fold counts, co-occurrence with the history, title words, year.
+    """The strong baseline: a classifier on out-of-fold counts, co-occurrence with the history, title words, year.
 
     ``model``: ``logistic`` (inverse strength ``regularisation``), ``trees`` (histogram gradient boosting) or
     ``both`` (the mean of their logits).
