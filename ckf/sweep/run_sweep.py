@@ -10,7 +10,7 @@ from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig, GridSearchConfig, SlurmLauncherConfig, WandbConfig
 from ckf.config.sweep_file import Trial, file_trials, load_sweep, results_folder, sweep_name
 from ckf.core.artifact_store import fingerprint
-from ckf.core.errors import ConfigError
+from ckf.core.errors import ConfigError, Problem
 from ckf.sweep.expand import check_trials, expand, split_overrides
 from ckf.sweep.launchers import build_launcher
 from ckf.sweep.scheduler import Coordinator
@@ -29,7 +29,9 @@ def run_file(path: Path, overrides: Sequence[str], config_dir: Path | None, jobs
     kept = None if "overwrite=true" in rest else results_folder(path)
     how = _how(trials[0].overrides, own, config_dir, jobs)
     if not isinstance(how.search, GridSearchConfig):
-        raise ConfigError([f"search={how.search.name}: a sweep file is a grid; search on a command line (ckf -m)"])
+        raise ConfigError(
+            [Problem(f"search={how.search.name}", "a sweep file is a grid; search on a command line (ckf -m)")]
+        )
     return run_trials("", name, trials, how, config_dir, kept)
 
 

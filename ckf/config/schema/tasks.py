@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from omegaconf import MISSING
 
 from ckf.config.schema.validators import at_least, one_of
+from ckf.core.errors import Problem
 
 TASKS = ("ctr", "rating", "topk", "explain")
 """Tasks with answers that can all be scored."""
@@ -29,11 +30,11 @@ class TaskConfig:
     name: str = MISSING
     weight: float = 1.0
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check the name and the weight."""
         yield from one_of("name", self.name, (*TASKS, *WRITTEN))
         if self.weight <= 0:
-            yield f"weight: must be above 0, got {self.weight:g} (leave a task out by not listing it)"
+            yield Problem("weight", f"must be above 0, got {self.weight:g} (leave a task out by not listing it)")
 
 
 @dataclass
@@ -55,7 +56,7 @@ class TasksConfig:
     negatives: str = "uniform"
     protocol: str = "strict"
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check counts and that no task stands twice."""
         yield from at_least("history_items", self.history_items, 1)
         yield from at_least("candidates", self.candidates, 2)
@@ -64,10 +65,10 @@ class TasksConfig:
         yield from one_of("negatives", self.negatives, ("uniform", "popularity"))
         yield from one_of("protocol", self.protocol, ("strict", "released"))
         if self.protocol == "released" and self.negatives != "uniform":
-            yield f"negatives: '{self.negatives}', but protocol=released draws uniformly; use uniform"
+            yield Problem("negatives", f"'{self.negatives}', but protocol=released draws uniformly; use uniform")
         names = [task.name for task in self.mixture]
         for name in sorted({n for n in names if names.count(n) > 1}):
-            yield f"mixture: task '{name}' is listed {names.count(name)} times"
+            yield Problem("mixture", f"task '{name}' is listed {names.count(name)} times")
 
 
 @dataclass
@@ -103,7 +104,7 @@ class PromptsConfig:
         )
     )
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Each placeholder and slot must be known, there where needed and absent where it may not be."""
         needed = {
             "ctr": "candidate",
@@ -127,21 +128,25 @@ class PromptsConfig:
                 mine = allowed[task] | (set(CODES) if kind == "slots" else set())
                 for name in sorted(found - mine):
                     known = ", ".join(sorted(mine))
-                    yield f"{task}.{kind}: unknown placeholder {{{name}}}; allowed: {known}"
+                    yield Problem(f"{task}.{kind}", f"unknown placeholder {{{name}}}; allowed: {known}")
                 if needed[task] not in found:
-                    yield f"{task}.{kind}: the placeholder {{{needed[task]}}} is missing"
+                    yield Problem(f"{task}.{kind}", f"the placeholder {{{needed[task]}}} is missing")
                 slots = set(re.findall(r"<(\w+)>", wording))
                 for name in sorted(slots - set(SLOTS)):
-                    yield f"{task}.{kind}: unknown slot <{name}>; allowed: {', '.join(f'<{slot}>' for slot in SLOTS)}"
+                    yield Problem(
+                        f"{task}.{kind}", f"unknown slot <{name}>; allowed: {', '.join(f'<{slot}>' for slot in SLOTS)}"
+                    )
                 for before, name, after, mark in re.findall(r"\{((?:<\w+>)*)(\w*)((?:<\w+>)*)(\??)\}", wording):
                     if name != "candidates" and (before or after or mark):
                         inside = "question mark" if mark else "slots"
-                        yield f"{task}.{kind}: {{{name}}} takes no {inside} inside; only {{candidates}} does"
+                        yield Problem(
+                            f"{task}.{kind}", f"{{{name}}} takes no {inside} inside; only {{candidates}} does"
+                        )
                 if kind == "text" and slots & set(SLOTS):
-                    yield f"{task}.text: the text-only prompt may hold no slot"
+                    yield Problem(f"{task}.text", "the text-only prompt may hold no slot")
                 if kind == "slots" and not slots & set(SLOTS) and not found & set(CODES):
-                    yield f"{task}.slots: holds no slot and no code; add e.g. <user><item>"
+                    yield Problem(f"{task}.slots", "holds no slot and no code; add e.g. <user><item>")
             if not prompt.answer.strip():
-                yield f"{task}.answer: is empty; e.g. ' {{label}}'"
+                yield Problem(f"{task}.answer", "is empty; e.g. ' {label}'")
             elif "{label}" not in prompt.answer:
-                yield f"{task}.answer: must hold {{label}}, got '{prompt.answer}'"
+                yield Problem(f"{task}.answer", f"must hold {{label}}, got '{prompt.answer}'")
