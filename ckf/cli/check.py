@@ -1,9 +1,10 @@
-"""``ckf check --all``: every option of every group, and every trial of every sweep file."""
+"""``ckf check``: check a config, or every option and sweep, and run nothing."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from ckf.cli.arguments import Typed, Verb
 from ckf.config.compose import compose_with_notes
 from ckf.config.option_groups import load_groups
 from ckf.core.errors import ConfigError
@@ -11,6 +12,18 @@ from ckf.sweep import check_trials, file_trials, load_sweep
 
 _PRESETS = ("method", "size")
 """Groups whose options must work as they are; others may need a partner (cf=bias wants fusion=none)."""
+
+
+def call(typed: Typed) -> None:
+    """Print that the config is accepted.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    if typed.check_all:
+        print(check_all(typed.config_dir, Path("experiments")))
+    else:
+        print("config ok: " + " ".join(f"{group}={option}" for group, option in typed.compose().choices.items()))
 
 
 def check_all(config_dir: Path | None, experiments: Path) -> str:
@@ -39,3 +52,12 @@ def check_all(config_dir: Path | None, experiments: Path) -> str:
     if problems:
         raise ConfigError(problems)
     return f"config ok: {checked} options, {len(sweeps)} sweeps"
+
+
+VERB = Verb(
+    "check",
+    "check the config and run nothing; --all: every option of every group, and every sweep of experiments/",
+    call,
+    composes=True,
+    examples=("ckf check fusion=meta cf=lightgcn", "ckf check --all"),
+)

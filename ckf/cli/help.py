@@ -1,86 +1,66 @@
-"""The text of ``ckf --help``: verbs, options, and the config groups as they are found on disk."""
+"""The text of ``ckf --help`` and ``ckf VERB --help``."""
 
 from __future__ import annotations
 
+import argparse
 import textwrap
+from collections.abc import Sequence
 
+from ckf.cli.arguments import Argument, Verb
 from ckf.config.option_groups import Groups
 
-VERBS = {
-    "prepare": "source files -> dataset and examples, audited; prints the dataset's folder [export=FORMAT out=DIR]",
-    "audit": "what could leak: a line for each kind, pass, warn or stop; prints the examples' folder",
-    "inspect": "examples as the model gets them: text, tokens, label mask, slots, what was cut",
-    "plan": "what a run will take: parameters by part, tokens, time, memory and disk; trains nothing",
-    "cf": "the collaborative-filtering model and the bias baseline; prints its folder",
-    "train": "everything up to the trained model, without scoring it",
-    "evaluate": "score a trained run again: run=PATH [evaluate.batch_size=... trainer.devices=...]",
-    "predict": "score rows of your own: run=PATH input=ROWS.parquet out=FILE.parquet",
-    "recommend": "the best items for a user: run=PATH user=ID [top=10]",
-    "probe": "what a model reads, and its favourite places in a list: RUN [out=DIR]",
-    "report": "a report from run folders: runs=GLOB out=DIR, or a table: table=experiments/NAME[/FILE] [figures=DIR]",
-    "diff": "two runs compared, paired by example: RUN_A RUN_B [out=DIR]",
-    "export": "a run's adapters for one task, united or merged into weights: run=PATH task=TASK out=DIR",
-    "check": "check the config and do nothing; --all: every option and every experiments/*/*.yaml",
-    "sweep": "a sweep file: FILE [key=value ...] [--jobs N]",
-}
-COMPOSED = ("", "prepare", "audit", "inspect", "plan", "cf", "train", "check")
-"""Verbs (with the main job) whose arguments are a config."""
+_OVERVIEW = """\
+usage: ckf [verb] [options] [key=value ...]
 
-SWEPT = ("", "prepare", "cf", "train")
-"""Verbs that -m sweeps over."""
-
-ON_RUNS = ("evaluate", "predict", "recommend", "probe", "report", "diff", "export")
-"""Verbs that read the config from run folders."""
-
-WITH_WORDS = ("sweep", "diff", "probe")
-"""Verbs with arguments that are files or folders."""
-
-_ARGUMENTS = {
-    "prepare": "[export=processed_json|jsonl [out=DIR]] [options] [key=value ...]",
-    "inspect": "[task=TASK] [n=3] [split=train|val|test] [slots=true|false] [example=ID] [key=value ...]",
-    "evaluate": "run=PATH [out=DIR [dataset=OPTION ...]] [evaluate.KEY=VALUE ...]",
-    "predict": "run=PATH input=ROWS.parquet out=FILE.parquet [bad_rows=stop|skip]",
-    "recommend": "run=PATH user=ID [top=10] [rerank=100] [seen=true|false]",
-    "probe": "RUN [out=DIR]",
-    "report": "runs=GLOB out=DIR | table=DIR|FILE [outputs=DIR] [figures=DIR]",
-    "diff": "RUN_A RUN_B [out=DIR]",
-    "export": "run=PATH task=TASK [format=peft|merged] [tolerance=X] out=DIR",
-    "check": "[--all] [key=value ...]",
-    "sweep": "FILE [key=value ...]",
-}
-
-_OPTIONS = """\
-options:
-  -h, --help        this text
-  --version         print the version
-  --cfg             print the resolved config and do nothing
-  -m, --multirun    a sweep: every combination of key=a,b,c; a process for each (launcher=, search=)
-  --jobs N          with -m or sweep: N trials at a time (as launcher.jobs=N; default 1)
-  --config-dir DIR  a folder with options of your own (DIR/<group>/<option>.yaml)
-"""
-
-_EXAMPLES = """\
-examples:
-  ckf size=small logger=csv                        # a short run on the built-in data
-  ckf method=tallrec 'tasks=[{name: ctr, weight: 2}, {name: topk}]' seed=1
-  ckf inspect task=topk n=1 split=test             # one ranking prompt, token by token
-  ckf -m fusion=none,linear,meta lora.rank=4,16    # an ablation: six runs
+Fine-tune a language model into a recommender that also knows collaborative filtering.
+Without a verb the main job runs: prepare, cf, train, evaluate, report. The last line on
+stdout is the folder of the result. `ckf VERB --help` says everything about a verb.
 """
 
 
-def usage(verb: str, groups: Groups) -> str:
-    """Return the help of a verb ("" for the main job)."""
-    if verb:
-        head = f"usage: ckf {verb} {_ARGUMENTS.get(verb, '[options] [key=value ...]')}\n\n{VERBS[verb]}\n"
-        return head if verb not in COMPOSED else f"{head}\n{_groups_text(groups)}\n{_OPTIONS}"
-    verbs = "".join(f"  {name:<9} {text}\n" for name, text in VERBS.items())
-    return (
-        "usage: ckf [verb] [options] [key=value ...]\n\n"
-        "Fine-tune a language model into a recommender that also knows collaborative filtering.\n"
-        "Without a verb the main job runs: prepare, cf, train, evaluate, report. The last line on\n"
-        "stdout is the folder of the result.\n\n"
-        f"verbs:\n{verbs}\n{_groups_text(groups)}\n{_OPTIONS}\n{_EXAMPLES}"
-    )
+def overview(verbs: Sequence[Verb], options: argparse.ArgumentParser, groups: Groups) -> str:
+    """The help of the whole program."""
+    lines = []
+    for verb in verbs:
+        lines += textwrap.wrap(verb.summary, 96, initial_indent=f"  {verb.name:<11}", subsequent_indent=" " * 13)
+    examples = [example for verb in verbs if verb.name in ("run", "inspect") for example in verb.examples]
+    return "\n".join(
+        [_OVERVIEW, "verbs:", *lines, "", _groups_text(groups), _options_text(options), "", "examples:",
+         *(f"  {line}" for line in examples), ""]
+    )  # fmt: skip
+
+
+def verb_help(verb: Verb, options: argparse.ArgumentParser, groups: Groups) -> str:
+    """The help of one verb: usage, its arguments, options, config groups, examples."""
+    words = [word.upper().replace(" ", "_") for word in verb.words]
+    own = [f"{a.key}={_placeholder(a)}" if a.required else f"[{a.key}={_placeholder(a)}]" for a in verb.arguments]
+    config = ["[key=value ...]"] if verb.composes or verb.overrides else []
+    head = " ".join(["usage: ckf", verb.name, *words, *own, "[options]", *config])
+    lines = textwrap.wrap(head, 110, subsequent_indent=" " * 8, break_long_words=False, break_on_hyphens=False)
+    parts = ["\n".join(lines), "\n".join(textwrap.wrap(f"{verb.summary[0].upper()}{verb.summary[1:]}.", 110))]
+    if verb.arguments:
+        parts.append("arguments:\n" + "\n".join(line for a in verb.arguments for line in _argument_lines(a)))
+    parts.append(_options_text(options))
+    if verb.composes:
+        parts.append(_groups_text(groups))
+    parts.append("examples:\n" + "\n".join(f"  {example}" for example in verb.examples))
+    return "\n\n".join(parts) + "\n"
+
+
+def _placeholder(argument: Argument) -> str:
+    return "|".join(argument.allowed) or argument.example
+
+
+def _argument_lines(argument: Argument) -> list[str]:
+    text = argument.help + (" (required)" if argument.required else "")
+    if argument.allowed:
+        text += f"; one of {', '.join(argument.allowed)}"
+    return textwrap.wrap(text, 110, initial_indent=f"  {argument.key + '=':<13}", subsequent_indent=" " * 15)
+
+
+def _options_text(options: argparse.ArgumentParser) -> str:
+    text = options.format_help()
+    return text[text.index("options:") :].rstrip()
 
 
 def _groups_text(groups: Groups) -> str:

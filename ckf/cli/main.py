@@ -1,52 +1,69 @@
-"""The command line: takes the verb and the options off, checks the config, calls the work.
+"""The command line: find the verb, parse its options, check the config, call the work.
 
 Nothing heavy is imported before a config has been accepted.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import argparse
+import functools
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from ckf import __version__, finished
-from ckf.cli import arguments as verbs
-from ckf.cli.help import COMPOSED, ON_RUNS, SWEPT, VERBS, WITH_WORDS, usage
-from ckf.config.compose import Composed, compose_with_notes, to_yaml
+from ckf import __version__
+from ckf.cli import (
+    audit,
+    cf,
+    check,
+    completion,
+    diff,
+    evaluate,
+    export,
+    inspect,
+    plan,
+    predict,
+    prepare,
+    probe,
+    recommend,
+    report,
+    run,
+    sweep,
+    train,
+)
+from ckf.cli.arguments import Typed, Verb, sort_words
+from ckf.cli.help import overview, verb_help
+from ckf.config.compose import to_yaml
 from ckf.config.option_groups import did_you_mean, load_groups
 from ckf.core.errors import CkfError, ConfigError, Problem
 
-_FLAGS = {
-    "-h": "help",
-    "--help": "help",
-    "--version": "version",
-    "--cfg": "cfg",
-    "--all": "all",
-    "-m": "multirun",
-    "--multirun": "multirun",
-}
-_VALUED = {"--config-dir": "config_dir", "--jobs": "jobs"}
+_STAGES = (prepare, audit, inspect, plan, cf, train, run, evaluate, predict, recommend, probe, report, diff, export)
+VERBS = {module.VERB.name: module.VERB for module in (*_STAGES, check, sweep)}
+VERBS["completion"] = Verb(
+    "completion",
+    "print the completion script of a shell: bash, zsh or fish",
+    functools.partial(completion.call, verbs=tuple(VERBS.values())),
+    words=("shell",),
+    examples=('eval "$(ckf completion bash)"    # in ~/.bashrc', "ckf completion fish | source"),
+)
+_WITH_VALUE = ("--config-dir", "--jobs")
 
 
-@dataclasses.dataclass
-class Command:
-    """A parsed command line. ``words`` are the arguments that are neither options nor key=value."""
+class _Parser(argparse.ArgumentParser):
+    """An argparse parser whose errors are problems of the command line, as all others."""
 
-    verb: str = ""
-    overrides: list[str] = dataclasses.field(default_factory=list)
-    words: list[str] = dataclasses.field(default_factory=list)
-    flags: set[str] = dataclasses.field(default_factory=set)
-    config_dir: Path | None = None
-    jobs: int | None = None
+    def error(self, message: str) -> NoReturn:
+        option = message.removeprefix("argument ").partition(":")[0].split("/")[-1]
+        raise ConfigError([Problem(option, "needs a value" if "expected one argument" in message else message)])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 2 refused config, 1 anything else, 130 interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is half built is removed
     try:
-        folder = _dispatch(parse_argv(sys.argv[1:] if argv is None else argv))
+        folder = _dispatch(list(sys.argv[1:] if argv is None else argv))
     except CkfError as error:
         for line in str(error).splitlines():
             print(f"ckf: {line}", file=sys.stderr)
@@ -59,148 +76,122 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parse_argv(argv: Sequence[str]) -> Command:
-    """Take verb, options and overrides apart.
+def build_parser(verb: Verb | None = None) -> argparse.ArgumentParser:
+    """The parser of every verb. Options that ``verb`` has no use for are left out of its help, yet parsed."""
+
+    def shown(condition: bool, text: str) -> str:
+        return text if verb is None or condition else argparse.SUPPRESS
+
+    options = _Parser(add_help=False, allow_abbrev=False)
+    add = options.add_argument
+    composes, sweeps, swept = verb and verb.composes, verb and verb.sweeps, verb and verb.name == "sweep"
+    add("-h", "--help", action="store_true", help="print this text")
+    add("--version", action="store_true", help=shown(False, "print the version"))
+    add(
+        "--cfg", action="store_true", help=shown(bool(composes and not swept), "print the resolved config, run nothing")
+    )
+    multirun = "a sweep: every combination of key=a,b,c; a process for each (launcher=, search=)"
+    add("-m", "--multirun", action="store_true", help=shown(bool(sweeps), multirun))
+    jobs = "with -m or sweep: N trials at a time (as launcher.jobs=N; default 1)"
+    add("--jobs", metavar="N", help=shown(bool(sweeps or swept), jobs))
+    config_dir = "a folder with options of your own (DIR/<group>/<option>.yaml)"
+    add("--config-dir", metavar="DIR", help=shown(bool(verb and verb.config_dir), config_dir))
+    add("--all", action="store_true", dest="check_all",
+        help=shown(bool(verb and verb.name == "check"), "with check: every option and every sweep"))  # fmt: skip
+    root: argparse.ArgumentParser = _Parser("ckf", add_help=False, parents=[options])
+    verbs = root.add_subparsers(dest="verb", metavar="verb")
+    for name in VERBS:
+        below = verbs.add_parser(name, add_help=False, allow_abbrev=False, parents=[options])
+        below.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    return options if verb else root
+
+
+def parse(argv: Sequence[str]) -> tuple[Typed | None, argparse.Namespace, str]:
+    """Take a command line apart: what was typed (None for ``--help`` and ``--version``), options, and the verb's name.
 
     Raises:
         ConfigError: an unknown verb or option, or one that does not belong to the verb.
     """
-    command, problems, rest = Command(), [], list(argv)
-    while rest:
-        argument = rest.pop(0)
-        name, equals, value = argument.partition("=")
-        if argument in _FLAGS:
-            command.flags.add(_FLAGS[argument])
-        elif name in _VALUED:
-            if not equals and not rest:
-                problems.append(Problem(name, "needs a value"))
-                break
-            problems += _take_value(command, name, value if equals else rest.pop(0))
-        elif argument.startswith("-"):
-            problems.append(Problem(argument, f"unknown option{did_you_mean(argument, [*_FLAGS, *_VALUED])}"))
-        elif _is_word(argument) and not (command.verb or command.overrides):
-            command.verb = argument
-        elif _is_word(argument):
-            command.words.append(argument)
-        else:
-            command.overrides.append(argument)
-    if command.verb and command.verb not in VERBS:
-        hint = did_you_mean(command.verb, VERBS)
-        problems.append(Problem(f"{command.verb}", f"unknown verb{hint} (one of {', '.join(VERBS)}; or key=value)"))
-    else:
-        problems += _misplaced(command)
+    name, rest = _find_verb(argv)
+    options, extra = build_parser().parse_known_args([name or "run", *rest])
+    words = [*options.words, *(word for word in extra if not word.startswith("-"))]
+    known = [*_WITH_VALUE, "--help", "--version", "--cfg", "--multirun", "--all"]
+    problems = [Problem(word, f"unknown option{did_you_mean(word, known)}") for word in extra if word.startswith("-")]
+    if options.help or options.version:
+        if problems:
+            raise ConfigError(problems)
+        return None, options, name
+    verb = VERBS[name or "run"]
+    problems += _misplaced(verb, options)
+    try:
+        typed = sort_words(verb, words)
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems]) from None
     if problems:
         raise ConfigError(problems)
-    return command
+    typed.config_dir = Path(options.config_dir) if options.config_dir else None
+    typed.jobs = int(options.jobs) if options.jobs else None
+    typed.check_all = options.check_all
+    return typed, options, name
 
 
-def _is_word(argument: str) -> bool:
-    return "=" not in argument and not argument.startswith(("-", "~", "+"))
+def _find_verb(argv: Sequence[str]) -> tuple[str, list[str]]:
+    """The first word, if a word comes before any ``key=value``, and the rest.
+
+    Raises:
+        ConfigError: it is no verb.
+    """
+    skip = False
+    for place, argument in enumerate(argv):
+        if skip or argument.startswith("-"):
+            skip = argument in _WITH_VALUE and not skip
+            continue
+        if "=" in argument or argument.startswith(("~", "+")):
+            break
+        if argument not in VERBS:
+            known = f"{did_you_mean(argument, VERBS)} (one of {', '.join(VERBS)}; or key=value)"
+            raise ConfigError([Problem(argument, f"unknown verb{known}")])
+        return argument, [*argv[:place], *argv[place + 1 :]]
+    return "", list(argv)
 
 
-def _take_value(command: Command, name: str, value: str) -> list[Problem]:
-    if name == "--config-dir":
-        command.config_dir = Path(value)
-    elif value.isdigit() and int(value) > 0:
-        command.jobs = int(value)
-    else:
-        return [Problem(name, f"'{value}' is not a number of processes (1 or more)")]
-    return []
-
-
-def _misplaced(command: Command) -> list[Problem]:
-    """Return a problem for each option or word that its verb has no use for."""
-    problems, verb = [], command.verb
-    sweeps = verb == "sweep" or "multirun" in command.flags
-    if verb not in WITH_WORDS:
-        problems += [
-            Problem(word, "neither key=value nor an option; a verb stands before them") for word in command.words
-        ]
-    if "all" in command.flags and verb != "check":
+def _misplaced(verb: Verb, options: argparse.Namespace) -> list[Problem]:
+    """A problem for each option that its verb has no use for, and for a wrong number of jobs."""
+    problems, sweeps = [], verb.name == "sweep" or options.multirun
+    if options.check_all and verb.name != "check":
         problems.append(Problem("--all", "belongs to ckf check"))
-    if "cfg" in command.flags and (verb not in COMPOSED or sweeps):
+    if options.cfg and (not verb.composes or sweeps):
         problems.append(Problem("--cfg", "shows the config of one run; leave out the sweep or the verb"))
-    if "multirun" in command.flags and verb not in SWEPT:
+    if options.multirun and not verb.sweeps:
         problems.append(Problem("-m", "sweeps over the main job or prepare, cf, train"))
-    if command.jobs and not sweeps:
+    if options.jobs and not (options.jobs.isdigit() and int(options.jobs) > 0):
+        problems.append(Problem("--jobs", f"'{options.jobs}' is not a number of processes (1 or more)"))
+    elif options.jobs and not sweeps:
         problems.append(Problem("--jobs", "belongs to -m or ckf sweep"))
-    if command.config_dir and verb in ON_RUNS:
-        problems.append(Problem("--config-dir", f"ckf {verb} reads the config from the run"))
+    if options.config_dir and not verb.config_dir:
+        problems.append(Problem("--config-dir", f"ckf {verb.name} reads the config from the run"))
     return problems
 
 
-def _dispatch(command: Command) -> Path | None:
-    """Do what the command says; return the folder that it made, if any."""
-    if "help" in command.flags:
-        print(usage(command.verb, load_groups(command.config_dir)), end="")
+def _dispatch(argv: Sequence[str]) -> Path | None:
+    """Do what the command line says; return the folder that it made, if any."""
+    typed, options, name = parse(argv)
+    if typed is None:
+        print(f"ckf {__version__}\n" if options.version else _help(name, options.config_dir), end="")
         return None
-    if "version" in command.flags:
-        print(f"ckf {__version__}")
+    if options.multirun:
+        from ckf.sweep.run_sweep import run_multirun
+
+        stage = "" if typed.verb.name == "run" else typed.verb.name
+        return run_multirun(stage, typed.overrides, typed.config_dir, typed.jobs)
+    if options.cfg:
+        print(to_yaml(typed.compose().exp), end="")
         return None
-    match command.verb:
-        case "evaluate":
-            return finished.evaluate(command.overrides)
-        case "report":
-            return finished.report(command.overrides)
-        case "diff":
-            return finished.diff(command.words, command.overrides)
-        case "export":
-            return finished.export(command.overrides)
-        case "predict":
-            return finished.predict(command.overrides)
-        case "recommend":
-            return finished.recommend(command.overrides)
-        case "probe":
-            return finished.probe(command.words, command.overrides)
-        case "sweep":
-            return _sweep_file(command)
-        case "check" if "all" in command.flags:
-            from ckf.cli.check import check_all
-
-            print(check_all(command.config_dir, Path("experiments")))
-            return None
-    if "multirun" in command.flags:
-        from ckf import sweep
-
-        return sweep.run_multirun(command.verb, command.overrides, command.config_dir, command.jobs)
-    own = verbs.take_arguments(command.verb, command.overrides)
-    return _one_run(command, compose_with_notes(own.overrides, command.config_dir), own)
+    return typed.verb.call(typed)
 
 
-def _one_run(command: Command, composed: Composed, own: verbs.OwnArguments) -> Path | None:
-    for note in composed.notes:
-        print(f"ckf: note: {note}", file=sys.stderr)
-    if "cfg" in command.flags:
-        print(to_yaml(composed.exp), end="")
-        return None
-    if command.verb == "check":
-        print("config ok: " + " ".join(f"{group}={option}" for group, option in composed.choices.items()))
-        return None
-    own.check(composed.exp)
-    if command.verb in ("audit", "inspect", "plan"):
-        from ckf import look
-
-        if command.verb == "audit":
-            return look.audit(composed.exp)
-        if command.verb == "plan":
-            look.plan(composed.exp)
-        else:
-            look.inspect(composed.exp, own.request())
-        return None
-    from ckf.pipeline import run as pipeline
-
-    if command.verb == "prepare" and own.values:
-        out = own.values.get("out")
-        return pipeline.prepare(composed.exp, own.values["export"], Path(out) if out else None)
-    stage = {"": pipeline.run, "prepare": pipeline.prepare, "cf": pipeline.cf, "train": pipeline.train}
-    return stage[command.verb](composed.exp)
-
-
-def _sweep_file(command: Command) -> Path:
-    from ckf import sweep
-
-    if len(command.words) != 1:
-        raise ConfigError(
-            [Problem("", f"ckf sweep takes one file, got {len(command.words)}; e.g. experiments/fusion/sweep.yaml")]
-        )
-    return sweep.run_file(Path(command.words[0]), command.overrides, command.config_dir, command.jobs)
+def _help(name: str, config_dir: str | None) -> str:
+    groups = load_groups(Path(config_dir) if config_dir else None)
+    if name:
+        return verb_help(VERBS[name], build_parser(VERBS[name]), groups)
+    return overview(tuple(VERBS.values()), build_parser(), groups)

@@ -162,3 +162,18 @@ def get_backbone(exp: ExperimentConfig, dataset: Artifact) -> tuple[str, str]:
             )
             return str(artifact.path), artifact.hash
     return "", "none"
+
+
+def get_tokenizer(exp: ExperimentConfig, dataset: Artifact) -> str:
+    """Folder or name of the backbone's tokenizer; the tiny one's is trained without its model, which takes seconds."""
+    if not isinstance(exp.backbone, TinyBackboneConfig):
+        return get_backbone(exp, dataset)[0]
+    cfg = exp.backbone
+
+    def build(out: Path) -> None:
+        from ckf.model.tiny_backbone import corpus, tiny_tokenizer
+
+        tiny_tokenizer(cfg, exp.prompts, corpus(dataset.path, exp.pretrain.seed)).save_pretrained(str(out))
+
+    settings = {"vocabulary": cfg.vocabulary, "seed": exp.pretrain.seed, "prompts": exp.prompts}
+    return str(store(exp).get("tokenizer", "tiny", settings, [dataset.hash], build).path)

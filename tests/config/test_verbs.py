@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Any
 
 import pytest
 
-import ckf
-from ckf.cli.main import main
+from ckf.cli import audit, inspect
+from ckf.cli.main import VERBS, main
 
 
 def _noted(calls: list[tuple[Any, ...]], name: str) -> Any:
@@ -25,12 +26,12 @@ def _noted(calls: list[tuple[Any, ...]], name: str) -> Any:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Replace the work; return what was asked of it, without the config."""
     calls: list[tuple[Any, ...]] = []
-    for place, names in (("pipeline", ("run", "prepare", "cf", "train")), ("look", ("audit", "inspect"))):
-        module = types.ModuleType(f"ckf.{place}")
-        for name in names:
-            setattr(module, name, _noted(calls, name))
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(ckf, place, module, raising=False)
+    module = types.ModuleType("ckf.pipeline.run")
+    for name in ("run", "prepare", "cf", "train"):
+        setattr(module, name, _noted(calls, name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(audit, "audit", _noted(calls, "audit"))
+    monkeypatch.setattr(inspect, "inspect", _noted(calls, "inspect"))
     return calls
 
 
@@ -106,5 +107,53 @@ def test_a_wrong_argument_is_one_line(
 def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    for part in ("  audit ", "  inspect ", "export=FORMAT"):
-        assert part in text
+    for verb in VERBS:
+        assert f"\n  {verb} " in text
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_help_of_a_verb_says_everything_about_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    verb = VERBS[name]
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: ckf {name}")
+    assert f"{verb.summary[0].upper()}{verb.summary[1:20]}" in text
+    for argument in verb.arguments:
+        assert f"\n  {argument.key}=" in text, "each argument has a line"
+        assert all(value in text for value in argument.allowed)
+    for example in verb.examples:
+        assert f"\n  {example}" in text
+    assert ("groups (GROUP=OPTION" in text) == verb.composes
+    assert ("--multirun" in text) == verb.sweeps
+    assert ("--all" in text) == (name == "check")
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("ckf recom", ["recommend"]),
+        ("ckf fusion=m", ["meta", "meta_attention", "mlp"]),
+        ("ckf run=", []),
+        ("ckf lora.ra", ["lora.rank="]),
+        ("ckf prepare export=j", ["jsonl"]),
+        ("ckf train --mult", ["--multirun"]),
+    ],
+)
+def test_bash_completes_verbs_options_and_keys(
+    typed: str, completed: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    line = f"COMP_LINE={typed!r}; COMP_POINT={len(typed)}"
+    ask = f"{script}\n{line}; _ckf 2>/dev/null; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True)
+    assert sorted(set(done.stdout.split())) == completed
+
+
+def test_other_shells_get_the_same_words(capsys: pytest.CaptureFixture[str]) -> None:
+    for shell in ("zsh", "fish"):
+        assert main(["completion", shell]) == 0
+        text = capsys.readouterr().out
+        assert all(word in text for word in ("recommend", "fusion=meta", "train.global_batch_size="))
+    assert main(["completion", "tcsh"]) == 2
+    assert capsys.readouterr().err == "ckf: tcsh: no such shell (one of bash, zsh, fish)\n"

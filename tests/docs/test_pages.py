@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ckf.cli.help import VERBS
+from ckf.cli.main import VERBS
 from ckf.config.option_groups import load_groups
 
 ROOT = Path(__file__).parents[2]

@@ -34,7 +34,6 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     for name in ("run", "prepare", "cf", "train", "evaluate"):
         setattr(module, name, stage(name))
     monkeypatch.setitem(sys.modules, "ckf.pipeline.run", module)
-    monkeypatch.setattr(ckf, "pipeline", module, raising=False)
     return calls
 
 
@@ -66,10 +65,10 @@ def test_evaluate_takes_its_config_from_the_run(
 
 def test_report_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     calls: list[Any] = []
-    report, build, tables = (types.ModuleType(f"ckf.report{part}") for part in ("", ".build", ".tables"))
+    report, build, tables = (types.ModuleType(f"ckf.report{part}") for part in ("", ".build", ".sweep_table"))
     build.report = lambda runs, out: calls.append((runs, out))  # type: ignore[attr-defined]
     tables.render_table = lambda *places: calls.append(places)  # type: ignore[attr-defined]
-    report.build, report.tables = build, tables  # type: ignore[attr-defined]
+    report.build, report.sweep_table = build, tables  # type: ignore[attr-defined]
     for module in (report, build, tables):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     for name in ("b", "a", "unfinished"):
@@ -167,7 +166,7 @@ def test_version_and_config_and_check(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == f"ckf {ckf.__version__}\n"
     assert main(["--cfg", "fusion=none"]) == 0
     captured = capsys.readouterr()
-    assert captured.out.startswith("name: main\nseed: 0\n")
+    assert captured.out.startswith("format: 2\nname: main\nseed: 0\n")
     assert captured.err == "ckf: note: fusion=none: curriculum=text_only, there is nothing to fuse\n"
     assert main(["check", "seed=3"]) == 0
     assert capsys.readouterr().out.startswith("config ok: ")

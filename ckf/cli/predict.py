@@ -1,0 +1,40 @@
+"""``ckf predict``: score rows of a user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ckf.cli.arguments import Argument, Typed, Verb
+
+
+def call(typed: Typed) -> Path:
+    """Score the rows of a file; return the file with the scores."""
+    run, out = typed.run_folder(), Path(typed.values["out"])
+    from ckf.inference.predict import predict_file
+    from ckf.inference.predictor import Predictor
+
+    skip_bad = typed.values.get("bad_rows") == "skip"
+    counts = predict_file(Predictor.load(run), Path(typed.values["input"]), out, skip_bad=skip_bad)
+    parts = [f"{counts['rows']} rows"]
+    parts += [f"{counts['bad']} left out"] if counts["bad"] else []
+    parts += [f"{counts['cold']} of users that the data does not know, scored as cold ones"] if counts["cold"] else []
+    parts += [f"{counts['resumed']} scored before"] if counts["resumed"] else []
+    print(f"predict: {', '.join(parts)}")
+    return out
+
+
+VERB = Verb(
+    "predict",
+    "score rows of your own with a trained run; prints the file with the scores",
+    call,
+    arguments=(
+        Argument("run", "folder of the run", "outputs/NAME", required=True),
+        Argument("input", "parquet file with the rows: task, user, item or candidates, ...", "rows.parquet",
+                 required=True),
+        Argument("out", "parquet file for the scores", "scores.parquet", required=True),
+        Argument("bad_rows", "stop at a row that cannot be scored (default), or leave it out", "skip",
+                 allowed=("stop", "skip")),
+    ),
+    config_dir=False,
+    examples=("ckf predict run=outputs/NAME input=rows.parquet out=scores.parquet",),
+)  # fmt: skip
