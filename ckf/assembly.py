@@ -11,15 +11,16 @@ import pandas as pd
 from ckf.cf.vectors.tables import VectorTables
 from ckf.config.schema import BinaryFusionConfig, ExperimentConfig, RandomFusionConfig
 from ckf.core.artifact_store import read_json
+from ckf.data.titles import read_item_titles
 from ckf.model.backbone import load_tokenizer
 from ckf.model.build import build_recommender
 from ckf.model.checkpoint_io import load_model
 from ckf.model.provenance import check_identity
 from ckf.model.recommender import Recommender
 from ckf.prompts.binary_codes import HashedCodes
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.prompts.encode import PromptEncoder
-from ckf.prompts.perturbation import noisy_titles
+from ckf.prompts.perturbation import perturb_titles
 from ckf.runs.folder import METADATA
 
 
@@ -33,16 +34,13 @@ class Inputs:
     cf: Path | None
 
 
-def build_collator(
+def build_collators(
     exp: ExperimentConfig, inputs: Inputs, tokenizer: Any, tables: VectorTables | None = None
-) -> Collator:
+) -> Collators:
     """Make the collator of a run: titles, rating scale, wording and CF vectors (memory-mapped, unless given)."""
-    items = pd.read_parquet(inputs.dataset / "items.parquet", columns=["item", "title"])
-    titles = [""] * (int(items["item"].max()) + 1)
-    for item, title in zip(items["item"], items["title"], strict=True):
-        titles[item] = title
+    titles = read_item_titles(inputs.dataset)
     if exp.noise.titles:
-        titles = noisy_titles(titles, exp.noise.titles, exp.noise.noise_seed)
+        titles = perturb_titles(titles, exp.noise.titles, exp.noise.noise_seed)
     encoder = PromptEncoder(
         tokenizer,
         exp.prompts,
@@ -58,7 +56,7 @@ def build_collator(
     if isinstance(exp.fusion, BinaryFusionConfig) and tables is not None:
         dotted = exp.fusion.code == "dotted"
         codes = HashedCodes(tables, bits=exp.fusion.bits, dotted=dotted, seed=exp.fusion.hash_seed)
-    return Collator(encoder, task_names(exp), tables, codes)
+    return Collators(encoder, task_names(exp), tables, codes)
 
 
 def load_tables(exp: ExperimentConfig, inputs: Inputs) -> VectorTables | None:
@@ -88,7 +86,7 @@ def scored_tasks(exp: ExperimentConfig) -> list[str]:
     return [task.name for task in exp.scored_mix]
 
 
-def load_trained(exp: ExperimentConfig, inputs: Inputs, run: Path) -> tuple[Recommender, Collator]:
+def load_trained(exp: ExperimentConfig, inputs: Inputs, run: Path) -> tuple[Recommender, Collators]:
     """Rebuild a trained run's model and collator from its folder alone (its tokenizer, its config).
 
     Raises:
@@ -96,7 +94,7 @@ def load_trained(exp: ExperimentConfig, inputs: Inputs, run: Path) -> tuple[Reco
     """
     card, revision = read_json(run / METADATA), getattr(exp.backbone, "revision", None)
     check_identity(run, card, inputs.backbone, revision)
-    collator = build_collator(exp, inputs, load_tokenizer(run / "tokenizer"))
+    collator = build_collators(exp, inputs, load_tokenizer(run / "tokenizer"))
     model = build_recommender(exp, inputs.backbone, collator.tables, task_names(exp))
     check_identity(run, card, inputs.backbone, revision)  # a hub name is in the cache only now
     load_model(model, run)

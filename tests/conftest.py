@@ -20,7 +20,7 @@ from ckf.model.fusion import Fusion
 from ckf.model.lora import AdapterRouting, inject_lora
 from ckf.model.recommender import Recommender
 from ckf.model.tiny_backbone import new_model, train_tokenizer
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.prompts.encode import PromptEncoder
 
 TASKS = ["ctr", "rating", "topk", "explain"]
@@ -87,8 +87,8 @@ def encoder(backbone_folder: Path, prompts: PromptsConfig) -> PromptEncoder:
 
 
 @pytest.fixture(scope="session")
-def collator(encoder: PromptEncoder, tables: VectorTables) -> Collator:
-    return Collator(encoder, TASKS, tables)
+def collator(encoder: PromptEncoder, tables: VectorTables) -> Collators:
+    return Collators(encoder, TASKS, tables)
 
 
 def make_example(task: str, number: int = 0) -> Example:
@@ -157,7 +157,7 @@ def make_model(
         torch.nn.init.normal_(layer.lora_b, std=0.1)
     built = make_fusion(fusion, backbone.config.hidden_size, **(fusion_options or {}))
     if built is not None:
-        built.fit_scale(tables)
+        built.fit_normalization(tables)
     return Recommender(backbone, layers, adapters, routing, built)
 
 

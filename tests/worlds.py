@@ -15,7 +15,7 @@ from ckf.data.examples import build_examples
 from ckf.data.prepare import write_dataset
 from ckf.data.readers.base import Source
 from ckf.data.readers.synthetic import make_synthetic
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.prompts.encode import PromptEncoder
 
 SMALL = SyntheticConfig(
@@ -73,10 +73,12 @@ def write_collm_pickles(root: Path, seed: int = 0) -> None:
         table[keep].drop(columns="step").to_pickle(root / f"{name}_ood2.pkl")
 
 
-def collator_of(world, encoder, wording: str = "late", dim: int = 6) -> Collator:
+def collator_of(world, encoder, wording: str = "late", dim: int = 6) -> Collators:
     """The built-in wording over the small world, with random CF vectors."""
     titles = ["", *pd.read_parquet(world[0] / "items.parquet").sort_values("item")["title"]]
     prompts = compose([f"prompts={wording}"])[0].prompts
     draw = torch.Generator().manual_seed(2)
     users, items = (torch.randn(n, dim, generator=draw) for n in (100, len(titles)))
-    return Collator(PromptEncoder(encoder.tokenizer, prompts, titles, list("12345")), TASKS, VectorTables(users, items))
+    return Collators(
+        PromptEncoder(encoder.tokenizer, prompts, titles, list("12345")), TASKS, VectorTables(users, items)
+    )

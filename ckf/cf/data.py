@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from ckf.cf.features.padded_histories import earlier_likes, padded_histories, without_item
+from ckf.data.titles import read_item_titles
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,9 @@ class CFData:
             histories = without_item(earlier_likes(user, item, click, when, history_items), item)
         else:
             histories = np.zeros((len(rows), 0), dtype=np.int32)
-        items = pd.read_parquet(dataset / "items.parquet", columns=["item", "title"])
+        titles = read_item_titles(dataset)
         n_users = int(pd.read_parquet(dataset / "users.parquet", columns=["user"])["user"].max())
-        n_items = int(items["item"].max())
-        titles = [""] * (n_items + 1)
-        for number, title in zip(items["item"], items["title"], strict=True):
-            titles[number] = title
-        return cls(_split(rows, histories, "train"), _split(rows, histories, "val"), n_users, n_items, titles)
+        return cls(_split(rows, histories, "train"), _split(rows, histories, "val"), n_users, len(titles) - 1, titles)
 
 
 def _split(rows: pd.DataFrame, histories: np.ndarray, name: str) -> Interactions:

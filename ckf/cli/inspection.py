@@ -40,12 +40,12 @@ def inspect_examples(
     Raises:
         DataError: no example of that task, split or id.
     """
-    from ckf.assembly import Inputs, build_collator, task_names
+    from ckf.assembly import Inputs, build_collators, task_names
     from ckf.model.backbone import load_tokenizer
 
     options = {name: getattr(exp.backbone, name, None) for name in ("revision", "trust_remote_code")}
     loaded = load_tokenizer(tokenizer, options["revision"], bool(options["trust_remote_code"]))
-    encoder = build_collator(exp, Inputs(dataset, examples, tokenizer, None), loaded).encoder
+    encoder = build_collators(exp, Inputs(dataset, examples, tokenizer, None), loaded).encoder
     slots = exp.fusion.fuses if request.slots is None else request.slots
     path = examples / "examples.parquet"
     if request.example:
@@ -74,12 +74,13 @@ def show(example: Example, encoder: PromptEncoder, exp: ExperimentConfig, *, slo
     """One example: text, answer, tokens, label mask, slots, and what was cut."""
     prompt = encoder.encode(example, slots=slots)
     label = encoder.true_label(example)
-    answer = [] if prompt.asked else encoder.answer_ids(example.task, label)
+    answer = [] if prompt.yes_no_positions else encoder.answer_ids(example.task, label)
     kind = "with slots" if slots else "text only"
     yield f"=== {example.example_id}: user {example.user}, item {example.item} ({kind})"
     yield from _field("text", prompt_text(prompt, encoder.tokenizer, example))
-    asked = f"Yes at the question mark of candidate {example.position + 1}, No at the other {len(prompt.asked) - 1}"
-    yield from _field("answer", asked if prompt.asked else encoder.tokenizer.decode(answer))
+    others = len(prompt.yes_no_positions) - 1
+    pointwise = f"Yes at the question mark of candidate {example.position + 1}, No at the other {others}"
+    yield from _field("answer", pointwise if prompt.yes_no_positions else encoder.tokenizer.decode(answer))
     marked = [
         *token_texts(prompt.token_ids, encoder.tokenizer),
         *(f"[{t}]" for t in token_texts(answer, encoder.tokenizer)),
@@ -88,8 +89,8 @@ def show(example: Example, encoder: PromptEncoder, exp: ExperimentConfig, *, slo
     yield from _field("ids", " ".join(str(i) if i != SLOT_TOKEN else "slot" for i in (*prompt.token_ids, *answer)))
     before, after = len(prompt.token_ids), len(answer)
     labels = f"0-{before - 1} no label ({before} prompt tokens), {before}-{before + after - 1} answer ({after} tokens)"
-    if prompt.asked:
-        labels = f"{before} prompt tokens, answered after {', '.join(map(str, prompt.asked))}"
+    if prompt.yes_no_positions:
+        labels = f"{before} prompt tokens, answered after {', '.join(map(str, prompt.yes_no_positions))}"
     yield from _field("labels", labels)
     listed = [
         f"{start} user {example.user}" if kind == "user" else f"{start} item {item} '{encoder.titles[item]}'"

@@ -6,6 +6,7 @@ import html
 import re
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 import polars as pl
 
@@ -105,3 +106,12 @@ _COUNTS = (
     "titles_replaced_by_brand",
     "titles_replaced_by_raw_id",
 )
+
+
+def read_item_titles(dataset: Path) -> list[str]:
+    """Titles of a dataset artifact by item index; index 0 is padding and has the empty title."""
+    items = pl.read_parquet(dataset / "items.parquet", columns=["item", "title"])
+    titles = [""] * (int(items["item"].max() or 0) + 1)  # type: ignore[arg-type]  # a column of integers
+    for item, title in items.iter_rows():
+        titles[item] = title
+    return titles

@@ -16,6 +16,7 @@ from ckf.core.artifact_store import write_json
 from ckf.core.errors import DataError
 from ckf.core.rng import hash_ids, hashed_uniform
 from ckf.data.example_table import ExampleTable
+from ckf.data.titles import read_item_titles
 from ckf.eval import reviews as texts
 from ckf.eval.candidate_file import read_candidates
 from ckf.eval.compute_metrics import CF, FLOOR, MODEL, TEXT, further_metrics, known_metrics, metrics_of, with_counts
@@ -25,7 +26,7 @@ from ckf.eval.multiprocess import ScoringJob, score_in_processes
 from ckf.eval.predictions import cf_predictions, predictions
 from ckf.eval.score import answer_log_probabilities
 from ckf.model.recommender import Recommender
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.runs.evaluation_log import record_evaluation
 from ckf.runs.folder import METRICS, update_metadata
 
@@ -86,7 +87,7 @@ def _examples(exp: ExperimentConfig, inputs: Inputs, split: str) -> ExampleTable
 
 def _evaluate_split(
     exp: ExperimentConfig, inputs: Inputs, run: Path, baselines: Baselines,
-    loaded: tuple[Recommender, Collator] | None, table: ExampleTable, target: Path,
+    loaded: tuple[Recommender, Collators] | None, table: ExampleTable, target: Path,
 ) -> dict[str, float]:  # fmt: skip
     split, metrics = table.split, dict[str, float]()
     own_lists = exp.evaluate.candidates.endswith(".parquet")
@@ -115,7 +116,7 @@ def _evaluate_split(
 
 
 def _reviews(
-    exp: ExperimentConfig, inputs: Inputs, text: Path | None, loaded: tuple[Recommender, Collator], split: str,
+    exp: ExperimentConfig, inputs: Inputs, text: Path | None, loaded: tuple[Recommender, Collators], split: str,
     target: Path,
 ) -> dict[str, float]:  # fmt: skip
     """Write a review for each example, beside the text-only run's and the floors; keep and measure all of them."""
@@ -134,7 +135,7 @@ def _reviews(
 
 
 def _model_frame(
-    exp: ExperimentConfig, inputs: Inputs, run: Path, loaded: tuple[Recommender, Collator], table: ExampleTable
+    exp: ExperimentConfig, inputs: Inputs, run: Path, loaded: tuple[Recommender, Collators], table: ExampleTable
 ) -> tuple[pd.DataFrame, int]:
     """The model's predictions, and how many prompts lost history."""
     model, collator = loaded
@@ -162,10 +163,7 @@ def subsample(table: ExampleTable, limit: int | None) -> ExampleTable:
 
 
 def _cf_frames(inputs: Inputs, table: ExampleTable, baselines: Baselines, *, as_model: bool) -> list[pd.DataFrame]:
-    items = pd.read_parquet(inputs.dataset / "items.parquet", columns=["item", "title"])
-    titles = [""] * (int(items["item"].max()) + 1)
-    for item, title in zip(items["item"], items["title"], strict=True):
-        titles[item] = title
+    titles = read_item_titles(inputs.dataset)
     sources = [(CF, baselines.cf), (FLOOR, baselines.floor)]
     if as_model:
         sources.insert(0, (MODEL, baselines.cf))

@@ -17,14 +17,14 @@ from ckf.eval.predictions import list_rows
 from ckf.eval.protocols import TAGS, answered_lists, needs_item_slots, slot_match
 from ckf.eval.retrieval import CFRetrieval, Positives
 from ckf.model.recommender import Recommender
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 
 
 @dataclass(frozen=True)
 class Sources:
     """What can order a catalogue: the trained model with its collator (None without one), and the artifacts."""
 
-    loaded: tuple[Recommender, Collator] | None
+    loaded: tuple[Recommender, Collators] | None
     dataset: Path
     cf: Path
     device: torch.device

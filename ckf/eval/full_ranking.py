@@ -16,7 +16,7 @@ from ckf.eval.predictions import example_rows
 from ckf.eval.retrieval import Positives
 from ckf.eval.scoring_batches import score_batch
 from ckf.model.recommender import Recommender
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 
 KEPT = 100
 """Items of each order that a predictions file holds; the target's rank in the whole order stands beside them."""
@@ -63,7 +63,7 @@ def rank_catalogue(table: ExampleTable, catalogue: Catalogue, scores: Scores, so
 
 
 def reranked(
-    model: Recommender, collator: Collator, table: ExampleTable, catalogue: Catalogue, scores: Scores, source: str,
+    model: Recommender, collator: Collators, table: ExampleTable, catalogue: Catalogue, scores: Scores, source: str,
     *, n: int, slots: bool, device: torch.device,
 ) -> pd.DataFrame:  # fmt: skip
     """The language model's order of the first ``n`` items of each list; a target that is not among them is missed.
@@ -92,7 +92,7 @@ def best_items(scores: np.ndarray, n: int) -> np.ndarray:
 
 
 def pointwise_scores(
-    model: Recommender, collator: Collator, example: Example, items: np.ndarray, *, slots: bool, device: torch.device
+    model: Recommender, collator: Collators, example: Example, items: np.ndarray, *, slots: bool, device: torch.device
 ) -> np.ndarray:
     """How much the language model thinks that the example's user will like each item. [len(items)]
 
@@ -108,7 +108,7 @@ def pointwise_scores(
 
 
 def scores_of_task(
-    model: Recommender, collator: Collator, task: str, example: Example, items: np.ndarray,
+    model: Recommender, collator: Collators, task: str, example: Example, items: np.ndarray,
     *, slots: bool, device: torch.device,
 ) -> np.ndarray:  # fmt: skip
     """One figure for each item: ctr the log-odds of Yes, rating the expected rating. [len(items)]"""

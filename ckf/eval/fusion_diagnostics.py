@@ -26,7 +26,7 @@ from ckf.metrics.resampling import Ratio, resample
 from ckf.model.fusion import Fusion
 from ckf.model.recommender import Recommender
 from ckf.prompts.batch import PromptBatch, SlotBatch
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.tracking.loggers import STEPS
 
 EXAMPLES, BATCH = 400, 50
@@ -40,7 +40,7 @@ class ZeroedFusion(Fusion):
     """Fills every slot with zeros in place of another fusion."""
 
     def __init__(self, fusion: Fusion) -> None:
-        super().__init__(fusion.cf_dim, fusion.llm_dim, fusion.tokens_per_slot)
+        super().__init__(fusion.cf_dim, fusion.llm_dim, fusion.tokens_per_slot, fusion.slots)
 
     def forward(self, slots: SlotBatch) -> Tensor:
         """Zeros [S, D]."""
@@ -48,7 +48,7 @@ class ZeroedFusion(Fusion):
 
 
 @torch.inference_mode()
-def slot_health(model: Recommender, collator: Collator, table: ExampleTable, device: torch.device) -> dict[str, float]:
+def slot_health(model: Recommender, collator: Collators, table: ExampleTable, device: torch.device) -> dict[str, float]:
     """Change of the answers on a sample of ``table`` when the CF knowledge is spoiled, overall and by task.
 
     ``zeroed``: slots hold zeros (codes: the code of an unknown id). ``shuffled``: every user has another
@@ -61,7 +61,7 @@ def slot_health(model: Recommender, collator: Collator, table: ExampleTable, dev
         return {}
     model.to(device).eval()
 
-    def score(with_collator: Collator, change: Callable[[PromptBatch], None] | None = None) -> list[np.ndarray]:
+    def score(with_collator: Collators, change: Callable[[PromptBatch], None] | None = None) -> list[np.ndarray]:
         return _distributions(model, with_collator, sample, device, change)
 
     tables, fusion = collator.tables, model.fusion
@@ -105,7 +105,7 @@ def _sample(table: ExampleTable) -> list[Example]:
 
 def _distributions(
     model: Recommender,
-    collator: Collator,
+    collator: Collators,
     sample: list[Example],
     device: torch.device,
     change: Callable[[PromptBatch], None] | None,
@@ -122,7 +122,7 @@ def _distributions(
             change(batch)
         batch = batch.to(device)
         totals = torch.zeros(sum(counts), dtype=torch.float64, device=device)
-        totals.index_add_(0, batch.answer_branch, model(batch).double())
+        totals.index_add_(0, batch.answer_index, model(batch).double())
         parts = totals.cpu().split(counts)
         out += [part.softmax(dim=0).numpy() for part in parts]
     return out
@@ -136,7 +136,7 @@ def _swap_users(batch: PromptBatch) -> None:
         slots.history_mask = slots.history_mask.roll(-1, dims=0)
 
 
-def _right(collator: Collator, example: Example) -> int:
+def _right(collator: Collators, example: Example) -> int:
     """Place of the right answer among the possible ones."""
     if example.task == "topk":
         return example.position

@@ -15,7 +15,7 @@ from ckf.model.attention.kv_cache import KVCacheState
 from ckf.model.backbone import vocabulary_logits
 from ckf.model.recommender import Recommender
 from ckf.prompts.batch import PromptBatch
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 
 Choice = Callable[[Tensor, list[list[int]]], Tensor]
 """From log-probabilities [B, V] of the next token and what each row has written to the next tokens [B]."""
@@ -23,17 +23,17 @@ Choice = Callable[[Tensor, list[list[int]]], Tensor]
 
 @torch.inference_mode()
 def generate(
-    model: Recommender, collator: Collator, examples: list[Example], choose: Choice,
+    model: Recommender, collator: Collators, examples: list[Example], choose: Choice,
     *, slots: bool, tokens: int, device: torch.device,
 ) -> list[list[int]]:  # fmt: skip
     """What the model answers to each prompt: token ids, at most ``tokens``, ending with the terminator if it came.
 
     ``model`` must be on ``device`` and in eval mode. The prompt is read once; each step reads one token a row.
     """
-    batch, lengths = collator.questions(examples, slots=slots)
+    batch, lengths = collator.generation(examples, slots=slots)
     batch, lengths = batch.to(device), lengths.to(device)
     rows = torch.arange(len(examples), device=device)
-    past = KVCacheState.nothing(len(examples), device)
+    past = KVCacheState.empty(len(examples), device)
     hidden = model.hidden(batch, past=past)[rows, lengths - 1]
     columns = torch.arange(batch.input_ids.shape[1], device=device).expand(len(examples), -1)
     past.append(columns < lengths[:, None], columns)

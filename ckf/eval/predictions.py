@@ -9,11 +9,16 @@ import pandas as pd
 from scipy.special import softmax
 
 from ckf.data.example_table import ExampleTable
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 
 
 def predictions(
-    table: ExampleTable, log_probabilities: Sequence[np.ndarray], collator: Collator, source: str, *, mean: bool = False
+    table: ExampleTable,
+    log_probabilities: Sequence[np.ndarray],
+    collator: Collators,
+    source: str,
+    *,
+    mean: bool = False,
 ) -> pd.DataFrame:
     """Turn answer log-probabilities into rows of the predictions file, task by task.
 

@@ -20,7 +20,7 @@ from ckf.eval.predictions import list_rows
 from ckf.eval.scoring_batches import plan_batches
 from ckf.model.recommender import Recommender
 from ckf.prompts.batch import SlotBatch
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 
 TAGS = {"slots": "slot", "generate": "gen", "constrained": "trie"}
 """What a metric's name says of each protocol, e.g. ``hr@1[gen]``."""
@@ -29,7 +29,7 @@ WRITTEN = ("gen", "trie")
 
 
 def answered_lists(
-    model: Recommender, collator: Collator, table: ExampleTable, protocol: str, source: str,
+    model: Recommender, collator: Collators, table: ExampleTable, protocol: str, source: str,
     *, slots: bool, batch_size: int, device: torch.device,
 ) -> pd.DataFrame:  # fmt: skip
     """Rows of the lists of a table (topk alone), answered by a protocol; NaN in a list is an unusable answer."""
@@ -66,10 +66,10 @@ def needs_item_slots(model: Recommender | None) -> None:
 
 @torch.inference_mode()
 def slot_match(
-    model: Recommender, collator: Collator, examples: list[Example], items: list[np.ndarray], *, device: torch.device
+    model: Recommender, collator: Collators, examples: list[Example], items: list[np.ndarray], *, device: torch.device
 ) -> list[np.ndarray]:
     """Product of the last hidden state of each topk prompt with the fused vectors of its items. [len(items[b])] each"""
-    asked, lengths = collator.questions(examples, slots=True)
+    asked, lengths = collator.generation(examples, slots=True)
     rows = torch.arange(len(examples), device=device)
     hidden = model.hidden(asked.to(device))[rows, lengths.to(device) - 1].float()
     if asked.slots is None:
@@ -80,7 +80,7 @@ def slot_match(
     return np.split(matched, np.cumsum([len(part) for part in items])[:-1])
 
 
-def _item_vectors(model: Recommender, collator: Collator, slots: SlotBatch, items: list[np.ndarray]) -> Tensor:
+def _item_vectors(model: Recommender, collator: Collators, slots: SlotBatch, items: list[np.ndarray]) -> Tensor:
     """What the fusion makes of items for the user of each row, the mean over a slot's tokens. [N, D]"""
     fusion, tables = model.fusion, collator.tables
     assert fusion is not None, "looked at by needs_item_slots"
@@ -90,16 +90,21 @@ def _item_vectors(model: Recommender, collator: Collator, slots: SlotBatch, item
     owner = torch.repeat_interleave(torch.arange(len(items)), torch.tensor([len(part) for part in items]))
     place = torch.zeros(len(flat) * fusion.tokens_per_slot, dtype=torch.long)
     asked = SlotBatch(
-        place, place, none, owner, none, none, slots.users, tables.items[flat], torch.empty(0, width),
+        ("item",), place, place, none, owner, none, none, slots.users, tables.items[flat], torch.empty(0, width),
         slots.history, slots.history_mask,
     )  # fmt: skip
     device = next(fusion.parameters()).device
-    moved = {name: value.to(device) for name, value in vars(asked).items()}
-    return fusion(SlotBatch(**moved)).view(len(flat), fusion.tokens_per_slot, -1).mean(dim=1)
+    return fusion(asked.to(device)).view(len(flat), fusion.tokens_per_slot, -1).mean(dim=1)
 
 
 def _written(
-    model: Recommender, collator: Collator, examples: list[Example], protocol: str, *, slots: bool, device: torch.device
+    model: Recommender,
+    collator: Collators,
+    examples: list[Example],
+    protocol: str,
+    *,
+    slots: bool,
+    device: torch.device,
 ) -> list[np.ndarray]:
     """1 for the candidate whose title was written, 0 for the others; NaN for all where it is none of them."""
     encoder = collator.encoder

@@ -18,7 +18,7 @@ from ckf.data.example_table import Example, ExampleTable
 from ckf.eval.generate import Choice, generate, greedy, sampled
 from ckf.metrics import text_metrics
 from ckf.model.recommender import Recommender
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 
 TASK = "review"
 FREQUENT, RANDOM = "frequent", "random"
@@ -32,7 +32,7 @@ def decoding_tag(cfg: EvaluateConfig) -> str:
 
 
 def written_reviews(
-    model: Recommender, collator: Collator, examples: Sequence[Example], cfg: EvaluateConfig,
+    model: Recommender, collator: Collators, examples: Sequence[Example], cfg: EvaluateConfig,
     *, slots: bool, device: torch.device,
 ) -> list[str]:  # fmt: skip
     """A review for each example, in their order; empty where nothing but the end was written."""

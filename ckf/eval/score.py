@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ckf.data.example_table import ExampleTable
 from ckf.eval.scoring_batches import plan_batches, score_batch
 from ckf.model.recommender import Recommender
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ShardSpec:
 
 
 def answer_log_probabilities(
-    model: Recommender, table: ExampleTable, collator: Collator,
+    model: Recommender, table: ExampleTable, collator: Collators,
     *, slots: bool, batch_size: int, device: torch.device, share: ShardSpec = ShardSpec(),  # noqa: B008  (frozen)
 ) -> tuple[list[np.ndarray], int]:  # fmt: skip
     """Log-probability of each possible answer (terminator included) of each example, in the table's order.

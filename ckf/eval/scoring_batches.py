@@ -12,7 +12,7 @@ import torch
 from ckf.data.example_table import Example, ExampleTable
 from ckf.model.attention.kv_cache import KVCacheState
 from ckf.model.recommender import Recommender
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.prompts.encode import Prompt
 from ckf.train.batching.batches import approximate_lengths
 
@@ -20,7 +20,7 @@ WORTH_SHARING = 0.75
 """Share of the tokens that must be left for a second forward pass to pay."""
 
 
-def plan_batches(table: ExampleTable, collator: Collator, *, slots: bool, size: int) -> list[np.ndarray]:
+def plan_batches(table: ExampleTable, collator: Collators, *, slots: bool, size: int) -> list[np.ndarray]:
     """Rows of each batch: rows of one user with one history side by side, else by length.
 
     A function of the table alone, so that the numbers do not depend on how many processes share the work.
@@ -34,7 +34,7 @@ def plan_batches(table: ExampleTable, collator: Collator, *, slots: bool, size: 
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def _groups(table: ExampleTable, collator: Collator, slots: bool) -> np.ndarray:
+def _groups(table: ExampleTable, collator: Collators, slots: bool) -> np.ndarray:
     """A number for each row, equal where task, user and history are and the wording begins with the history. [n]"""
     able = [collator.encoder.begins_with_history(task, slots=slots) for task in table.tasks]
     numbers: dict[tuple[int, int, bytes], int] = {}
@@ -60,7 +60,7 @@ class Scored:
 
 @torch.inference_mode()
 def score_batch(
-    model: Recommender, collator: Collator, examples: list[Example], *, slots: bool, device: torch.device
+    model: Recommender, collator: Collators, examples: list[Example], *, slots: bool, device: torch.device
 ) -> Scored:
     """Score all answers of some examples; a beginning that several prompts share is read once.
 
@@ -75,16 +75,16 @@ def score_batch(
             order = np.argsort(owner, kind="stable")
             sorted_rows = score_batch(model, collator, [examples[i] for i in order], slots=slots, device=device)
             return Scored([sorted_rows.answers[i] for i in np.argsort(order)], sorted_rows.history_cut)
-        first = collator.beginnings([examples[i] for i in heads], [prompts[i] for i in heads], lengths).to(device)
-        past = KVCacheState.nothing(len(heads), device)
+        first = collator.scoring.prefixes([examples[i] for i in heads], [prompts[i] for i in heads], lengths).to(device)
+        past = KVCacheState.empty(len(heads), device)
         model.hidden(first, past=past)
         columns = torch.arange(first.input_ids.shape[1], device=device).expand(len(heads), -1)
         past.append(columns < torch.tensor(lengths, device=device)[:, None], columns)
-        past, skip = past.of_rows(np.bincount(owner).tolist(), in_parts=model.in_parts), [lengths[g] for g in owner]
-    batch, counts = collator.branches(examples, prompts, skip)
+        past, skip = past.expand_rows(np.bincount(owner).tolist(), split_kv=model.split_kv), [lengths[g] for g in owner]
+    batch, counts = collator.scoring.after_prefix(examples, prompts, skip)
     batch = batch.to(device)
     totals = torch.zeros(sum(counts), dtype=torch.float64, device=device)
-    totals.index_add_(0, batch.answer_branch, model(batch, past=past).double())
+    totals.index_add_(0, batch.answer_index, model(batch, past=past).double())
     return Scored(np.split(totals.cpu().numpy(), np.cumsum(counts)[:-1]), batch.history_cut)
 
 
@@ -99,7 +99,7 @@ def shared_beginnings(examples: Sequence[Example], prompts: Sequence[Prompt]) ->
     heads, lengths = [0] * len(numbers), [-1] * len(numbers)
     for place, (number, prompt) in enumerate(zip(owner, prompts, strict=True)):
         ids = prompt.token_ids
-        most = min(len(ids) - 1, prompt.slots[0][0] if prompt.slots else len(ids), *prompt.asked[:1])
+        most = min(len(ids) - 1, prompt.slots[0][0] if prompt.slots else len(ids), *prompt.yes_no_positions[:1])
         if lengths[number] < 0:
             heads[number], lengths[number] = place, most
             continue

@@ -16,7 +16,7 @@ from ckf.cf.vectors.tables import VectorTables
 from ckf.core.rng import hash_ids
 from ckf.data.example_table import Example
 from ckf.data.interactions import lists_of
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 
 
 class AdhocUserVectors:
@@ -55,7 +55,7 @@ class AdhocUserVectors:
                 found[row] = tables.moments.of([name])[0]
         return found
 
-    def collator(self, collator: Collator, examples: Sequence[Example]) -> Collator:
+    def collator(self, collator: Collators, examples: Sequence[Example]) -> Collators:
         """The collator with these prompts' user vectors, where it looks them up by example."""
         tables = collator.tables
         if tables is None or tables.moments is None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ckf.data.example_table import Example
 from ckf.data.interaction_keys import raw_ids
+from ckf.data.titles import read_item_titles
 
 UNKNOWN = 0
 """The user that no table knows: the zero vector, no history."""
@@ -37,17 +38,13 @@ class DatasetIndex:
     def load(cls, dataset: Path, history_items: int) -> DatasetIndex:
         """Read a dataset artifact; prompts are given the last ``history_items`` of a user's past."""
         users, items = (raw_ids(dataset, kind) for kind in ("user", "item"))
-        table = pd.read_parquet(dataset / "items.parquet", columns=["item", "title"])
-        titles = [""] * len(items)
-        for item, title in zip(table["item"], table["title"], strict=True):
-            titles[item] = title
         rows = pd.read_parquet(
             dataset / "interactions.parquet", columns=["user", "item", "click", "rating", "timestamp"]
         )
         rows = rows.sort_values(["user", "timestamp"], kind="stable")
         first = np.searchsorted(rows["user"].to_numpy(), np.arange(len(users) + 1))
         columns = {name: rows[name].to_numpy() for name in ("item", "click", "rating", "timestamp")}
-        return cls(users, items, titles, first, history_items=history_items, **columns)
+        return cls(users, items, read_item_titles(dataset), first, history_items=history_items, **columns)
 
     @cached_property
     def _numbers(self) -> dict[str, dict[str, int]]:

@@ -24,7 +24,7 @@ from ckf.eval.reviews import written_reviews
 from ckf.inference.adhoc_user_vectors import AdhocUserVectors
 from ckf.inference.dataset_index import DatasetIndex
 from ckf.model.recommender import Recommender
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.runs.folder import artifact_path, read_run
 from ckf.train.distributed.worker import run_inputs
 
@@ -41,7 +41,7 @@ class Predictor:
     inputs: Inputs
     cf: Path
     model: Recommender | None
-    collator: Collator | None
+    collator: Collators | None
 
     @classmethod
     def load(cls, run: Path) -> Predictor:

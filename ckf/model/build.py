@@ -28,6 +28,7 @@ from ckf.config.schema import (
     MLPFusionConfig,
     NoFusionConfig,
     RandomFusionConfig,
+    SlotKind,
     SoftPromptFusionConfig,
 )
 from ckf.core.errors import ArtifactError, ConfigError
@@ -69,7 +70,7 @@ def build_fusion(
     llm_dim: int,
     norm: float,
     *,
-    slots: Sequence[str] = ("user", "item"),
+    slots: Sequence[SlotKind] = ("user", "item"),
     tasks: int = 1,
     pair_bias: bool = False,
 ) -> Fusion | None:
@@ -134,7 +135,7 @@ def _own_options(cfg: CustomFusionConfig) -> dict[str, Any]:
     return {key: yaml.safe_load(value) for key, _, value in pairs}
 
 
-def slot_kinds(exp: ExperimentConfig, tasks: Sequence[str]) -> tuple[str, ...]:
+def slot_kinds(exp: ExperimentConfig, tasks: Sequence[str]) -> tuple[SlotKind, ...]:
     """Kinds of slots that the prompts of these tasks hold, in the order of `SLOTS`."""
     wordings = [getattr(exp.prompts, task).slots for task in tasks]
     return tuple(kind for kind in SLOTS if any(f"<{kind}>" in wording for wording in wordings))
@@ -192,5 +193,5 @@ def build_recommender(
             pair_bias=isinstance(exp.cf, EmbeddingConfig),  # their vectors are [factors, bias]
         )
         if fusion is not None and tables is not None:
-            fusion.fit_scale(tables)
+            fusion.fit_normalization(tables)
     return Recommender(model, layers, adapters, routing, fusion)

@@ -1,4 +1,4 @@
-"""What a run keeps of its model: adapters (PEFT), fusion (safetensors), tokenizer. The backbone stays where it is."""
+"""The model files of a run: adapters (PEFT), fusion (safetensors), tokenizer. The backbone is not copied."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from ckf.core.errors import ArtifactError
 from ckf.model.peft_io import load_adapters, save_adapters
 from ckf.model.recommender import Recommender
 
-FUSION_WEIGHTS, FUSION_CARD = "fusion.safetensors", "fusion.json"
+FUSION_WEIGHTS, FUSION_METADATA = "fusion.safetensors", "fusion.json"
 
 
 def save_model(model: Recommender, tokenizer: Any, backbone: str, run: Path) -> None:
-    """Write adapters, the whole fusion (every part, scale statistics included) and the tokenizer to the run."""
+    """Write adapters, the whole fusion (normalization included) and the tokenizer to the run."""
     save_adapters(run / "adapters", model.layers, model.adapters, backbone)
     if model.fusion is not None:
         state = {name: value.detach().cpu().contiguous() for name, value in model.fusion.state_dict().items()}
         save_file(state, run / FUSION_WEIGHTS)
         write_json(
-            run / FUSION_CARD,
+            run / FUSION_METADATA,
             {
                 "class": type(model.fusion).__name__,
                 "cf_dim": model.fusion.cf_dim,
                 "llm_dim": model.fusion.llm_dim,
                 "tokens_per_slot": model.fusion.tokens_per_slot,
-                "slots": list(getattr(model.fusion, "slots", ("soft",))),
+                "slots": list(model.fusion.slots),
                 "parameters": sum(p.numel() for p in model.fusion.parameters()),
                 "parameters_by_part": model.fusion.parameter_counts(),
             },
@@ -45,11 +45,12 @@ def load_model(model: Recommender, run: Path) -> None:
     load_adapters(run / "adapters", model.layers, model.adapters)
     if model.fusion is None:
         return
-    card = read_json(run / FUSION_CARD)
+    saved = read_json(run / FUSION_METADATA)
     got = (model.fusion.cf_dim, model.fusion.llm_dim)
-    if (card["cf_dim"], card["llm_dim"]) != got:
+    if (saved["cf_dim"], saved["llm_dim"]) != got:
         raise ArtifactError(
-            f"{run / FUSION_CARD}: made for CF width {card['cf_dim']} and backbone width {card['llm_dim']}, got {got}"
+            f"{run / FUSION_METADATA}: made for CF width {saved['cf_dim']} and backbone width {saved['llm_dim']}, "
+            f"got {got}"
         )
     path = run / FUSION_WEIGHTS
     if not path.is_file():

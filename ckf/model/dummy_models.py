@@ -42,7 +42,7 @@ def cf_width(exp: ExperimentConfig) -> int:
     return exp.cf.dim + 1  # the last number is the bias
 
 
-def shape_recommender(
+def build_dummy_recommender(
     exp: ExperimentConfig, config: Any, cf_dim: int, tasks: Sequence[str], device: str, layers: int | None = None
 ) -> Recommender:
     """A recommender of the run's shape on ``device`` ("meta": sizes alone), with ``layers`` of its layers."""

@@ -22,14 +22,14 @@ from ckf.core.artifact_store import write_json
 from ckf.core.errors import ArtifactError, ConfigError
 from ckf.core.rng import generator_for
 from ckf.model.backbone import load_backbone, load_tokenizer
-from ckf.model.checkpoint_io import FUSION_CARD, FUSION_WEIGHTS
+from ckf.model.checkpoint_io import FUSION_METADATA, FUSION_WEIGHTS
 from ckf.model.lora import SHARED, AdapterRouting, AdapterSpec, MultiLoraLinear, inject_lora
 from ckf.model.peft_io import AdapterFile, read_adapter, write_adapter
 from ckf.model.provenance import check_identity
 from ckf.runs.folder import read_run
 
 FORMATS = ("peft", "merged")
-EXPORT_CARD = "ckf_export.json"
+EXPORT_METADATA = "ckf_export.json"
 TOLERANCE = {"float32": 0.01, "bfloat16": 0.25}
 """Share of what the adapters do that rounding may change, by the dtype that the weights are kept in."""
 
@@ -54,19 +54,19 @@ def export_run(run: Path, task: str, format: str, out: Path, tolerance: float | 
         raise ArtifactError(f"{out}: is not empty; export into a new folder")
     backbone = card["artifacts"]["backbone"]["path"]
     note: dict[str, Any] = {"run": run.name, "task": task, "format": format, "backbone": backbone}
-    note |= {"roles": [part.folder.name for part in parts], "slots": (run / FUSION_CARD).is_file()}
+    note |= {"roles": [part.folder.name for part in parts], "slots": (run / FUSION_METADATA).is_file()}
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         if format == "peft":
-            write_united(parts, temporary)
+            write_concatenated(parts, temporary)
         else:
             check_identity(run, card, backbone, getattr(exp.backbone, "revision", None))
             note["parity"] = _write_merged(run, exp, backbone, parts, temporary, tolerance)
-        for name in (FUSION_CARD, FUSION_WEIGHTS):
+        for name in (FUSION_METADATA, FUSION_WEIGHTS):
             if (run / name).is_file():
                 shutil.copyfile(run / name, temporary / name)
-        write_json(temporary / EXPORT_CARD, note)
+        write_json(temporary / EXPORT_METADATA, note)
         temporary.chmod(0o755)
         if out.exists():
             out.rmdir()
@@ -96,7 +96,7 @@ def _parts(run: Path, exp: ExperimentConfig, task: str, format: str) -> list[Ada
 # --- one adapter
 
 
-def write_united(parts: Sequence[AdapterFile], folder: Path) -> None:
+def write_concatenated(parts: Sequence[AdapterFile], folder: Path) -> None:
     """Write the sum of several adapters as one plain PEFT adapter."""
     weights, rank, alpha = concat_adapters(parts)
     write_adapter(

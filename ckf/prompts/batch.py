@@ -1,8 +1,8 @@
-"""Batches of prompts as tensors: padded ids, slot coordinates and vectors, and where logits are needed.
+"""Batches of prompts as tensors: padded token ids, slot positions and vectors, and the positions of answers.
 
 Shapes use B rows, T tokens, S slot tokens, N item slots, P pair slots, H history items, A answer tokens,
-d the width of a CF vector. Padding stands on the right, so a causal model never sees it and training
-needs no attention mask; scoring lays the possible answers out as branches (`branch_of`).
+d the width of a CF vector. Rows are padded on the right. A causal model never attends to that padding, so
+training needs no attention mask. Scoring puts the possible answers of a row into branches (`branch_id`).
 """
 
 from __future__ import annotations
@@ -12,16 +12,21 @@ from dataclasses import dataclass, field, fields
 import torch
 from torch import Tensor
 
+from ckf.config.schema import SlotKind
+
 
 @dataclass
 class SlotBatch:
-    """Everything the fusion needs for one batch, and where its output goes.
+    """What a fusion needs for one batch, and the positions that its embeddings go to.
 
-    ``rows``/``cols`` [S] are the slot tokens in the order of `SLOTS`: user, item, pair, soft slots.
+    ``kinds`` is the order of the slots: all slots of the first kind in the batch, then those of the next.
+    ``rows`` and ``positions`` [S] have one entry for each slot token in that order, and a fusion returns
+    its embeddings in it.
     """
 
+    kinds: tuple[SlotKind, ...]
     rows: Tensor
-    cols: Tensor
+    positions: Tensor
     user_rows: Tensor  # [U] the batch row of each user slot
     item_rows: Tensor  # [N] the batch row of each item slot
     pair_rows: Tensor  # [P] the batch row of each pair slot
@@ -32,29 +37,35 @@ class SlotBatch:
     history: Tensor  # [B, H, d]
     history_mask: Tensor  # [B, H] True where there is an item
 
+    def to(self, device: torch.device) -> SlotBatch:
+        """Move every tensor to ``device``."""
+        return _moved(self, device)
+
 
 @dataclass
 class PromptBatch:
-    """One forward pass. ``answer_*`` [A] name the answer tokens and the positions whose next token they are.
+    """The input of one forward pass, and the answer tokens whose log-probability is wanted.
 
-    With ``answer_read`` the rows and columns are the distinct positions [P], and it is each token's among them.
+    An answer token ``answer_targets[a]`` is predicted at ``(answer_rows[a], answer_positions[a])``. In scoring
+    several answers begin at one position: rows and positions are then the distinct positions [P], and
+    ``logit_index`` [A] names each token's among them.
     """
 
     input_ids: Tensor  # [B, T]
     task_index: Tensor  # [B]
-    answer_rows: Tensor
-    answer_cols: Tensor
-    answer_targets: Tensor
-    answer_weights: Tensor  # the token's share of the loss
-    answer_branch: Tensor  # index into the flat list of scored answers
-    position_ids: Tensor | None = None  # [B, T], only with branches and prefixes
-    branch_of: Tensor | None = None  # [B, T]: 0 prompt, k >= 1 the k-th answer, -1 padding
-    answer_read: Tensor | None = None
-    prefix: Tensor | None = None  # [B]: the row goes on after so many tokens of a text prompt,
-    prefix_rows: Tensor | None = None  # [B]: of this row of the text prompts; None: of its own number
+    answer_rows: Tensor  # [A] or [P]
+    answer_positions: Tensor  # [A] or [P]
+    answer_targets: Tensor  # [A]
+    answer_weights: Tensor  # [A] the token's weight in the loss
+    answer_index: Tensor  # [A] the token's answer, in the flat list of all answers of the batch
+    position_ids: Tensor | None = None  # [B, T] with branches or a shared prefix; None: 0 to T - 1
+    branch_id: Tensor | None = None  # [B, T]: 0 prompt, k >= 1 the k-th answer, -1 padding
+    logit_index: Tensor | None = None
+    prefix_lengths: Tensor | None = None  # [B] tokens of a text prompt that the row continues
+    prefix_rows: Tensor | None = None  # [B] the row of that text prompt; None: the row of the same number
     slots: SlotBatch | None = None
-    history_cut: int = 0
-    example_ids: list[str] = field(default_factory=list)  # of training rows
+    history_cut: int = 0  # prompts that lost history to the length limit
+    example_ids: list[str] = field(default_factory=list)  # in training
 
     def to(self, device: torch.device) -> PromptBatch:
         """Move every tensor to ``device``."""

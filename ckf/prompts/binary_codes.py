@@ -11,11 +11,11 @@ from ckf.core.rng import generator_for
 
 
 class HashedCodes:
-    """Codes of ``bits`` signs: on which side of random hyperplanes through the mean a vector lies.
+    """Codes of ``bits`` digits: each says on which side of a random hyperplane through the mean a vector lies.
 
     Users and items share the hyperplanes, so that near vectors share digits (Charikar 2002).
-    ``dotted`` writes a byte as a decimal number, as in an IP address: 172.16.254.1. A cold id (a row
-    of zeros) has the code of all zeros. Departure from BinLLM (Zhang et al. 2024, arXiv 2406.03210):
+    ``dotted`` writes each byte as a decimal number, as in an IP address: 172.16.254.1. The code of a cold id
+    (a row of zeros) is all zeros. Departure from BinLLM (Zhang et al. 2024, arXiv 2406.03210):
     there the projection is trained with the CF model's loss through a straight-through estimator;
     here it is drawn at random from ``seed``.
     """

@@ -1,4 +1,4 @@
-"""What stands around a prompt: BOS or an instruct model's chat template, and the token that ends an answer."""
+"""The tokens around a prompt: BOS or an instruct model's chat template, and the token that ends an answer."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from ckf.core.errors import DataError
 
 _PROMPT, _ANSWER = "CKFPROMPT", "CKFANSWER"
 _FIXED = {"enable_thinking": False, "date_string": "26 Jul 2024"}
-"""Answers are scored, so nothing is thought aloud first; and today's date would make each day's prompts differ."""
+"""Answers are scored, so there is no thinking before them; today's date would change the prompts every day."""
 
 
 @dataclass(frozen=True)
 class PromptWrapper:
     """Token ids ``before`` a prompt, the text ``after`` it, and the token that ends an answer.
 
-    ``turn`` says that the answer opens a turn of its own, so it takes no space before its first word.
+    ``own_turn``: the answer opens a turn of its own, so there is no space before its first word.
     """
 
     before: list[int]
     after: str
     terminator: int
-    turn: bool
+    own_turn: bool
 
 
-def plain_frame(tokenizer: Any) -> PromptWrapper:
-    """The prompt as it is: after BOS where the tokenizer puts one, answers ended by EOS.
+def plain_wrapper(tokenizer: Any) -> PromptWrapper:
+    """Leave the prompt as it is: after BOS where the tokenizer puts one, with answers ended by EOS.
 
     Raises:
         DataError: the tokenizer has no EOS.
@@ -36,39 +36,39 @@ def plain_frame(tokenizer: Any) -> PromptWrapper:
     plain = tokenizer("a")["input_ids"]
     bos = tokenizer.bos_token_id
     before = [bos] if plain and plain[0] == bos is not None else []
-    return PromptWrapper(before, "", int(tokenizer.eos_token_id), turn=False)
+    return PromptWrapper(before, "", int(tokenizer.eos_token_id), own_turn=False)
 
 
-def chat_frame(tokenizer: Any) -> PromptWrapper:
-    """The prompt as the user's turn of the tokenizer's own chat template, the answer as the assistant's.
+def chat_wrapper(tokenizer: Any) -> PromptWrapper:
+    """Make the prompt the user's turn of the tokenizer's own chat template, and the answer the assistant's.
 
-    The terminator is what the template itself puts after the assistant's words (``<|eot_id|>``,
+    The terminator is the token that the template puts after the assistant's words (``<|eot_id|>``,
     ``<end_of_turn>``, ``<|im_end|>``, ``</s>``): it is often not the tokenizer's EOS.
 
     Raises:
-        DataError: there is no template, or it does not show the user's words as they are.
+        DataError: there is no template, or it changes the user's words.
     """
     if not tokenizer.chat_template:
         raise DataError(f"{_named(tokenizer)}: has no chat template; use backbone.chat_template=none")
     user = {"role": "user", "content": _PROMPT}
     try:
-        asked = tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True, **_FIXED)
+        prompt = tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True, **_FIXED)
         answered = tokenizer.apply_chat_template(
             [user, {"role": "assistant", "content": _ANSWER}], tokenize=False, **_FIXED
         )
     except Exception as error:  # a template is a program of its own: anything may come out of it
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{_named(tokenizer)}: its chat template fails ({reason})") from None
-    before, mark, after = asked.partition(_PROMPT)
+    before, mark, after = prompt.partition(_PROMPT)
     _, answer_mark, end = answered.partition(_ANSWER)
     if not mark or not answer_mark or _PROMPT in after:
         raise DataError(f"{_named(tokenizer)}: its chat template does not show each turn's words once, as they are")
     ids = tokenizer(before, add_special_tokens=False)["input_ids"] if before else []
-    return PromptWrapper(ids, after, _terminator(tokenizer, end), turn=True)
+    return PromptWrapper(ids, after, _terminator(tokenizer, end), own_turn=True)
 
 
 def control_tokens(tokenizer: Any) -> dict[str, int]:
-    """Token ids by text of what is markup to the model, not words: ends, turns, padding. Not the unknown token."""
+    """Ids of the tokenizer's control tokens (ends, turns, padding) by their text; not of the unknown token."""
     tokens = {token.content: int(number) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     return {text: number for text, number in tokens.items() if number != tokenizer.unk_token_id}
 

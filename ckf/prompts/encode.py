@@ -1,4 +1,8 @@
-"""Examples to token ids with typed slots."""
+"""Examples to token ids with typed slots: prompts, and the answers that a model may give.
+
+A rating becomes text in `rating_text` and tokens in `PromptEncoder.answer_ids` (the answer) and
+`PromptEncoder._history_pieces` (the history). Yes and No become tokens in `PromptEncoder.answer_ids` as well.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +10,53 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ckf.config.schema import CODES, TASKS, WRITTEN, PromptsConfig
+from ckf.config.schema import CODES, TASKS, WRITTEN, PromptsConfig, SlotKind
 from ckf.core.errors import DataError
 from ckf.data.example_table import Example
 from ckf.prompts.binary_codes import HashedCodes
-from ckf.prompts.chat_template import chat_frame, plain_frame
-from ckf.prompts.perturbation import shuffled_places
+from ckf.prompts.chat_template import chat_wrapper, plain_wrapper
+from ckf.prompts.perturbation import shuffled_order
 from ckf.prompts.template import Literal, Part, Placeholder, Slot, parse_template, wording_of
-from ckf.prompts.tokenizer_cache import Pieces
+from ckf.prompts.tokenizer_cache import CachedTokenizer
 
-SLOT_TOKEN = -1  # stands for a slot position in `Prompt.token_ids` until the collator replaces it
+SLOT_TOKEN = -1  # marks a slot position in `Prompt.token_ids`; the collators replace it
+
+
+FoundSlot = tuple[int, SlotKind, int]
+"""A slot of a prompt: its first position, its kind, and its item id (0 where the kind has no item)."""
 
 
 @dataclass(frozen=True)
 class Prompt:
     """Token ids of one prompt without its answer; slot positions hold ``SLOT_TOKEN``.
 
-    ``slots`` lists, in order of position, ``(first position, kind, item id or 0)``. ``asked`` are the
-    positions at which the candidates of a list are answered one by one, Yes or No, each after its own
-    question mark; where it is empty, the answer follows the prompt.
+    ``slots`` are in order of position. ``yes_no_positions`` are the
+    positions that predict Yes or No for the candidates of a list, each after the candidate's own question
+    mark. Where it is empty, the answer follows the prompt.
     """
 
     token_ids: list[int]
-    slots: list[tuple[int, str, int]]
+    slots: list[FoundSlot]
     history_cut: int
-    asked: tuple[int, ...] = ()
+    yes_no_positions: tuple[int, ...] = ()
 
-    def after(self, length: int) -> Prompt:
-        """What comes after the first ``length`` tokens, none of them a slot or asked."""
+    def without_prefix(self, length: int) -> Prompt:
+        """The prompt without its first ``length`` tokens; no slot and no Yes or No may be among them."""
         slots = [(start - length, kind, item) for start, kind, item in self.slots]
-        return Prompt(self.token_ids[length:], slots, self.history_cut, tuple(p - length for p in self.asked))
+        positions = tuple(position - length for position in self.yes_no_positions)
+        return Prompt(self.token_ids[length:], slots, self.history_cut, positions)
 
 
 class PromptEncoder:
     """Renders and tokenises the examples of every task.
 
-    ``titles[i]`` is the title of item ``i`` (index 0 is padding). ``rating_labels`` are the scale's
-    values as text, lowest first. ``slots`` chooses the prompt with slots over the text-only one per call.
-    With ``shuffle_seed`` every history is in a random order, drawn by the example's id.
-    ``chat`` puts prompt and answer into the turns of the tokenizer's chat template (`ckf.prompts.chat_template`).
+    ``titles[i]`` is the title of item ``i`` (index 0 is padding). ``rating_labels`` are the rating scale's
+    values as text, lowest first. ``shuffle_seed`` puts every history into a random order, drawn by the
+    example's id. ``chat`` puts prompt and answer into the turns of the tokenizer's chat template
+    (`ckf.prompts.chat_template`).
+
+    Raises:
+        DataError: two answers of a task are the same tokens, or the tokenizer has no token that ends an answer.
     """
 
     def __init__(
@@ -75,24 +87,24 @@ class PromptEncoder:
         }
         self._answers = {task: wording_of(prompts, task).answer for task in (*TASKS, *WRITTEN)}
         self._answer_lengths: dict[tuple[str, str], int] = {}
-        pieces = Pieces(tokenizer)
-        self.piece, self.piece_once = pieces.kept, pieces.once
-        frame = chat_frame(tokenizer) if chat else plain_frame(tokenizer)
-        self.eos, self.prefix, self.suffix = frame.terminator, frame.before, self.piece(frame.after, control=True)
-        self._turn = frame.turn
+        cached = CachedTokenizer(tokenizer)
+        self.piece, self.piece_once = cached.piece, cached.piece_once
+        wrapper = chat_wrapper(tokenizer) if chat else plain_wrapper(tokenizer)
+        self.eos, self.prefix, self.suffix = wrapper.terminator, wrapper.before, self.piece(wrapper.after, control=True)
+        self._own_turn = wrapper.own_turn
         self._check_labels("ctr", ["No", "Yes"])
         self._check_labels("rating", self.rating_labels)
-        self.verdicts = self._verdicts()
+        self.no_yes_tokens = self._no_yes_tokens()
 
     # --- answers
 
     def answer_text(self, task: str, label: str) -> str:
-        """Word a label as the task's answer, e.g. " Yes"."""
+        """A label in the wording of the task's answer, e.g. " Yes"."""
         text = self._answers[task].replace("{label}", label)
-        return text.lstrip(" ") if self._turn else text
+        return text.lstrip(" ") if self._own_turn else text
 
     def answer_ids(self, task: str, label: str) -> list[int]:
-        """Token ids of an answer with its terminator, without which "Toy Story" would beat "Toy Story 2"."""
+        """Token ids of an answer with its terminator; without it "Toy Story" would always beat "Toy Story 2"."""
         piece = self.piece_once if task in WRITTEN else self.piece
         return [*piece(self.answer_text(task, label)), self.eos]
 
@@ -112,15 +124,16 @@ class PromptEncoder:
                 name = self.tokenizer.name_or_path
                 raise DataError(f"tokenizer {name}: the {task} answers '{other}' and '{label}' are the same tokens")
 
-    def _verdicts(self) -> tuple[int, int]:
-        """First tokens of No and Yes, by which a candidate that is asked by itself is answered.
+    def _no_yes_tokens(self) -> tuple[int, int]:
+        """First tokens of No and Yes, which answer a candidate that has its own question mark.
 
         Raises:
-            DataError: some wording asks one by one, and both answers begin alike.
+            DataError: some wording has such candidates, and both answers begin with the same token.
         """
         no, yes = (self.answer_ids("ctr", label)[0] for label in ("No", "Yes"))
-        asks = any(isinstance(part, Placeholder) and part.asked for parts in self._templates.values() for part in parts)
-        if asks and no == yes:
+        parts = [part for parts in self._templates.values() for part in parts]
+        pointwise = any(isinstance(part, Placeholder) and part.pointwise for part in parts)
+        if pointwise and no == yes:
             raise DataError(
                 f"tokenizer {self.tokenizer.name_or_path}: Yes and No begin with the same token, so candidates "
                 "cannot be asked one by one; use a wording without {candidates?}, e.g. prompts=late"
@@ -147,7 +160,7 @@ class PromptEncoder:
             return self.titles[example.item]
         if example.task in WRITTEN:
             return example.review or ""
-        label = f"{example.label:g}"
+        label = rating_text(example.label)
         if label not in self.rating_labels:
             raise DataError(f"{example.example_id}: rating {label} is not on the scale {', '.join(self.rating_labels)}")
         return label
@@ -155,7 +168,7 @@ class PromptEncoder:
     # --- prompts
 
     def begins_with_history(self, task: str, *, slots: bool) -> bool:
-        """Whether a task's wording says the history before anything that differs between a user's rows."""
+        """Whether a task's wording has the history before anything that differs between a user's rows."""
         for part in self._templates[task, slots]:
             if not isinstance(part, Literal):
                 return isinstance(part, Placeholder) and part.name == "history"
@@ -164,8 +177,7 @@ class PromptEncoder:
     def encode(self, example: Example, *, slots: bool, codes: HashedCodes | None = None) -> Prompt:
         """Encode one example's prompt; ``codes`` fills {user_code} and {item_code} where the wording has them.
 
-        When it is too long the oldest history goes first; target, candidates and answer are never
-        cut, so a prompt that is too long without any history is refused.
+        A prompt that is too long loses its oldest history first. Target, candidates and answer are never cut.
 
         Raises:
             DataError: the prompt does not fit ``max_length_tokens`` even without history.
@@ -190,32 +202,37 @@ class PromptEncoder:
     def _history_pieces(self, example: Example) -> list[list[int]]:
         if example.task == "rating":
             rated = zip(example.history, example.history_ratings, strict=True)
-            pieces = [self.piece(f" {self.titles[item]} ({rating:g})") for item, rating in rated]
+            pieces = [self.piece(f" {self.titles[item]} ({rating_text(rating)})") for item, rating in rated]
         else:
             pieces = [self.piece(f" {self.titles[item]}") for item in example.history]
         if self.shuffle_seed is None:
             return pieces
-        return [pieces[place] for place in shuffled_places(example.example_id, len(pieces), self.shuffle_seed)]
+        return [pieces[position] for position in shuffled_order(example.example_id, len(pieces), self.shuffle_seed)]
 
     def _assemble(
         self, example: Example, slots: bool, history: list[list[int]], codes: HashedCodes | None, cut: int
     ) -> Prompt:
         ids = list(self.prefix)
-        found: list[tuple[int, str, int]] = []
-        asked: list[int] = []
+        found: list[FoundSlot] = []
+        yes_no_positions: list[int] = []
         for part in self._templates[example.task, slots]:
             if isinstance(part, Placeholder) and part.name in CODES:
                 if codes is None:
                     raise ValueError(f"the wording of {example.task} has {{{part.name}}}, but there are no codes")
                 self._append_code(part, example, codes, ids)
             elif isinstance(part, Placeholder) and part.name == "candidates":
-                self._append_candidates(part, example, ids, found, asked)
+                self._append_candidates(part, example, ids, found, yes_no_positions)
             else:
                 self._append(part, example, history, ids, found)
-        return Prompt([*ids, *self.suffix], found, cut, tuple(asked))
+        return Prompt([*ids, *self.suffix], found, cut, tuple(yes_no_positions))
 
     def _append(
-        self, part: Part, example: Example, history: list[list[int]], ids: list[int], found: list[tuple[int, str, int]]
+        self,
+        part: Part,
+        example: Example,
+        history: list[list[int]],
+        ids: list[int],
+        found: list[FoundSlot],
     ) -> None:
         match part:
             case Literal(text):
@@ -231,14 +248,19 @@ class PromptEncoder:
                 else:
                     ids.extend(self.piece(lead + self.empty_history, control=True))
             case Placeholder("rating", lead):
-                ids.extend(self.piece(f"{lead}{example.label:g}"))
+                ids.extend(self.piece(lead + rating_text(example.label)))
             case Placeholder("review", lead):
                 ids.extend(self.piece_once(lead + (example.review or "")))
             case Placeholder(_, lead):
                 ids.extend(self.piece(lead + self.titles[example.item]))
 
     def _append_candidates(
-        self, part: Placeholder, example: Example, ids: list[int], found: list[tuple[int, str, int]], asked: list[int]
+        self,
+        part: Placeholder,
+        example: Example,
+        ids: list[int],
+        found: list[FoundSlot],
+        yes_no_positions: list[int],
     ) -> None:
         for number, item in enumerate(example.targets):
             ids.extend(self.piece(self.separator, control=True) if number else [])
@@ -247,9 +269,9 @@ class PromptEncoder:
             ids.extend(self.piece(part.lead + self.titles[item]))
             for kind in part.after:
                 self._add_slot(kind, item, ids, found)
-            if part.asked:
+            if part.pointwise:
                 ids.extend(self.piece("?"))
-                asked.append(len(ids) - 1)
+                yes_no_positions.append(len(ids) - 1)
 
     def _append_code(self, part: Placeholder, example: Example, codes: HashedCodes, ids: list[int]) -> None:
         if part.name == "user_code":
@@ -264,6 +286,11 @@ class PromptEncoder:
                 ids.extend(separator)
             ids.extend(piece)
 
-    def _add_slot(self, kind: str, item: int, ids: list[int], found: list[tuple[int, str, int]]) -> None:
+    def _add_slot(self, kind: SlotKind, item: int, ids: list[int], found: list[FoundSlot]) -> None:
         found.append((len(ids), kind, item if kind in ("item", "pair") else 0))
         ids.extend([SLOT_TOKEN] * self.tokens_per_slot)
+
+
+def rating_text(rating: float) -> str:
+    """A rating as prompts and answers write it: 4.0 is "4", 3.5 is "3.5"."""
+    return f"{rating:g}"

@@ -1,4 +1,4 @@
-"""One example of a training batch, encoded: its prompts, its answer, and what its prompts have in common."""
+"""One encoded example of a training batch: its prompts, its answer, and the prefix that its prompts share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ckf.prompts.encode import Prompt
 
 @dataclass(frozen=True)
 class EncodedExample:
-    """One encoded example of a training batch; ``weight`` is that of each of its answer's tokens in the loss."""
+    """One encoded example of a training batch; ``weight`` is the loss weight of each token of its answer."""
 
     example: Example
     weight: float
@@ -19,17 +19,20 @@ class EncodedExample:
     answer: list[int]
 
     @cached_property
-    def shared(self) -> int:
-        """Tokens that the text and the slot prompt begin with; what is read of the slot prompt comes after them."""
+    def shared_tokens(self) -> int:
+        """Number of tokens that the text and the slot prompt begin with.
+
+        At least the token that predicts the answer, and every Yes or No, comes after them.
+        """
         text, fused = self.prompts[False].token_ids, self.prompts[True].token_ids
-        most = min(len(text), len(fused) - 1, *self.prompts[True].asked)
+        most = min(len(text), len(fused) - 1, *self.prompts[True].yes_no_positions)
         pairs = zip(text[:most], fused[:most], strict=True)
         return next((place for place, (a, b) in enumerate(pairs) if a != b), most)
 
     def length(self, slots: bool) -> int:
-        """Tokens that a pass over one kind of prompt takes, the answer's with it."""
+        """Tokens of a forward pass over one kind of prompt, its answer included."""
         return len(self.sequence(self.prompts[slots]))
 
     def sequence(self, prompt: Prompt) -> list[int]:
-        """A prompt with the answer that is read after it; one whose candidates are asked holds its answers."""
-        return prompt.token_ids if prompt.asked else [*prompt.token_ids, *self.answer[:-1]]
+        """A prompt and its answer's tokens but the last; a prompt with Yes or No positions needs no answer."""
+        return prompt.token_ids if prompt.yes_no_positions else [*prompt.token_ids, *self.answer[:-1]]

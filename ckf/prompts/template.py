@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import cast
 
-from ckf.config.schema import SLOTS, PromptConfig, PromptsConfig
+from ckf.config.schema import SLOTS, PromptConfig, PromptsConfig, SlotKind
 
 _KIND = "|".join(SLOTS)
 _SLOTS = rf"((?:<(?:{_KIND})>)*)"
@@ -24,21 +25,21 @@ class Placeholder:
     """Text filled in from the example. ``lead`` is the space before it, tokenised with each filling.
 
     ``before`` and ``after`` are the kinds of slots around each of several fillings: ``{<item>candidates<pair>}``.
-    ``asked``: each filling ends with a question mark, at which its own answer is read: ``{candidates?}``.
+    ``pointwise`` ends each filling with a question mark, at which Yes or No is predicted: ``{candidates?}``.
     """
 
     name: str
     lead: str
-    before: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-    asked: bool = False
+    before: tuple[SlotKind, ...] = ()
+    after: tuple[SlotKind, ...] = ()
+    pointwise: bool = False
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A position whose embedding comes from the fusion; ``kind`` is one of ``SLOTS``."""
+    """A position whose embedding comes from the fusion."""
 
-    kind: str
+    kind: SlotKind
 
 
 Part = Literal | Placeholder | Slot
@@ -54,23 +55,23 @@ def parse_template(wording: str) -> list[Part]:
     start = 0
     for match in _MARK.finditer(wording):
         text = wording[start : match.start()]
-        before, name, after, asked, kind = match.groups()
+        before, name, after, pointwise, kind = match.groups()
         lead = " " if name and text.endswith(" ") else ""
         text = text.removesuffix(lead) if lead else text
         if text:
             parts.append(Literal(text))
         if name:
-            parts.append(Placeholder(name, lead, _kinds(before), _kinds(after), bool(asked)))
+            parts.append(Placeholder(name, lead, _kinds(before), _kinds(after), bool(pointwise)))
         else:
-            parts.append(Slot(kind))
+            parts.append(Slot(cast(SlotKind, kind)))
         start = match.end()
     if wording[start:]:
         parts.append(Literal(wording[start:]))
     return parts
 
 
-def _kinds(slots: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"\w+", slots))
+def _kinds(slots: str) -> tuple[SlotKind, ...]:
+    return tuple(cast(SlotKind, kind) for kind in re.findall(r"\w+", slots))
 
 
 def wording_of(prompts: PromptsConfig, task: str) -> PromptConfig:

@@ -1,4 +1,4 @@
-"""Pieces of text to token ids, as they read in the middle of a line; every piece is tokenised once."""
+"""Pieces of text to token ids, as in the middle of a line; every piece is tokenised once."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 from ckf.prompts.chat_template import control_tokens
 
-RECENT = 1024
-"""So many reviews and the like are remembered: those of a batch, which its text and slot prompts hold alike."""
+RECENT_TEXTS = 1024
+"""Long texts (reviews) kept: those of a batch, since its text and its slot prompts hold the same ones."""
 
 
-class Pieces:
+class CachedTokenizer:
     """Token ids of text without special tokens or an added space."""
 
     def __init__(self, tokenizer: Any) -> None:
@@ -20,22 +20,22 @@ class Pieces:
         self._sentinel = tokenizer("\n", add_special_tokens=False)["input_ids"]
         self._control = control_tokens(tokenizer)
 
-    def kept(self, text: str, *, control: bool = False) -> list[int]:
+    def piece(self, text: str, *, control: bool = False) -> list[int]:
         """Tokenise a piece that comes again: a title, an answer, wording.
 
-        What comes from the data (a title, a review) is never a control token, whatever it says: "</s>" in a
-        title is four characters. ``control`` lets the tokenizer see its control tokens, for wording alone.
+        Text from the data (a title, a review) never becomes a control token: "</s>" in a title is four
+        characters. ``control`` allows the tokenizer's control tokens; only wording may ask for it.
         """
         ids = self._cache.get((text, control))
         if ids is None:
             ids = self._cache[text, control] = self._tokens(text) if control else self._plain_tokens(text)
         return ids
 
-    def once(self, text: str) -> list[int]:
+    def piece_once(self, text: str) -> list[int]:
         """Tokenise text that will not come again after its batch (a review)."""
         ids = self._recent.get(text)
         if ids is None:
-            if len(self._recent) >= RECENT:
+            if len(self._recent) >= RECENT_TEXTS:
                 self._recent.clear()
             ids = self._recent[text] = self._plain_tokens(text)
         return ids

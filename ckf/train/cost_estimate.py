@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ckf.config.schema import ExperimentConfig
-from ckf.model.dummy_models import shape_recommender
+from ckf.model.dummy_models import build_dummy_recommender
 from ckf.model.recommender import Recommender
 from ckf.train.batching.batches import StepBatch, StepDataset
 from ckf.train.module import FineTuning
@@ -26,7 +26,7 @@ _BITS = {"none": None, "8bit": 1.0, "4bit": 0.5}
 
 
 @dataclass(frozen=True)
-class Parts:
+class ParameterCounts:
     """Numbers of parameters by part; ``backbone_bytes`` as the frozen ones lie in memory, ``layer_bytes`` of them
     those of the decoder's layers."""
 
@@ -51,7 +51,7 @@ class Parts:
         return self.trained * _FLOAT * (3 * 3 + 1)
 
 
-def parts_of(model: Recommender, quantization: str = "none") -> Parts:
+def count_parameters(model: Recommender, quantization: str = "none") -> ParameterCounts:
     """Count a model's parameters; it may lie on the meta device."""
     adapters = {spec.name: 0 for spec in model.adapters}
     for layer in model.layers.values():
@@ -61,7 +61,7 @@ def parts_of(model: Recommender, quantization: str = "none") -> Parts:
     of_layers = [p for p in model.backbone.get_decoder().layers.parameters() if not p.requires_grad]
     size, in_layers = (_bytes_of(parameters, _BITS[quantization]) for parameters in (frozen, of_layers))
     fusion = sum(p.numel() for p in model.fusion_parameters())
-    return Parts(sum(p.numel() for p in frozen), adapters, fusion, size, in_layers)
+    return ParameterCounts(sum(p.numel() for p in frozen), adapters, fusion, size, in_layers)
 
 
 def _bytes_of(parameters: list[torch.nn.Parameter], width: float | None) -> int:
@@ -81,7 +81,7 @@ class CostEstimate:
     disk_bytes: int
 
     def beside(self, took: dict[str, float]) -> str:
-        """The forecast beside what the run took, in one line."""
+        """The estimate_cost beside what the run took, in one line."""
         return (
             f"{took['seconds_per_step']:.3g} s a step (predicted {self.seconds / self.steps:.3g}), "
             f"{took['waiting_share']:.1%} of it waiting for data; padding {took['padding_share']:.1%} of the tokens "
@@ -100,8 +100,8 @@ class CostEstimate:
         ]
 
 
-def forecast(
-    exp: ExperimentConfig, parts: Parts, config: Any, data: StepDataset, *, held_bytes: int, device: str
+def estimate_cost(
+    exp: ExperimentConfig, parts: ParameterCounts, config: Any, data: StepDataset, *, held_bytes: int, device: str
 ) -> CostEstimate:
     """Foretell a run. Its steps are timed on models of one and two layers; the others cost what the second does.
 
@@ -115,7 +115,7 @@ def forecast(
     width = data.collator.tables.dim if data.collator.tables is not None else 0
 
     def seconds_of(layers: int) -> float:
-        model = shape_recommender(exp, config, width, data.table.tasks, device, layers)
+        model = build_dummy_recommender(exp, config, width, data.table.tasks, device, layers)
         module = _Bare(model, data.curriculum, exp.train, exp.seed)
         return _fastest(lambda: module.training_step(batch, 0).backward(), device)
 

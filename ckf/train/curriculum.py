@@ -42,7 +42,7 @@ class Curriculum:
     a fifth of the run, where its weight is 0.008, the fusion moves at its full speed under ``loss``,
     at 0.03 of it under ``lr``; tests/unit/train/test_curriculum.py). The boundary of
     ``two_stage`` (CoLLM) lies after ``first_fraction`` of the steps; each stage has a learning-rate
-    schedule of its own, and a part that does not learn in a stage rests (`resting`).
+    schedule of its own, and a part that does not learn in a stage rests (`frozen_parts`).
     """
 
     name: str
@@ -92,7 +92,7 @@ class Curriculum:
                 ]
         raise ValueError(f"unknown curriculum '{self.name}'")
 
-    def resting(self, step: int) -> tuple[bool, bool]:
+    def frozen_parts(self, step: int) -> tuple[bool, bool]:
         """Whether (adapters, fusion) learn nothing in this step."""
         streams = self.streams(step)
         return not any(s.learn_adapters for s in streams), not any(s.learn_fusion for s in streams)
@@ -105,7 +105,7 @@ class Curriculum:
             return 0, self.boundary
         return self.boundary, self.total_steps - self.boundary
 
-    def rate_factors(self, step: int) -> tuple[float, float]:
+    def lr_multipliers(self, step: int) -> tuple[float, float]:
         """Factors on the learning rates of (adapters, fusion)."""
         if self.apply == "lr" and self.name == "sigmoid":
             weight = self.text_weight(step)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from pytorch_lightning.loggers import Logger
 
-from ckf.assembly import Inputs, build_collator, task_names
+from ckf.assembly import Inputs, build_collators, task_names
 from ckf.cf.leakage_check import check_no_overlap
 from ckf.config.schema import ExperimentConfig, NoCurriculumConfig
 from ckf.core.errors import CkfError
@@ -22,7 +22,7 @@ from ckf.train.batching.batches import StepDataModule
 from ckf.train.batching.step_dataset import run_steps
 from ckf.train.batching.worker_transport import batch_workers
 from ckf.train.checkpoints import Checkpoint, CheckpointFiles, say_on_stderr
-from ckf.train.cost_estimate import CostEstimate, forecast, memory_bytes, parts_of
+from ckf.train.cost_estimate import CostEstimate, count_parameters, estimate_cost, memory_bytes
 from ckf.train.module import FineTuning
 from ckf.train.throughput import StepClock
 from ckf.train.trainer import build_trainer, without_advice
@@ -40,7 +40,7 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
         check_no_overlap(inputs.cf, inputs.dataset, {*exp.evaluate.splits, "test"})
     device = "cuda" if exp.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
     held = memory_bytes(device)
-    collator = build_collator(exp, inputs, _tokenizer(exp, inputs))
+    collator = build_collators(exp, inputs, _tokenizer(exp, inputs))
     tasks = task_names(exp)
     model = build_recommender(exp, inputs.backbone, collator.tables, tasks)
     init_adapters(model, exp.lora, inputs.backbone)
@@ -57,8 +57,8 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
     if trainer.is_global_zero:
         say_on_stderr(f"train: {data.steps} steps of {exp.train.global_batch_size} examples; streams: {path}")
         if first_step == 0:
-            parts = parts_of(model, getattr(exp.backbone, "quantization", "none"))
-            foretold = forecast(exp, parts, model.backbone.config, data, held_bytes=held, device=device)
+            parts = count_parameters(model, getattr(exp.backbone, "quantization", "none"))
+            foretold = estimate_cost(exp, parts, model.backbone.config, data, held_bytes=held, device=device)
     module = FineTuning(model, data.curriculum, exp.train, exp.seed, sharded=exp.trainer.strategy == "fsdp")
     with without_advice():
         if first_step < data.steps:

@@ -90,11 +90,13 @@ class FineTuning(pl.LightningModule):
     def _passes(self, batch: StepBatch) -> Iterator[tuple[Stream, PromptBatch, Tensor]]:
         """The step's forward passes: stream, prompts and their answers' log-probabilities."""
         streams = self.curriculum.streams(batch.step)
-        if batch.shared:
+        if batch.shared_prefix:
             text, slots = streams
             for texts, branches in batch.groups():
                 of_each = [text] * len(texts) + [slots] * len(branches)
-                yield from zip(of_each, [*texts, *branches], self.model.two_streams(texts, branches), strict=True)
+                yield from zip(
+                    of_each, [*texts, *branches], self.model.forward_shared_prefix(texts, branches), strict=True
+                )
             return
         for stream in streams:
             learners = {"learn_adapters": stream.learn_adapters, "learn_fusion": stream.learn_fusion}
@@ -123,10 +125,10 @@ class FineTuning(pl.LightningModule):
     def _parts(self) -> dict[str, list[torch.nn.Parameter]]:
         return {"adapters": self.model.adapter_parameters(), "fusion": self.model.fusion_parameters()}
 
-    def _resting(self, step: int) -> list[torch.nn.Parameter]:
+    def _frozen_parameters(self, step: int) -> list[torch.nn.Parameter]:
         """Parameters that learn nothing in this step."""
         parts = self._parts().values()
-        return [p for part, rests in zip(parts, self.curriculum.resting(step), strict=True) if rests for p in part]
+        return [p for part, rests in zip(parts, self.curriculum.frozen_parts(step), strict=True) if rests for p in part]
 
     def _nothing(self) -> Tensor:
         """Zero, with every parameter in its graph."""
@@ -135,7 +137,7 @@ class FineTuning(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Parameters at rest are not stepped (no decay, no momentum); note who gets the gradient."""
-        for parameter in self._resting(self.global_step):
+        for parameter in self._frozen_parameters(self.global_step):
             parameter.grad = None
         norms = {name: gradient_norm(part) for name, part in self._parts().items() if part}
         total = sum(norms.values())
@@ -165,7 +167,7 @@ class FineTuning(pl.LightningModule):
         def factor(step: int) -> float:
             first, length = self.curriculum.stage(step)
             schedule = schedule_factor(self.cfg, step - first, length)
-            return schedule * self.curriculum.rate_factors(step)[group]
+            return schedule * self.curriculum.lr_multipliers(step)[group]
 
         return factor
 

@@ -15,7 +15,7 @@ class GatedFusion(VectorFusion):
         super().__init__(cf_dim, llm_dim, **shared)
         self.gate, self.sharpness = nn.Linear(cf_dim, cf_dim), sharpness
 
-    def matrices(self, users: Tensor, history: Tensor, mask: Tensor) -> Tensor:
+    def personal_matrices(self, users: Tensor, history: Tensor, mask: Tensor) -> Tensor:
         """Diagonal matrices [B, d, d] from the history [B, H, d]; an empty one leaves the gate half open."""
         pooled = (history * mask.unsqueeze(-1)).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp_min(1)
         return torch.diag_embed(torch.sigmoid(self.sharpness * self.gate(pooled)))

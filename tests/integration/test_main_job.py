@@ -19,7 +19,7 @@ from ckf.data.example_table import ExampleTable
 from ckf.eval.score import answer_log_probabilities
 from ckf.metrics import auc
 from ckf.pipeline import run as pipeline
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.runs.folder import read_run
 from ckf.train.distributed.worker import run_inputs
 from tests.integration.conftest import SMALL, run_small
@@ -31,7 +31,7 @@ def scores_of(run: Path, change=None) -> np.ndarray:
     inputs = run_inputs(exp, card, run)
     model, collator = load_trained(exp, inputs, run)
     if change is not None and collator.tables is not None:
-        collator = Collator(collator.encoder, collator.tasks, change(collator.tables))
+        collator = Collators(collator.encoder, collator.tasks, change(collator.tables))
     table = ExampleTable(inputs.examples / "examples.parquet", "test", task_names(exp))
     found, _ = answer_log_probabilities(
         model, table, collator, slots=exp.fusion.fuses, batch_size=17, device=torch.device("cpu")

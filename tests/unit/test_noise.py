@@ -17,7 +17,7 @@ from ckf.core.errors import ConfigError
 from ckf.core.rng import hash_ids
 from ckf.data.prepare import write_dataset
 from ckf.prompts.encode import PromptEncoder
-from ckf.prompts.perturbation import noisy_titles, shuffled_places
+from ckf.prompts.perturbation import perturb_titles, shuffled_order
 from tests.conftest import TITLES, make_example
 from tests.worlds import small_source
 
@@ -46,15 +46,15 @@ def test_noise_in_vectors_is_in_units_of_their_spread_and_spares_cold_ids() -> N
 
 def test_a_share_of_the_words_of_titles_is_replaced() -> None:
     titles = ["", *(f"alpha{i} beta{i} gamma{i} delta{i}" for i in range(300))]
-    noisy = noisy_titles(titles, 0.25, 0)
+    noisy = perturb_titles(titles, 0.25, 0)
     assert noisy[0] == ""
     pairs = [
         (a, b) for old, new in zip(titles, noisy, strict=True) for a, b in zip(old.split(), new.split(), strict=True)
     ]
     assert np.mean([a != b for a, b in pairs]) == pytest.approx(0.25, abs=0.04)
     assert {b for _, b in pairs} <= {a for a, _ in pairs}
-    assert noisy[:50] == noisy_titles(titles, 0.25, 0)[:50]
-    assert noisy_titles(titles, 0.0, 0) == titles
+    assert noisy[:50] == perturb_titles(titles, 0.25, 0)[:50]
+    assert perturb_titles(titles, 0.0, 0) == titles
 
 
 def test_a_shuffled_history_holds_the_same_items_in_another_order(backbone_folder, prompts) -> None:
@@ -69,7 +69,7 @@ def test_a_shuffled_history_holds_the_same_items_in_another_order(backbone_folde
     assert texts[0] != texts[1]
     for one, other in zip(*texts, strict=True):
         assert sorted(one) == sorted(other)
-    assert sorted(shuffled_places("a", 9, 0)) == list(range(9))
+    assert sorted(shuffled_order("a", 9, 0)) == list(range(9))
 
 
 def test_a_share_of_the_training_data_is_nested_and_leaves_val_and_test(tmp_path: Path) -> None:

@@ -154,7 +154,10 @@ def _slot_problems(exp: ExperimentConfig) -> Iterator[str]:
 
 def _slot_fault(wording: str, fits: tuple[set[str], ...]) -> str | None:
     """What a slot prompt lacks: one of each set in ``fits`` must be there, and nothing beyond the first."""
-    named = {**{slot: f"<{slot}>" for slot in schema.SLOTS}, **{code: f"{{{code}}}" for code in schema.CODES}}
+    named: dict[str, str] = {
+        **{slot: f"<{slot}>" for slot in schema.SLOTS},
+        **{code: f"{{{code}}}" for code in schema.CODES},
+    }
     found = {name for name, mark in named.items() if mark in wording}
     for needed in fits:
         if not found & needed:

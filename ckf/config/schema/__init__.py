@@ -74,7 +74,17 @@ from ckf.config.schema.sweep import (
     SearchConfig,
     SlurmLauncherConfig,
 )
-from ckf.config.schema.tasks import CODES, SLOTS, TASKS, WRITTEN, PromptConfig, PromptsConfig, TaskConfig, TasksConfig
+from ckf.config.schema.tasks import (
+    CODES,
+    SLOTS,
+    TASKS,
+    WRITTEN,
+    PromptConfig,
+    PromptsConfig,
+    SlotKind,
+    TaskConfig,
+    TasksConfig,
+)
 from ckf.config.schema.training import (
     BaselinesConfig,
     CSVConfig,
@@ -155,6 +165,7 @@ __all__ = [
     "SearchConfig",
     "SequenceConfig",
     "SigmoidCurriculumConfig",
+    "SlotKind",
     "SlurmLauncherConfig",
     "SoftPromptFusionConfig",
     "SplitConfig",

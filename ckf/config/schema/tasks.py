@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from omegaconf import MISSING
 
@@ -14,7 +15,8 @@ TASKS = ("ctr", "rating", "topk", "explain")
 """Tasks with answers that can all be scored."""
 WRITTEN = ("review",)
 """Tasks whose answer is text: trained as the others, written at evaluation. Only where the mix lists them."""
-SLOTS = ("user", "item", "pair", "soft")
+SlotKind = Literal["user", "item", "pair", "soft"]
+SLOTS: tuple[SlotKind, ...] = get_args(SlotKind)
 """Kinds of slots: positions of a prompt whose embeddings come from the fusion."""
 CODES = ("user_code", "item_code")
 """Placeholders for hashed CF vectors written as text."""

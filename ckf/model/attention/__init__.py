@@ -1,1 +1,1 @@
-"""Attention masks, key-value caches and shared prompt prefixes."""
+"""Attention masks, key-value caches, prefix sharing and the last layer; README.md explains how they work together."""

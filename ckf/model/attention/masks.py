@@ -1,9 +1,9 @@
-"""Attention masks of our own: answers as branches of one prompt, inside the windows of the backbone's layers.
+"""Attention masks for answers as branches of one prompt and for shared prefixes, within sliding windows.
 
-A family either has one mask for all layers (Llama, Gemma, Mistral) or one for each kind of layer
-(Qwen 2 and 3, Gemma 2 and 3, whose layers alternate between full and sliding attention);
-``transformers`` takes the latter as a dictionary by the kind's name. Windows count positions, not
-columns: a branch lies behind its neighbours in the row, but starts right after the prompt.
+A family has either one mask for all layers (Llama, Gemma, Mistral) or one for each kind of layer (Qwen 2 and 3,
+Gemma 2 and 3, whose layers alternate between full and sliding attention); ``transformers`` takes the latter as a
+dictionary by the kind's name. Windows count positions, not columns: a branch stands after its neighbours in the
+row, but its positions start right after the prompt.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from torch import Tensor
 Masks = Tensor | dict[str, Tensor]
 
 
-def branch_allowed(branch_of: Tensor) -> Tensor:
-    """Who may look at whom [B, T, T]: causal, and a branch sees the prompt and itself alone.
+def branch_allowed(branch_id: Tensor) -> Tensor:
+    """Which query may attend to which key [B, T, T]: causal, and a branch attends to the prompt and itself alone.
 
-    ``branch_of`` [B, T] is 0 for the prompt, k for the k-th branch, -1 for padding (as `PromptBatch`).
+    ``branch_id`` [B, T] is 0 for the prompt, k for the k-th branch, -1 for padding.
     """
-    length = branch_of.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=branch_of.device).tril()
-    same = branch_of[:, :, None] == branch_of[:, None, :]
-    return causal & (same | (branch_of[:, None, :] == 0))
+    length = branch_id.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=branch_id.device).tril()
+    same = branch_id[:, :, None] == branch_id[:, None, :]
+    return causal & (same | (branch_id[:, None, :] == 0))
 
 
-def after_prefix_allowed(prefix: Tensor, width: int, length: int) -> Tensor:
-    """Who may look at whom [B, length, width + length] in branches that go on where a shared beginning ends.
+def prefixed_allowed(prefix_lengths: Tensor, width: int, length: int) -> Tensor:
+    """Which query may attend to which key [B, length, width + length], in rows that continue a shared prefix.
 
-    The first ``width`` keys are the other prompt's, of which row b shares ``prefix[b]``; then come the branch's own.
+    The first ``width`` keys are the prefix's, of which row b has ``prefix_lengths[b]``; the row's own follow.
     """
-    shared = torch.arange(width, device=prefix.device) < prefix[:, None, None]
-    own = torch.ones(length, length, dtype=torch.bool, device=prefix.device).tril()
-    rows = len(prefix)
+    shared = torch.arange(width, device=prefix_lengths.device) < prefix_lengths[:, None, None]
+    own = torch.ones(length, length, dtype=torch.bool, device=prefix_lengths.device).tril()
+    rows = len(prefix_lengths)
     return torch.cat([shared.expand(rows, length, width), own.expand(rows, length, length)], dim=2)
 
 
@@ -43,8 +43,8 @@ def attention_masks(
 ) -> Masks:
     """Additive masks [B, 1, T, K] for the decoder of ``config``, one for each kind of its layers.
 
-    ``allowed`` [B, T, K] says who may look at whom before any window; ``position_ids`` [B, T] are those of
-    the queries, ``key_positions`` [B, K] those of the keys where these are others.
+    ``allowed`` [B, T, K] is True where a query may attend to a key, without windows; ``position_ids`` [B, T] are
+    those of the queries, ``key_positions`` [B, K] those of the keys where they differ.
     """
     window = getattr(config, "sliding_window", None)
     kinds = set(getattr(config, "layer_types", None) or ())
@@ -56,7 +56,7 @@ def attention_masks(
 
 
 def _within(allowed: Tensor, position_ids: Tensor, key_positions: Tensor, window: int | None) -> Tensor:
-    """Leave out what lies ``window`` positions back or further, as ``transformers`` counts it."""
+    """Leave out keys that are ``window`` or more positions back, as ``transformers`` counts them."""
     if window is None:
         return allowed
     return allowed & (position_ids[:, :, None] - key_positions[:, None, :] < window)

@@ -1,8 +1,8 @@
-"""Keys and values that two prompts with one beginning share: computed with the first, read by the branch of the second.
+"""Keys and values of a prefix that two prompts share: recorded with the first, used by the rest of the second.
 
-``transformers`` hands an object with ``update`` from layer to layer as its cache. Its own caches copy what
-they keep and cut it to a layer's window; these two keep all of it, and the masks (`ckf.model.attention.masks`)
-say what each layer may see.
+``transformers`` takes any object with ``update`` as its cache. Its own caches copy what they keep and cut it
+to a layer's window; these keep all of it, and the masks (`ckf.model.attention.masks`) limit what each layer
+may attend to.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ _Layers = dict[int, tuple[Tensor, Tensor]]  # keys and values [B, H, T, d] by th
 
 
 class RecordingCache:
-    """Records the keys and values [B, H, T, d] of every layer of one forward pass, cut from its graph.
+    """Records the keys and values [B, H, T, d] of every layer of one forward pass, detached.
 
-    The pass itself computes what it would without: it gets its own keys and values back as they are.
+    The pass itself is not changed: it gets its own keys and values back.
     """
 
     def __init__(self) -> None:
         self._layers: _Layers = {}
 
     def update(self, keys: Tensor, values: Tensor, layer_idx: int, *args: object) -> tuple[Tensor, Tensor]:
-        """Called by every attention layer; a checkpointed layer's recomputation calls it again, with the same."""
+        """The same keys and values; every attention layer calls this (a checkpointed one twice)."""
         self._layers[layer_idx] = (keys.detach(), values.detach())
         return keys, values
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Tokens that this pass finds before its own: none."""
+        """Tokens before those of this pass: none."""
         return 0
 
     def get_query_offset(self, layer_idx: int = 0) -> int:
@@ -41,34 +41,36 @@ class RecordingCache:
         """Number of keys and the position of the first, for the mask that the model makes."""
         return query_length, 0
 
-    def cut(self, length: int) -> _Layers:
-        """The first ``length`` positions (or all, where there are fewer) of every layer."""
+    def first(self, length: int) -> _Layers:
+        """The first ``length`` positions of every layer, or all where there are fewer."""
         return {number: (k[:, :, :length], v[:, :, :length]) for number, (k, v) in self._layers.items()}
 
 
 class PrefixBank:
-    """The first ``length`` positions of several passes, their rows one after the other (the shorter ones end in zeros,
-    which masks hide)."""
+    """The first ``length`` positions of several passes, with the rows of all passes in one tensor.
+
+    Shorter passes are padded with zeros, which masks hide.
+    """
 
     def __init__(self, passes: Sequence[RecordingCache], length: int) -> None:
-        parts = [states.cut(length) for states in passes]
+        parts = [cache.first(length) for cache in passes]
         self._layers = parts[0]
         if len(parts) > 1:
             self._layers = {n: (_stacked(parts, n, 0, length), _stacked(parts, n, 1, length)) for n in parts[0]}
 
     def of(self, rows: Tensor | None, length: int) -> PrefixedCache:
-        """The first ``length`` positions of some rows (None: of all), for a pass over what comes after them."""
+        """The first ``length`` positions of some rows (None: of all), for a pass that continues them."""
         return PrefixedCache(self._layers, rows, length)
 
 
 class PrefixedCache:
-    """Puts recorded keys and values before a pass's own. The pass brings its own mask and position ids."""
+    """Puts recorded keys and values before those of a pass, which brings its own mask and position ids."""
 
     def __init__(self, layers: _Layers, rows: Tensor | None, length: int) -> None:
         self._layers, self._rows, self._length = layers, rows, length
 
     def update(self, keys: Tensor, values: Tensor, layer_idx: int, *args: object) -> tuple[Tensor, Tensor]:
-        """Called by every attention layer."""
+        """Keys and values [B, H, length + T, d]; every attention layer calls this."""
         before_keys, before_values = self._layers[layer_idx]
         return self._joined(before_keys, keys), self._joined(before_values, values)
 
@@ -84,6 +86,3 @@ def _stacked(parts: Sequence[_Layers], layer: int, kind: int, length: int) -> Te
     for part, place in zip(found, stacked.split([len(part) for part in found]), strict=True):
         place[:, :, : part.shape[2]] = part
     return stacked
-
-
-States = RecordingCache | PrefixedCache

@@ -6,4 +6,7 @@ from ckf.model.fusion.base import VectorFusion
 
 
 class LinearFusion(VectorFusion):
-    """The plainest fusion; ignores the history. Parameters: ``2 (d + 1) k D`` with user and item slots."""
+    """A linear map for each kind of slot; the history is not used.
+
+    Parameters with user and item slots: ``2 (d + 1) k D``.
+    """

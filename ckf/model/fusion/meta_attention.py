@@ -1,4 +1,4 @@
-"""The idea of CKF done well: attention over the history, a non-linear meta-network, a residual around the identity."""
+"""A meta-network with attention over the history, a hidden activation and a residual around the identity."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class MetaAttentionFusion(VectorFusion):
 
     The history is pooled by one attention head whose query is the user: weights
     ``softmax((Q e_u) · (K e_v) / sqrt(h))``. The meta-network is Linear 2d -> h, GELU, Linear h -> d².
-    Departures from the release, where the attention is commented out and the network linear: it
-    reads the user's own vector as well, and its last layer starts at zero, so training starts
-    exactly at `LinearFusion`.
-    Parameters beyond the maps': ``2 (d + 1) h + (2 d + 1) h + (h + 1) d²`` with h = ``meta_hidden``.
+    Departures from the release, where the attention is commented out and the network is linear: this one
+    takes the user's own vector as well, and its last layer starts at zero, so that training starts exactly at
+    `LinearFusion`.
+    Parameters besides those of the maps: ``2 (d + 1) h + (2 d + 1) h + (h + 1) d²`` with h = ``meta_hidden``.
     """
 
     def __init__(self, cf_dim: int, llm_dim: int, *, meta_hidden: int = 32, **shared: Any) -> None:
@@ -35,7 +35,7 @@ class MetaAttentionFusion(VectorFusion):
         weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=1) * mask
         return torch.einsum("bt,btd->bd", weights, history)
 
-    def matrices(self, users: Tensor, history: Tensor, mask: Tensor) -> Tensor:
-        """[B, d, d] from users [B, d], history [B, H, d] and mask [B, H]."""
+    def personal_matrices(self, users: Tensor, history: Tensor, mask: Tensor) -> Tensor:
+        """Matrices [B, d, d] from users [B, d], history [B, H, d] and mask [B, H]."""
         change = self.meta(torch.cat([self.attended(users, history, mask), users], dim=1))
         return torch.eye(self.cf_dim, device=change.device) + change.view(-1, self.cf_dim, self.cf_dim)

@@ -1,4 +1,4 @@
-"""Soft prompts: free vectors of each task (Lester et al. 2021, arXiv 2104.08691)."""
+"""Soft prompts: trained vectors for each task, without CF vectors (Lester et al. 2021, arXiv 2104.08691)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SoftPromptFusion(Fusion):
         dropout: float = 0.0,
         match_scale: bool = True,
     ) -> None:
-        super().__init__(0, llm_dim, tokens_per_slot)
+        super().__init__(0, llm_dim, tokens_per_slot, ("soft",))
         self.dropout = nn.Dropout(dropout)
         self.vectors = nn.Parameter(torch.randn(tasks, tokens_per_slot, llm_dim))
         if match_scale:
@@ -33,4 +33,5 @@ class SoftPromptFusion(Fusion):
 
     def forward(self, slots: SlotBatch) -> Tensor:
         """Embeddings [S, D] of the rows' soft slots, by the rows' tasks."""
+        self.check_kinds(slots)
         return self.dropout(self.vectors[slots.soft_tasks]).view(-1, self.llm_dim)

@@ -1,4 +1,4 @@
-"""Which examples make up each step: a pure function of (seed, step), the same on every rank."""
+"""Choose the examples of each step: a pure function of (seed, step), the same on every rank."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from ckf.core.rng import generator_for
 
 
 class BatchPlan:
-    """Batches with a fixed share of every task.
+    """Batches with a fixed quota of every task.
 
-    Each task walks through its own examples in an order drawn anew for every pass, so that all of
-    them are met equally often whatever the mix. ``task_index`` [n] gives each example's task.
+    Each task goes through its own examples in a new random order each epoch, so that all of them come equally
+    often whatever the mixture. ``task_index`` [n] is each example's task.
+
+    Raises:
+        DataError: a task has no example.
     """
 
     def __init__(
@@ -43,10 +46,6 @@ class BatchPlan:
             order = [self._order(task, int(p))[w] for p, w in zip(passes, within, strict=True)]
             parts.append(pool[order])
         return np.concatenate(parts)
-
-    def shard(self, step: int, number: int, count: int) -> np.ndarray:
-        """Every ``count``-th example of a step from ``number`` on: each shard gets its share of each task."""
-        return self.batch(step)[number::count]
 
     def _draw_order(self, task: int, epoch: int) -> np.ndarray:
         draw = generator_for(self.seed, f"order of {self.tasks[task]}, pass {epoch}")

@@ -1,4 +1,4 @@
-"""Rows of like length into one pass, so that little of a batch is padding."""
+"""Group rows of similar length into one forward pass, so that little of a batch is padding."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from itertools import pairwise
 import numpy as np
 
 
-def length_buckets(lengths: np.ndarray, count: int, *, exactly: bool = False, worth: int = 0) -> list[np.ndarray]:
-    """Rows in at most (or exactly) ``count`` buckets such that the fewest tokens are computed; none is empty.
+def length_buckets(
+    lengths: np.ndarray, count: int, *, exactly: bool = False, min_saved_tokens: int = 0
+) -> list[np.ndarray]:
+    """Rows in at most (or exactly) ``count`` buckets, none empty, so that the fewest tokens are computed.
 
-    ``lengths`` [n, k] are each row's tokens in k passes (the text prompt, the branch or slot prompt); a
-    bucket's passes are as long as their longest row. Rows are ordered by the first pass, and the best cuts
-    of that order are found exactly, over all places and numbers of cuts. A bucket more has to save ``worth`` tokens.
+    ``lengths`` [n, k] are each row's tokens in k passes (the text prompt, the slot prompt or continuation); a
+    bucket's passes are as long as their longest row. Rows are ordered by the first pass, and the best cuts of
+    that order are found exactly, by dynamic programming. One bucket more must save ``min_saved_tokens``.
     """
     order = np.argsort(lengths[:, 0], kind="stable")
     n, costs = len(order), _costs(lengths[order])
     fewest, starts = costs[0], []  # fewest[j]: tokens of the first j rows; starts[.][j]: where their last bucket starts
     for _ in range(min(count, n) - 1):  # with one bucket more each time, where that saves something
-        further = fewest[:, None] + costs + worth
+        further = fewest[:, None] + costs + min_saved_tokens
         saves = (further.min(axis=0) < fewest) | exactly
         starts.append(np.where(saves, further.argmin(axis=0), np.arange(n + 1)))
         fewest = np.where(saves, further.min(axis=0), fewest)
@@ -29,7 +31,7 @@ def length_buckets(lengths: np.ndarray, count: int, *, exactly: bool = False, wo
 
 
 def _costs(ordered: np.ndarray) -> np.ndarray:
-    """Tokens computed for rows i to j - 1 in one bucket [n + 1, n + 1]; infinite where there are none."""
+    """Tokens [n + 1, n + 1] computed for rows i to j - 1 in one bucket; infinite where there are no such rows."""
     n = len(ordered)
     places = np.arange(n)
     later = places[:, None] <= places  # [i, j]: row j is not before row i
@@ -40,5 +42,5 @@ def _costs(ordered: np.ndarray) -> np.ndarray:
 
 
 def computed_tokens(lengths: np.ndarray, buckets: list[np.ndarray]) -> int:
-    """Tokens of all passes over ``buckets`` of rows with ``lengths`` [n, k], the padding with them."""
+    """Tokens of all passes over ``buckets`` of rows with ``lengths`` [n, k], padding included."""
     return int(sum(len(rows) * lengths[rows].max(axis=0).sum() for rows in buckets))

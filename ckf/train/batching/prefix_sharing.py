@@ -1,4 +1,4 @@
-"""Which way the two streams of a run go: one prefix with two branches, or two passes; and why."""
+"""Choose how the two streams of a run are computed: with a shared prefix or in two passes; and say why."""
 
 from __future__ import annotations
 
@@ -9,56 +9,60 @@ import numpy as np
 import torch
 
 from ckf.data.example_table import ExampleTable
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.train.curriculum import Curriculum
 
-SAMPLE, ENOUGH = 32, 0.1
-"""Examples of each task that are looked at, and the share of the slot prompts' tokens that must be common."""
-SMALL = 16 * 2**20
-"""Bytes of a micro-batch's keys and values up to which its branches get buckets of their own.
+SAMPLED_EXAMPLES_PER_TASK = 32
+"""Examples of each task whose prompts are compared."""
+MIN_SHARED_TOKEN_FRACTION = 0.1
+"""Fraction of the slot prompts' tokens that the text prompts must share."""
+MAX_OWN_BUCKETS_KV_BYTES = 16 * 2**20
+"""Largest size of a micro-batch's keys and values with which continuations get buckets of their own.
 
-Those of all text prompts are then held at once, and branches of like length go through in fewer passes: a gain where
-a step is bound by the number of calls (64 wide), a loss where it is bound by arithmetic (256 wide).
+The keys and values of all text prompts are then in memory at once, and continuations of similar length need fewer
+passes. This pays where the number of calls limits a step (width 64), not where arithmetic does (width 256).
 """
 
 
 @dataclass(frozen=True)
 class StreamMode:
-    """``shared``: both streams of a step share their prefix; ``joined``: branches have buckets of their own.
+    """``share_prefix``: both streams of a step share their prefix; ``own_buckets``: continuations have their own.
 
-    ``why`` is told to the user.
+    ``reason`` is shown to the user; it is empty where the curriculum has one stream.
     """
 
-    shared: bool
-    why: str
-    joined: bool = False
+    share_prefix: bool
+    reason: str
+    own_buckets: bool = False
 
     def __str__(self) -> str:
-        return f"{'shared prefix' if self.shared else 'two passes' if self.why else 'one stream'}{self.why}"
+        if not self.reason:
+            return "one stream"
+        return f"{'shared prefix' if self.share_prefix else 'two passes'} ({self.reason})"
 
 
-def stream_path(
-    curriculum: Curriculum, table: ExampleTable, collator: Collator, *, rows: int, token_bytes: int
+def choose_stream_mode(
+    curriculum: Curriculum, table: ExampleTable, collator: Collators, *, rows: int, token_bytes: int
 ) -> StreamMode:
-    """Choose the way of a run: the same on every rank, and for every step of it.
+    """Choose the mode of a run: the same on every rank and for every step.
 
-    ``rows`` is the size of a micro-batch, ``token_bytes`` that of a token's keys and values in all layers.
-    The prefix can be shared where every step has both streams and adapters learn from the text alone,
-    the fusion from the slots alone: then nothing that is learned from the slots reaches back into it.
+    ``rows`` is the size of a micro-batch, ``token_bytes`` the size of a token's keys and values in all layers.
+    The prefix can be shared where every step has both streams, adapters learn from the text alone and the
+    fusion from the slots alone: then no gradient of the slot prompts goes back through the prefix.
     """
     streams = curriculum.streams(0)
     kinds = {curriculum_streams(curriculum, step) for step in (0, curriculum.total_steps - 1)}
     if len(streams) < 2 or len(kinds) > 1:
         return StreamMode(False, "")
     if kinds != {((False, True, False), (True, False, True))}:
-        return StreamMode(False, " (adapters or fusion learn from both)")
-    common, slots, text = sample_tokens(table, collator)
-    said = f"{common / slots:.0%} of the slot prompts' tokens are the text prompts' too"
-    if common < ENOUGH * slots:
-        return StreamMode(False, f" (slots stand early: {said})")
-    if rows * text * token_bytes > SMALL:
-        return StreamMode(True, f" ({said})")
-    return StreamMode(True, f" ({said}; the rest is in buckets of its own)", joined=True)
+        return StreamMode(False, "adapters or fusion learn from both")
+    common, slots, text = mean_token_counts(table, collator)
+    shared = f"{common / slots:.0%} of the slot prompts' tokens are the text prompts' too"
+    if common < MIN_SHARED_TOKEN_FRACTION * slots:
+        return StreamMode(False, f"slots stand early: {shared}")
+    if rows * text * token_bytes > MAX_OWN_BUCKETS_KV_BYTES:
+        return StreamMode(True, shared)
+    return StreamMode(True, f"{shared}; the rest is in buckets of its own", own_buckets=True)
 
 
 def token_bytes(config: Any, dtype: torch.dtype) -> int:
@@ -69,16 +73,16 @@ def token_bytes(config: Any, dtype: torch.dtype) -> int:
 
 
 def curriculum_streams(curriculum: Curriculum, step: int) -> tuple[tuple[bool, bool, bool], ...]:
-    """What each stream of a step is: (has slots, adapters learn, fusion learns)."""
+    """Of each stream of a step: whether it has slots, adapters learn, and the fusion learns."""
     return tuple((s.slots, s.learn_adapters, s.learn_fusion) for s in curriculum.streams(step))
 
 
-def sample_tokens(table: ExampleTable, collator: Collator) -> tuple[float, float, float]:
-    """Tokens a row over a sample: those that both prompts begin with, the slot prompt's, and the text prompt's."""
+def mean_token_counts(table: ExampleTable, collator: Collators) -> tuple[float, float, float]:
+    """Mean tokens over a sample: shared by both prompts, of the slot prompt, and of the text prompt."""
     found = []
     for task in range(len(table.tasks)):
-        some = [table[int(i)] for i in np.flatnonzero(table.task_index == task)[:SAMPLE]]
-        for row in collator.rows(some, [1.0] * len(some), (False, True)):
-            found.append([row.shared, len(row.prompts[True].token_ids), len(row.prompts[False].token_ids)])
+        sample = [table[int(i)] for i in np.flatnonzero(table.task_index == task)[:SAMPLED_EXAMPLES_PER_TASK]]
+        for row in collator.training.encode(sample, [1.0] * len(sample), (False, True)):
+            found.append([row.shared_tokens, len(row.prompts[True].token_ids), len(row.prompts[False].token_ids)])
     common, slots, text = np.mean(found, axis=0)
     return float(common), float(slots), float(text)

@@ -1,4 +1,4 @@
-"""The steps of a run: its batch plan, curriculum and the way of its streams, from a config and its examples."""
+"""The steps of a run, from its config and its examples: batch plan, curriculum and stream mode."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import torch
 
 from ckf.config.schema import ExperimentConfig
 from ckf.data.example_table import ExampleTable
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.train.batching.batch_plan import BatchPlan
 from ckf.train.batching.batches import StepDataset
-from ckf.train.batching.prefix_sharing import StreamMode, stream_path, token_bytes
+from ckf.train.batching.prefix_sharing import StreamMode, choose_stream_mode, token_bytes
 from ckf.train.curriculum import build_curriculum
 
 
 def run_steps(
-    exp: ExperimentConfig, examples: Path, collator: Collator, backbone: Any
+    exp: ExperimentConfig, examples: Path, collator: Collators, backbone: Any
 ) -> tuple[StepDataset, StreamMode]:
-    """The micro-batches of a run (of rank 0, until ``rank`` is set), and which way its streams go.
+    """Make the micro-batches of a run and choose its stream mode; they are those of rank 0 until ``rank`` is set.
 
-    ``backbone`` is its ``transformers`` config.
+    ``backbone`` is the backbone's ``transformers`` config.
     """
     tasks, weights = [task.name for task in exp.task_mix], [task.weight for task in exp.task_mix]
     table = ExampleTable(examples / "examples.parquet", "train", tasks)
@@ -30,7 +30,7 @@ def run_steps(
     curriculum = build_curriculum(exp.curriculum, steps)
     rows = exp.train.global_batch_size // (exp.trainer.world_size * exp.train.accumulation_steps)
     size = token_bytes(backbone, getattr(torch, exp.backbone.dtype))
-    path = stream_path(curriculum, table, collator, rows=rows, token_bytes=size)
+    mode = choose_stream_mode(curriculum, table, collator, rows=rows, token_bytes=size)
     dataset = StepDataset(
         table,
         collator,
@@ -42,8 +42,8 @@ def run_steps(
         accumulation_steps=exp.train.accumulation_steps,
         rank=0,
         world_size=exp.trainer.world_size,
-        share_prefix=path.shared,
-        join_branches=path.joined,
+        share_prefix=mode.share_prefix,
+        own_buckets=mode.own_buckets,
         same_passes=exp.trainer.strategy == "fsdp",
     )
-    return dataset, path
+    return dataset, mode

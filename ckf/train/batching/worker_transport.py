@@ -1,4 +1,4 @@
-"""Batches between processes as plain bytes: torch would send a file handle for each of a step's hundred tensors."""
+"""Send batches between processes as plain bytes: torch would send a file handle for each of some hundred tensors."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ class _Packer(pickle.Pickler):
     """Pickles CPU tensors as numpy arrays."""
 
     def reducer_override(self, obj: Any) -> Any:
-        """How a tensor is put together again; None of ours needs a gradient."""
+        """How to rebuild a tensor; none of these has a gradient."""
         return (torch.from_numpy, (np.ascontiguousarray(obj.numpy()),)) if isinstance(obj, Tensor) else NotImplemented
 
 
 def packed(batch: object) -> bytes:
-    """A batch with its tensors, as bytes."""
+    """Serialise a batch with its tensors."""
     file = io.BytesIO()
     _Packer(file, protocol=pickle.HIGHEST_PROTOCOL).dump(batch)
     return file.getvalue()
 
 
 def unpacked(data: bytes) -> Any:
-    """What `packed` has packed."""
-    return pickle.loads(data)  # a pickle runs what it says; these bytes come through a pipe from our own child alone
+    """Rebuild what `packed` has serialised."""
+    return pickle.loads(data)  # safe here: the bytes come through a pipe from our own child process
 
 
 def batch_workers(asked: int | None) -> int:
-    """Processes that prepare batches: as many as asked for; else one, where it can be forked and has a core."""
+    """Number of processes that prepare batches: as asked for, else one where it can be forked and has a core."""
     if asked is not None:
         return asked
     return int(sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1)

@@ -38,7 +38,7 @@ from ckf.model.build import adapter_specs, build_fusion
 from ckf.model.lora import AdapterRouting, inject_lora
 from ckf.model.recommender import Recommender
 from ckf.model.tiny_backbone import train_tokenizer
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.prompts.encode import PromptEncoder
 
 HERE = Path(__file__).parent
@@ -51,7 +51,7 @@ ATTENTION = {  # torch counts it on a GPU alone
 ITEMS, USERS, DIM, BATCH, HISTORY = 2_000, 500, 33, 128, 20
 
 
-def made_model(folder: Path) -> tuple[Recommender, Collator]:
+def made_model(folder: Path) -> tuple[Recommender, Collators]:
     """The model and its collator; every weight is random, the work is that of a trained one."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -69,7 +69,7 @@ def made_model(folder: Path) -> tuple[Recommender, Collator]:
     tables = VectorTables(torch.randn(USERS + 1, DIM), torch.randn(ITEMS + 1, DIM))
     fusion = build_fusion(exp.fusion, DIM, 256, 1.0, tasks=4)
     encoder = PromptEncoder(tokenizer, exp.prompts, titles, ["1", "2", "3", "4", "5"])
-    return Recommender(backbone, layers, adapters, routing, fusion).to(DEVICE).eval(), Collator(encoder, TASKS, tables)
+    return Recommender(backbone, layers, adapters, routing, fusion).to(DEVICE).eval(), Collators(encoder, TASKS, tables)
 
 
 def made_examples(task: str, count: int, each: int = 1) -> list[Example]:
@@ -93,10 +93,10 @@ def made_examples(task: str, count: int, each: int = 1) -> list[Example]:
 
 
 @torch.inference_mode()
-def released(model: Recommender, collator: Collator, examples: list[Example]) -> None:
+def released(model: Recommender, collator: Collators, examples: list[Example]) -> None:
     """One row at a time: a forward pass with all logits, then generation of as many tokens as the answer has."""
     for example in examples:
-        batch, lengths = collator.questions([example], slots=True)
+        batch, lengths = collator.generation([example], slots=True)
         batch = batch.to(DEVICE)
         tokens = len(collator.encoder.answer_ids(example.task, collator.encoder.true_label(example)))
         model.routing.route(batch.task_index)
@@ -111,7 +111,7 @@ def released(model: Recommender, collator: Collator, examples: list[Example]) ->
         assert int(lengths) == words.shape[1]
 
 
-def scored(model: Recommender, collator: Collator, examples: list[Example]) -> list[np.ndarray]:
+def scored(model: Recommender, collator: Collators, examples: list[Example]) -> list[np.ndarray]:
     """What ckf does: planned batches, all answers as branches, shared beginnings read once."""
     table = ExampleTable.of(examples, TASKS, "test")
     found: list[Any] = [None] * len(examples)
@@ -123,22 +123,22 @@ def scored(model: Recommender, collator: Collator, examples: list[Example]) -> l
 
 
 @torch.inference_mode()
-def bare(model: Recommender, collator: Collator, examples: list[Example]) -> None:
+def bare(model: Recommender, collator: Collators, examples: list[Example]) -> None:
     """The floor: the same batches, the prompts alone, one position's logits."""
     table = ExampleTable.of(examples, TASKS, "test")
     for rows in plan_batches(table, collator, slots=True, size=BATCH):
-        batch, lengths = collator.questions([table[int(i)] for i in rows], slots=True)
+        batch, lengths = collator.generation([table[int(i)] for i in rows], slots=True)
         hidden = model.hidden(batch.to(DEVICE))
         vocabulary_logits(model.backbone, hidden[torch.arange(len(rows)), lengths - 1]).log_softmax(1)
 
 
-def row_by_row(model: Recommender, collator: Collator, examples: list[Example]) -> list[np.ndarray]:
+def row_by_row(model: Recommender, collator: Collators, examples: list[Example]) -> list[np.ndarray]:
     """Each example alone, all of its answers as branches."""
     return [score_batch(model, collator, [x], slots=True, device=DEVICE).answers[0] for x in examples]
 
 
 @torch.inference_mode()
-def one_by_one(model: Recommender, collator: Collator, examples: list[Example]) -> list[np.ndarray]:
+def one_by_one(model: Recommender, collator: Collators, examples: list[Example]) -> list[np.ndarray]:
     """Each title alone behind its whole prompt."""
     found = []
     for example in examples:
@@ -151,7 +151,7 @@ def one_by_one(model: Recommender, collator: Collator, examples: list[Example]) 
     return found
 
 
-def batched_alone(model: Recommender, collator: Collator, examples: list[Example]) -> list[np.ndarray]:
+def batched_alone(model: Recommender, collator: Collators, examples: list[Example]) -> list[np.ndarray]:
     """Batches without sharing: every prompt read whole."""
     found: list[np.ndarray] = []
     with torch.inference_mode():
@@ -159,18 +159,18 @@ def batched_alone(model: Recommender, collator: Collator, examples: list[Example
             part = examples[start : start + BATCH]
             batch, counts = collator.scoring(part, slots=True)
             totals = torch.zeros(sum(counts), dtype=torch.float64, device=DEVICE)
-            totals.index_add_(0, batch.answer_branch.to(DEVICE), model(batch.to(DEVICE)).double())
+            totals.index_add_(0, batch.answer_index.to(DEVICE), model(batch.to(DEVICE)).double())
             found += np.split(totals.cpu().numpy(), np.cumsum(counts)[:-1])
     return found
 
 
-Way = Callable[[Recommender, Collator, list[Example]], Any]
+Way = Callable[[Recommender, Collators, list[Example]], Any]
 
 
 def measure(
     name: str,
     model: Recommender,
-    collator: Collator,
+    collator: Collators,
     examples: list[Example],
     ways: dict[str, tuple[Way, int]],
     rounds: int,
@@ -200,7 +200,7 @@ def measure(
     return row
 
 
-def operations(work: Way, model: Recommender, collator: Collator, examples: list[Example]) -> float:
+def operations(work: Way, model: Recommender, collator: Collators, examples: list[Example]) -> float:
     """Floating-point operations of an example, in units of 10^9."""
     with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
         work(model, collator, examples)
@@ -212,7 +212,7 @@ def agree(a: list[np.ndarray], b: list[np.ndarray]) -> float:
     return max(float(np.abs(x - y).max()) for x, y in zip(a, b, strict=True))
 
 
-def flat_memory(model: Recommender, collator: Collator) -> dict[str, float]:
+def flat_memory(model: Recommender, collator: Collators) -> dict[str, float]:
     """Growth of the peak memory (MB) when eight times the rows are scored."""
     found = {}
     for count in (64, 512):

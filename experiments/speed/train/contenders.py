@@ -92,9 +92,9 @@ class StockPeft:
         """Weighted negative log-probability of the answers."""
         embeddings = self.base.get_input_embeddings()(batch.input_ids)
         if batch.slots is not None:
-            embeddings = embeddings.index_put((batch.slots.rows, batch.slots.cols), self.fusion(batch.slots))
+            embeddings = embeddings.index_put((batch.slots.rows, batch.slots.positions), self.fusion(batch.slots))
         hidden = self.base.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-        logits = self.base.lm_head(hidden[batch.answer_rows, batch.answer_cols])
+        logits = self.base.lm_head(hidden[batch.answer_rows, batch.answer_positions])
         return (F.cross_entropy(logits, batch.answer_targets, reduction="none") * batch.answer_weights).sum()
 
     def finish(self) -> None:
@@ -139,13 +139,13 @@ class Released(StockPeft):
             values = self.fusion(batch.slots)
             for place in range(len(values)):
                 embeddings = embeddings.clone()
-                embeddings[batch.slots.rows[place], batch.slots.cols[place]] = values[place]
+                embeddings[batch.slots.rows[place], batch.slots.positions[place]] = values[place]
         lengths = batch.input_ids.new_zeros(len(batch.input_ids)).index_reduce(
-            0, batch.answer_rows, batch.answer_cols + 1, "amax"
+            0, batch.answer_rows, batch.answer_positions + 1, "amax"
         )
         mask = (torch.arange(batch.input_ids.shape[1]) < lengths[:, None]).long()
         labels = torch.full(batch.input_ids.shape, -100)
-        labels[batch.answer_rows, batch.answer_cols] = batch.answer_targets
+        labels[batch.answer_rows, batch.answer_positions] = batch.answer_targets
         logits = self.base(inputs_embeds=embeddings, attention_mask=mask, use_cache=False).logits.float()
         total = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum")
         return total * batch.answer_weights[0]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ckf.assembly import Inputs, build_collator, task_names
+from ckf.assembly import Inputs, build_collators, task_names
 from ckf.cf.vectors.tables import VectorTables
 from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig
@@ -23,11 +23,11 @@ from ckf.model.recommender import Recommender
 from ckf.model.tiny_backbone import corpus, tiny_tokenizer
 from ckf.pipeline import artifacts as stages
 from ckf.prompts.batch import PromptBatch
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.prompts.encoded_example import EncodedExample
 from ckf.train.batching.batch_plan import BatchPlan
 from ckf.train.batching.batches import StepBatch, StepDataset
-from ckf.train.batching.prefix_sharing import stream_path, token_bytes
+from ckf.train.batching.prefix_sharing import choose_stream_mode, token_bytes
 from ckf.train.curriculum import build_curriculum
 
 STEPS = 1000
@@ -71,11 +71,11 @@ class World:
         tokenizer = tiny_tokenizer(self.exp.backbone, self.exp.prompts, corpus(dataset.path, 0))
         self.tasks = task_names(self.exp)
         self.table = ExampleTable(examples.path / "examples.parquet", "train", self.tasks)
-        bare = build_collator(self.exp, Inputs(dataset.path, examples.path, "", None), tokenizer)
+        bare = build_collators(self.exp, Inputs(dataset.path, examples.path, "", None), tokenizer)
         draw = torch.Generator().manual_seed(0)
         counts = int(self.table.user.max()) + 1, len(bare.encoder.titles)
         self.tables = VectorTables(*(torch.randn(count, 64, generator=draw) for count in counts))
-        self.collator: Collator = bare.with_tables(self.tables)
+        self.collator: Collators = bare.with_tables(self.tables)
         self.specs: list[AdapterSpec] = adapter_specs(self.exp.lora, self.tasks)
         torch.manual_seed(0)
         self._base = LlamaForCausalLM(LlamaConfig(**vars(shape), tie_word_embeddings=True, initializer_range=0.05))
@@ -93,7 +93,7 @@ class World:
         torch.manual_seed(1)
         fusion = build_fusion(self.exp.fusion, self.tables.dim, self._base.config.hidden_size, 1.0)
         assert fusion is not None
-        fusion.fit_scale(self.tables)
+        fusion.fit_normalization(self.tables)
         return fusion
 
     def _recommender(self) -> Recommender:
@@ -122,11 +122,13 @@ class World:
         plan = BatchPlan(self.table.task_index, self.tasks, [1.0] * len(self.tasks), train.global_batch_size, 0)
         self.curriculum = build_curriculum(self.exp.curriculum, STEPS)
         size = token_bytes(self._base.config, torch.float32)
-        path = stream_path(self.curriculum, self.table, self.collator, rows=train.global_batch_size, token_bytes=size)
+        mode = choose_stream_mode(
+            self.curriculum, self.table, self.collator, rows=train.global_batch_size, token_bytes=size
+        )
         data = StepDataset(
             self.table, self.collator, plan, steps=STEPS, curriculum=self.curriculum,
             task_weights=[1.0] * len(self.tasks), length_buckets=train.length_buckets, accumulation_steps=1, rank=0,
-            world_size=1, share_prefix=path.shared, join_branches=path.joined,
+            world_size=1, share_prefix=mode.share_prefix, own_buckets=mode.own_buckets,
         )  # fmt: skip
         return [self._step(data, plan, STEPS // 2 + k) for k in range(count)]
 
@@ -135,15 +137,15 @@ class World:
         by_task = []
         for task, name in enumerate(self.tasks):
             examples = [self.table[int(i)] for i in places[self.table.task_index[places] == task]]
-            tokens = sum(len(row.answer) for row in self.collator.rows(examples, [1.0] * len(examples), ()))
+            tokens = sum(len(row.answer) for row in self.collator.training.encode(examples, [1.0] * len(examples), ()))
             weight = 1.0 / len(self.tasks) / tokens
-            by_task.append((name, self.collator.rows(examples, [weight] * len(examples), (False, True))))
+            by_task.append((name, self.collator.training.encode(examples, [weight] * len(examples), (False, True))))
         text, fused = self.curriculum.streams(number)
         return Step(data[number], by_task, (text.weight, fused.weight))
 
     def batch(self, rows: list[EncodedExample], *, slots: bool) -> PromptBatch:
         """Rows as one padded batch."""
-        return self.collator.whole(rows, slots=slots)
+        return self.collator.training.batch(rows, slots=slots)
 
 
 class Optimizer:

@@ -86,5 +86,5 @@ def recommender(
         torch.nn.init.normal_(layer.lora_b, std=0.05)
     built = make_fusion(fusion, backbone.config.hidden_size, **(fusion_options or {}))
     if built is not None:
-        built.fit_scale(tables)
+        built.fit_normalization(tables)
     return Recommender(backbone, layers, adapters, routing, built)

@@ -62,7 +62,7 @@ def test_stock_pefts_adapter_comes_into_a_role(model, collator, backbone_folder,
     stock = PeftModel.from_pretrained(load("llama", backbone_folder), str(folder)).eval()
     batch = collator.training(mixed, [1.0] * len(mixed), slots=False)
     with torch.no_grad():
-        logits = stock(input_ids=batch.input_ids).logits[batch.answer_rows, batch.answer_cols].log_softmax(-1)
+        logits = stock(input_ids=batch.input_ids).logits[batch.answer_rows, batch.answer_positions].log_softmax(-1)
     theirs = logits.gather(1, batch.answer_targets[:, None])[:, 0]
     torch.testing.assert_close(scores(model, collator, mixed), theirs, atol=1e-5, rtol=1e-5)
 

@@ -25,7 +25,7 @@ def test_branches_equal_each_answer_alone(kind, checkpoint, tables, collator, mi
     with torch.no_grad():
         batch, counts = collator.scoring(mixed, slots=True)
         assert batch.position_ids.max() > 24, "prompts must outgrow the windows"
-        together = torch.zeros(sum(counts)).index_add_(0, batch.answer_branch, model(batch))
+        together = torch.zeros(sum(counts)).index_add_(0, batch.answer_index, model(batch))
         apart = [alone(model, collator, x, label) for x in mixed for label in collator.encoder.labels(x)]
     torch.testing.assert_close(together, torch.stack(apart), atol=1e-4, rtol=0)
 
@@ -41,7 +41,7 @@ def test_windows_count_and_are_seen_by_the_branches(kind, checkpoint, tables, co
 
 
 def test_masks_by_kind_of_layer_by_hand():
-    branch_of = torch.tensor([[0, 0, 0, 1, 1, 2]])
+    branch_id = torch.tensor([[0, 0, 0, 1, 1, 2]])
     positions = torch.tensor([[0, 1, 2, 3, 4, 3]])
 
     @dataclasses.dataclass
@@ -55,10 +55,10 @@ def test_masks_by_kind_of_layer_by_hand():
 
     full = ["100000", "110000", "111000", "111100", "111110", "111001"]
     near = ["100000", "110000", "011000", "001100", "000110", "001001"]  # the last sees position 2, three columns back
-    masks = attention_masks(Config(), branch_allowed(branch_of), positions, torch.float32)
+    masks = attention_masks(Config(), branch_allowed(branch_id), positions, torch.float32)
     assert {kind: seen(mask) for kind, mask in masks.items()} == {"full_attention": full, "sliding_attention": near}
-    assert seen(attention_masks(Config(2, None), branch_allowed(branch_of), positions, torch.float32)) == near
-    assert seen(attention_masks(Config(None, None), branch_allowed(branch_of), positions, torch.float32)) == full
+    assert seen(attention_masks(Config(2, None), branch_allowed(branch_id), positions, torch.float32)) == near
+    assert seen(attention_masks(Config(None, None), branch_allowed(branch_id), positions, torch.float32)) == full
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,7 +70,9 @@ def test_our_forward_equals_the_models_own_on_ids(kind, checkpoint, tables, coll
     batch = collator.training(mixed, [1.0] * len(mixed), slots=False)
     with torch.no_grad():
         ours = model(batch)
-        logits = load(kind, checkpoint(kind))(input_ids=batch.input_ids).logits[batch.answer_rows, batch.answer_cols]
+        logits = load(kind, checkpoint(kind))(input_ids=batch.input_ids).logits[
+            batch.answer_rows, batch.answer_positions
+        ]
     theirs = logits.log_softmax(-1).gather(1, batch.answer_targets[:, None])[:, 0]
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 

@@ -14,11 +14,11 @@ from ckf.core.errors import DataError
 from ckf.model.build import build_fusion
 from ckf.model.fusion import Fusion
 from ckf.prompts.batch import PromptBatch
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from tests.conftest import CF_DIM, FUSIONS, TASKS, make_example, make_fusion, make_model
 
 
-def scores(model, collator: Collator, examples: list, slots: bool = True) -> torch.Tensor:
+def scores(model, collator: Collators, examples: list, slots: bool = True) -> torch.Tensor:
     """Summed answer log-probability of each row."""
     batch = collator.training(examples, [1.0] * len(examples), slots=slots)
     with torch.no_grad():
@@ -30,7 +30,7 @@ def test_every_row_is_fused_not_only_the_last(backbone_folder, tables, collator,
     model = make_model(backbone_folder, tables, kind)
     before = scores(model, collator, mixed)
     other = VectorTables(tables.users + 1.0, tables.items - 1.0)
-    after = scores(model, Collator(collator.encoder, collator.tasks, other), mixed)
+    after = scores(model, Collators(collator.encoder, collator.tasks, other), mixed)
     assert ((before - after).abs() > 1e-5).all(), "a row whose score does not depend on its vectors"
 
 
@@ -43,11 +43,11 @@ def test_slot_positions_hold_the_fusions_output(model, collator, mixed):
     at = 0
     for row in [*slots.user_rows.tolist(), *slots.item_rows.tolist()]:  # the naive way, slot by slot
         assert slots.rows[at] == row
-        torch.testing.assert_close(filled[row, slots.cols[at]], values[at])
+        torch.testing.assert_close(filled[row, slots.positions[at]], values[at])
         at += 1
     assert at == len(slots.rows)
     untouched = torch.ones(embeddings.shape[:2], dtype=torch.bool)
-    untouched[slots.rows, slots.cols] = False
+    untouched[slots.rows, slots.positions] = False
     assert torch.equal(filled[untouched], embeddings[untouched])
 
 
@@ -108,11 +108,11 @@ def test_an_empty_history_is_defined_and_order_does_not_matter(kind):
     fusion = trained_a_little(make_fusion(kind, 16))
     users, history = torch.randn(3, CF_DIM), torch.randn(3, 4, CF_DIM)
     mask = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]).bool()
-    found = fusion.matrices(users, history, mask)
+    found = fusion.personal_matrices(users, history, mask)
     order = [2, 0, 1, 3]
-    torch.testing.assert_close(found, fusion.matrices(users, history[:, order], mask[:, order]))
+    torch.testing.assert_close(found, fusion.personal_matrices(users, history[:, order], mask[:, order]))
     assert torch.isfinite(found).all(), "an empty history must not divide by zero"
-    torch.testing.assert_close(found[2], fusion.matrices(users, 7 * history, mask)[2])
+    torch.testing.assert_close(found[2], fusion.personal_matrices(users, 7 * history, mask)[2])
 
 
 def test_meta_attention_starts_exactly_as_linear_and_meta_near_it(collator, mixed):
@@ -136,10 +136,11 @@ def test_attention_weighs_the_history_by_the_user():
 @pytest.mark.parametrize("tokens", [1, 3])
 def test_slots_start_with_the_norm_of_a_word_embedding(collator, tables, mixed, kind, tokens):
     fusion = make_fusion(kind, 64, slots=("user", "item"), tokens_per_slot=tokens)
-    fusion.fit_scale(tables)
+    fusion.fit_normalization(tables)
     examples = [make_example("ctr", number) for number in range(40)]
-    values = fusion(dataclasses.replace(collator.training(examples, [1.0] * 40, slots=True).slots,
-                                        soft_tasks=torch.arange(80) % len(TASKS)))  # fmt: skip
+    slots = collator.training(examples, [1.0] * 40, slots=True).slots
+    slots = dataclasses.replace(slots, soft_tasks=torch.arange(80) % len(TASKS))
+    values = fusion(dataclasses.replace(slots, kinds=("soft",)) if kind == "soft_prompt" else slots)
     assert values.shape == (80 * tokens, 64)
     assert 0.6 < float(values.norm(dim=-1).mean()) < 1.7
 
@@ -164,7 +165,8 @@ def test_match_scale_follows_the_backbone(kind):
 def test_dropout_is_for_training_alone(collator, mixed, kind):
     fusion = make_fusion(kind, 16, dropout=0.5)
     slots = collator.training(mixed, [1.0] * len(mixed), slots=True).slots
-    slots.soft_tasks = torch.tensor([0, 1, 2])
+    if kind == "soft_prompt":
+        slots.kinds, slots.soft_tasks = ("soft",), torch.tensor([0, 1, 2])
     assert (fusion.train()(slots) == 0).float().mean() > 0.3
     assert torch.equal(fusion.eval()(slots), fusion(slots))
 
@@ -216,12 +218,12 @@ def test_a_cold_user_with_no_history_scores(backbone_folder, collator, tables, k
 
 def test_a_cold_id_is_the_average_one(tables):
     fusion = make_fusion("linear", 16)
-    fusion.fit_scale(tables)
+    fusion.fit_normalization(tables)
     assert torch.equal(fusion.standardise(torch.zeros(2, CF_DIM), "user"), torch.zeros(2, CF_DIM))
 
 
 def test_shuffling_users_changes_a_fused_model_and_not_a_text_only_one(backbone_folder, tables, collator, mixed):
-    shuffled = Collator(collator.encoder, collator.tasks, tables.shuffled(5))
+    shuffled = Collators(collator.encoder, collator.tasks, tables.shuffled(5))
     fused = make_model(backbone_folder, tables, "meta")
     assert (scores(fused, collator, mixed) - scores(fused, shuffled, mixed)).abs().max() > 1e-5
     text = make_model(backbone_folder, tables, "none")
@@ -234,3 +236,28 @@ def test_shuffled_tables_are_a_permutation_that_leaves_padding(tables):
     assert not torch.equal(other.users[:], tables.users)
     assert sorted(map(tuple, other.items[:].tolist())) == sorted(map(tuple, tables.items.tolist()))
     assert torch.equal(other.users[:], tables.shuffled(7).users[:])
+
+
+def test_a_fusion_must_fill_every_kind_of_slot(backbone_folder, tables, collator, mixed):
+    """The batch names the kinds of its slots in order, and the fusion checks them."""
+    slots = collator.training(mixed, [1.0] * len(mixed), slots=True).slots
+    assert slots.kinds == ("user", "item")
+    fusion = make_model(backbone_folder, tables, "linear", fusion_options={"slots": ("user",)}).fusion
+    with pytest.raises(ValueError, match=r"LinearFusion fills <user>, and the prompts hold <item>"):
+        fusion(slots)
+
+
+def test_a_fusion_returns_the_kinds_in_the_order_of_the_batch(backbone_folder, tables, collator, mixed):
+    slots = collator.training(mixed, [1.0] * len(mixed), slots=True).slots
+    fusion = make_model(backbone_folder, tables, "linear").fusion.eval()
+    users = len(slots.user_rows)
+    found = fusion(slots)
+    swapped = fusion(dataclasses.replace(slots, kinds=("item", "user")))
+    torch.testing.assert_close(swapped, torch.cat([found[users:], found[:users]]))
+
+
+def test_a_wrong_number_of_slot_embeddings_is_refused(backbone_folder, tables, collator, mixed):
+    model = make_model(backbone_folder, tables, "linear")
+    model.fusion.forward = lambda slots: torch.zeros(1, model.fusion.llm_dim)
+    with pytest.raises(ValueError, match="returned embeddings of shape"):
+        model(collator.training(mixed, [1.0] * len(mixed), slots=True))

@@ -17,7 +17,7 @@ from ckf.config.schema import PromptsConfig
 from ckf.data.example_table import Example
 from ckf.metrics import auc
 from ckf.prompts.binary_codes import HashedCodes
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.prompts.encode import PromptEncoder
 from tests.conftest import CF_DIM, TASKS, TITLES, make_model
 
@@ -64,7 +64,7 @@ def learned(folder, encoder, prompts, world, kind, wording, *, adapters=False, s
     texts = PromptEncoder(encoder.tokenizer, own, TITLES, encoder.rating_labels, tokens_per_slot=tokens)
     codes = HashedCodes(world, bits=8, dotted=False, seed=0) if wording == "codes" else None
     tables = world.shuffled(0) if kind == "random" else world
-    collator = Collator(texts, TASKS, tables, codes)
+    collator = Collators(texts, TASKS, tables, codes)
     slots = ("user", "item", "pair") if wording == "pair" else ("user", "item")
     model = make_model(folder, tables, kind, fusion_options={"slots": slots, **options})
     parameters = model.fusion_parameters() + (model.adapter_parameters() if adapters else [])
@@ -78,7 +78,7 @@ def learned(folder, encoder, prompts, world, kind, wording, *, adapters=False, s
         optimizer.step()
     with torch.no_grad():
         batch, counts = collator.scoring(TEST, slots=fused)
-        totals = torch.zeros(sum(counts)).index_add_(0, batch.answer_branch, model.eval()(batch)).view(-1, 2)
+        totals = torch.zeros(sum(counts)).index_add_(0, batch.answer_index, model.eval()(batch)).view(-1, 2)
     return auc(np.asarray([x.label for x in TEST]), (totals[:, 1] - totals[:, 0]).numpy())
 
 

@@ -18,9 +18,9 @@ def trained(model) -> list[torch.nn.Parameter]:
 def whole(model, batch) -> torch.Tensor:
     """`Recommender.forward` with every layer at every position."""
     hidden = model.hidden(batch)
-    logits = vocabulary_logits(model.backbone, hidden[batch.answer_rows, batch.answer_cols])
-    if batch.answer_read is not None:
-        logits = logits[batch.answer_read]
+    logits = vocabulary_logits(model.backbone, hidden[batch.answer_rows, batch.answer_positions])
+    if batch.logit_index is not None:
+        logits = logits[batch.logit_index]
     return -F.cross_entropy(logits, batch.answer_targets, reduction="none")
 
 
@@ -48,5 +48,5 @@ def test_every_family_computes_the_same_from_less(kind, checkpoint, tables, coll
 
 def test_reads_by_hand():
     reads, place = OutputPositions.of(torch.tensor([0, 0, 2]), torch.tensor([4, 5, 7]), 3)
-    assert reads.cols.tolist() == [[4, 5], [0, 0], [7, 0]]
+    assert reads.positions.tolist() == [[4, 5], [0, 0], [7, 0]]
     assert place.tolist() == [0, 1, 0]

@@ -16,7 +16,7 @@ from ckf.model.lora import AdapterRouting, AdapterSpec, MultiLoraLinear
 from ckf.model.peft_io import save_adapters
 from ckf.model.recommender import Recommender
 from ckf.prompts.batch import PromptBatch
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from tests.conftest import LORA, TASKS, make_example
 from tests.unit.model.families import KINDS, load, recommender
 
@@ -34,7 +34,7 @@ def gradients(model: Recommender) -> dict[str, float]:
     return totals
 
 
-def backward(model: Recommender, collator: Collator, examples: list, *, slots: bool = False, **routing: bool) -> None:
+def backward(model: Recommender, collator: Collators, examples: list, *, slots: bool = False, **routing: bool) -> None:
     batch = collator.training(examples, [1.0] * len(examples), slots=slots)
     (-(model(batch, **routing) * batch.answer_weights).sum()).backward()
 
@@ -103,7 +103,7 @@ def stock_model(kind: str, folder: Path, adapters: Path, task: str) -> Any:
 
 
 def answer_log_probabilities(stock: Any, batch: PromptBatch) -> torch.Tensor:
-    logits = stock(input_ids=batch.input_ids).logits[batch.answer_rows, batch.answer_cols]
+    logits = stock(input_ids=batch.input_ids).logits[batch.answer_rows, batch.answer_positions]
     return logits.log_softmax(-1).gather(1, batch.answer_targets[:, None])[:, 0]
 
 

@@ -48,7 +48,7 @@ def answers(model: Any, collator: Any, task: str) -> torch.Tensor:
     """Log-probability of each answer token of some rows of a task, by ids alone."""
     batch = collator.training([make_example(task, n) for n in range(4)], [1.0] * 4, slots=False)
     with torch.no_grad():
-        logits = model.eval()(input_ids=batch.input_ids).logits[batch.answer_rows, batch.answer_cols].float()
+        logits = model.eval()(input_ids=batch.input_ids).logits[batch.answer_rows, batch.answer_positions].float()
     return logits.log_softmax(-1).gather(1, batch.answer_targets[:, None])[:, 0]
 
 

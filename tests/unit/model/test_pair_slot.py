@@ -12,7 +12,7 @@ from ckf.cf.models.mf import MFModel
 from ckf.config.compose import compose
 from ckf.config.schema import LinearFusionConfig, MFConfig
 from ckf.model.build import build_fusion, slot_kinds
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.prompts.encode import PromptEncoder
 from tests.conftest import CF_DIM, TASKS, TITLES, make_fusion
 from tests.worlds import small_source, write_world
@@ -48,7 +48,7 @@ def test_the_pair_logit_is_matrix_factorisations_own(tmp_path):
 
 def test_pair_features_are_standardised_over_pairs(tables):
     fusion = make_fusion("linear", 16, slots=("pair",))
-    fusion.fit_scale(tables)
+    fusion.fit_normalization(tables)
     known_users, known_items = tables.users[1:], tables.items[1:]
     users, items = known_users.repeat_interleave(len(known_items), 0), known_items.repeat(len(known_users), 1)
     features = fusion.pair_vectors(users, items)
@@ -66,7 +66,7 @@ def test_what_a_template_holds_is_what_is_filled(encoder, prompts, tables, mixed
     )
     own = PromptEncoder(encoder.tokenizer, wording, TITLES, encoder.rating_labels)
     examples = [x for x in mixed if x.task in ("ctr", "topk")]
-    slots = Collator(own, TASKS, tables).training(examples, [1.0] * len(examples), slots=True).slots
+    slots = Collators(own, TASKS, tables).training(examples, [1.0] * len(examples), slots=True).slots
     count = len(examples[1].candidates)
     assert [x.task for x in examples] == ["ctr", "topk", "ctr", "topk"]
     assert slots.user_rows.tolist() == [0, 1, 2, 3]

@@ -12,7 +12,7 @@ def test_branches_equal_each_answer_alone(model, collator, mixed):
     model.eval()
     with torch.no_grad():
         batch, counts = collator.scoring(mixed, slots=True)
-        totals = torch.zeros(sum(counts)).index_add_(0, batch.answer_branch, model(batch))
+        totals = torch.zeros(sum(counts)).index_add_(0, batch.answer_index, model(batch))
         at = 0
         for example in mixed:
             for label in collator.encoder.labels(example):
@@ -28,7 +28,7 @@ def alone(model, collator, example, label: str) -> torch.Tensor:
     length = len(collator.encoder.encode(example, slots=True).token_ids)
     prompt.input_ids = torch.cat([prompt.input_ids[:, :length], torch.tensor([answer[:-1]])], dim=1)
     prompt.answer_rows = torch.zeros(len(answer), dtype=torch.long)
-    prompt.answer_cols = torch.arange(length - 1, length - 1 + len(answer))
+    prompt.answer_positions = torch.arange(length - 1, length - 1 + len(answer))
     prompt.answer_targets = torch.tensor(answer)
     return model(prompt).sum()
 
@@ -37,11 +37,11 @@ def test_scores_do_not_depend_on_the_batch(model, collator, mixed):
     model.eval()
     with torch.no_grad():
         batch, counts = collator.scoring(mixed, slots=True)
-        together = torch.zeros(sum(counts)).index_add_(0, batch.answer_branch, model(batch))
+        together = torch.zeros(sum(counts)).index_add_(0, batch.answer_index, model(batch))
         parts = []
         for example in mixed:
             one, count = collator.scoring([example], slots=True)
-            parts.append(torch.zeros(sum(count)).index_add_(0, one.answer_branch, model(one)))
+            parts.append(torch.zeros(sum(count)).index_add_(0, one.answer_index, model(one)))
     torch.testing.assert_close(together, torch.cat(parts), atol=1e-4, rtol=0)
 
 

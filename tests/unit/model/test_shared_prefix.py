@@ -76,12 +76,12 @@ def test_a_beginning_ends_before_the_first_slot_and_the_last_token(collator):
 def test_half_star_labels_are_scored_whole(backbone_folder, prompts, tables):
     """ "4" begins "4.5": each label counts with its terminator, and all of them share the prompt."""
     from ckf.model.backbone import load_tokenizer
-    from ckf.prompts.collate import Collator
+    from ckf.prompts.collate import Collators
     from ckf.prompts.encode import PromptEncoder
     from tests.conftest import TASKS, make_model
 
     scale = [f"{half / 2:g}" for half in range(1, 11)]
-    halves = Collator(PromptEncoder(load_tokenizer(backbone_folder), prompts, TITLES, scale), TASKS, tables)
+    halves = Collators(PromptEncoder(load_tokenizer(backbone_folder), prompts, TITLES, scale), TASKS, tables)
     model, example = make_model(backbone_folder, tables).eval(), make_example("rating", 2)
     (scores,) = score_batch(model, halves, [example], slots=True, device=CPU).answers
     assert len(scores) == 10

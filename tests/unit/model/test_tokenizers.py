@@ -13,7 +13,7 @@ import torch
 from ckf.core.errors import DataError
 from ckf.model.backbone import load_tokenizer
 from ckf.prompts.chat_template import control_tokens
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.prompts.encode import SLOT_TOKEN, PromptEncoder
 from tests.conftest import TASKS, TITLES, make_example
 from tests.unit.model.families import recommender, save_checkpoint
@@ -99,11 +99,11 @@ def test_titles_are_the_same_tokens_in_history_and_answer(kind, saved, prompts):
 )
 def test_scores_are_those_of_prompt_and_answer_alone(kind, chat, saved, prompts, tables, mixed):
     folder = saved(kind, chat)
-    collator = Collator(encoder_of(folder, prompts, chat=chat is not None), TASKS, tables)
+    collator = Collators(encoder_of(folder, prompts, chat=chat is not None), TASKS, tables)
     model = recommender("llama", folder, tables).eval()
     with torch.no_grad():
         batch, counts = collator.scoring(mixed[:4], slots=True)
-        together = torch.zeros(sum(counts)).index_add_(0, batch.answer_branch, model(batch))
+        together = torch.zeros(sum(counts)).index_add_(0, batch.answer_index, model(batch))
         apart = [alone(model, collator, x, label) for x in mixed[:4] for label in collator.encoder.labels(x)]
     torch.testing.assert_close(together, torch.stack(apart), atol=1e-4, rtol=0)
 

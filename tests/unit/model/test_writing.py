@@ -21,7 +21,7 @@ def written_slowly(model, collator, example, tokens: int) -> list[int]:
     """Greedy, one whole forward pass a token, without a cache and without padding."""
     ids: list[int] = []
     while len(ids) < tokens and (not ids or ids[-1] != collator.encoder.eos):
-        batch, lengths = collator.questions([example], slots=True)
+        batch, lengths = collator.generation([example], slots=True)
         batch.input_ids = torch.cat([batch.input_ids[:, : int(lengths)], torch.tensor([ids], dtype=torch.long)], dim=1)
         ids.append(int(vocabulary_logits(model.backbone, model.hidden(batch)[0, -1:]).argmax()))
     return ids
@@ -56,7 +56,7 @@ def test_samples_follow_the_distribution(model, collator):
     model.eval()
     example, n = EXAMPLES[0], 4000
     names = [f"draw {number}" for number in range(n)]
-    batch, lengths = collator.questions([example], slots=True)
+    batch, lengths = collator.generation([example], slots=True)
     with torch.no_grad():
         chances = vocabulary_logits(model.backbone, model.hidden(batch)[0, int(lengths) - 1][None]).softmax(1)
     tokens = sampled(names, 0, 1)(chances.log().expand(n, -1), [[]] * n)
@@ -76,7 +76,7 @@ def test_constrained_goes_along_the_titles_by_the_best_next_token(model, collato
             assert ids in lists
             at: list[int] = []
             while at not in lists:
-                batch, lengths = collator.questions([example], slots=True)
+                batch, lengths = collator.generation([example], slots=True)
                 batch.input_ids = torch.cat(
                     [batch.input_ids[:, : int(lengths)], torch.tensor([at], dtype=torch.long)], dim=1
                 )
@@ -103,7 +103,7 @@ def test_slot_match_is_the_product_with_the_fused_vectors(model, collator):
     model.eval()
     example = make_example("topk", 2)
     (found,) = slot_match(model, collator, [example], [example.candidates], device=CPU)
-    batch, lengths = collator.questions([example], slots=True)
+    batch, lengths = collator.generation([example], slots=True)
     with torch.no_grad():
         fused = model.fusion(batch.slots)
         items = fused[len(batch.slots.user_rows) :][: len(example.candidates)]

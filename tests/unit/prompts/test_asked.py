@@ -12,7 +12,7 @@ from ckf.cf.vectors.tables import VectorTables
 from ckf.config.compose import compose
 from ckf.core.errors import ConfigError, DataError
 from ckf.data.example_table import Example
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.prompts.encode import SLOT_TOKEN, PromptEncoder
 from ckf.prompts.template import Literal, Placeholder, Slot, parse_template
 from tests.conftest import CF_DIM, TASKS, TITLES, make_example, make_model
@@ -23,8 +23,8 @@ SLOTS = {"slots": ("user", "item", "pair")}
 
 
 @pytest.fixture(scope="module")
-def asked(encoder, prompts, tables) -> Collator:
-    return Collator(worded(encoder, prompts, WORDING), TASKS, tables)
+def asked(encoder, prompts, tables) -> Collators:
+    return Collators(worded(encoder, prompts, WORDING), TASKS, tables)
 
 
 def worded(encoder, prompts, slots: str) -> PromptEncoder:
@@ -39,7 +39,7 @@ def test_template_parts():
         Literal("Of"),
         Slot("user"),
         Literal(":"),
-        Placeholder("candidates", " ", ("item",), ("pair",), asked=True),
+        Placeholder("candidates", " ", ("item",), ("pair",), pointwise=True),
         Literal("."),
     ]
 
@@ -48,23 +48,23 @@ def test_each_candidate_has_its_slots_and_its_question_mark(asked):
     example = make_example("topk", 2)
     prompt = asked.encoder.encode(example, slots=True)
     mark = asked.encoder.piece("?")[-1]
-    assert [prompt.token_ids[place] for place in prompt.asked] == [mark] * len(example.candidates)
+    assert [prompt.token_ids[place] for place in prompt.yes_no_positions] == [mark] * len(example.candidates)
     wanted = [("user", 0)] + [(kind, item) for item in example.candidates for kind in ("item", "pair")]
     assert [(kind, item) for _, kind, item in prompt.slots] == wanted
-    for place, item in zip(prompt.asked, example.candidates, strict=True):
+    for place, item in zip(prompt.yes_no_positions, example.candidates, strict=True):
         before = [token for token in prompt.token_ids[:place] if token != SLOT_TOKEN]
         title = asked.encoder.piece(f" {TITLES[item]}")
         assert before[-len(title) :] == title
         assert prompt.token_ids[place - 2 : place] == [SLOT_TOKEN, SLOT_TOKEN]
-    assert not asked.encoder.encode(example, slots=False).asked
-    assert not asked.encoder.encode(make_example("ctr"), slots=True).asked
+    assert not asked.encoder.encode(example, slots=False).yes_no_positions
+    assert not asked.encoder.encode(make_example("ctr"), slots=True).yes_no_positions
 
 
 def test_training_reads_yes_after_the_target_and_no_after_the_others(asked):
     examples = [make_example("topk", 1), make_example("ctr", 1)]
     batch = asked.training(examples, [0.5, 2.0], slots=True)
     mine = batch.answer_rows == 0
-    no, yes = asked.encoder.verdicts
+    no, yes = asked.encoder.no_yes_tokens
     assert batch.answer_targets[mine].tolist() == [no, no, no, yes], "the target is the last of four"
     tokens = len(asked.encoder.answer_ids("topk", TITLES[examples[0].item]))
     assert batch.answer_weights[mine].tolist() == pytest.approx([0.5 * tokens / 4] * 4), "the weight of the title's"
@@ -76,13 +76,13 @@ def test_a_candidates_score_is_that_of_yes_at_its_mark(asked, backbone_folder, t
     examples = [make_example("topk", 1), make_example("ctr", 1), make_example("topk", 4)]
     with torch.no_grad():
         batch, counts = asked.scoring(examples, slots=True)
-        together = torch.zeros(sum(counts)).index_add_(0, batch.answer_branch, model(batch)).split(counts)
+        together = torch.zeros(sum(counts)).index_add_(0, batch.answer_index, model(batch)).split(counts)
         assert counts == [4, 2, 4]
         for example, found in zip(examples, together, strict=True):
             if example.task != "topk":
                 continue
             alone = asked.training([example], [1.0], slots=True)
-            alone.answer_targets[:] = asked.encoder.verdicts[1]
+            alone.answer_targets[:] = asked.encoder.no_yes_tokens[1]
             torch.testing.assert_close(found, model(alone), atol=1e-5, rtol=1e-5)
 
 
@@ -90,9 +90,9 @@ def test_a_shared_prefix_gives_the_same_losses(asked, backbone_folder, tables):
     model = make_model(backbone_folder, tables, "linear", fusion_options=SLOTS).eval()
     examples = [make_example("topk", 1), make_example("ctr", 1)]
     with torch.no_grad():
-        text, branch = asked.sharing(examples, [1.0, 1.0])
-        assert int(branch.prefix[0]) > 5
-        of_text, of_slots = model.two_streams([text], [branch])
+        text, branch = asked.training.shared_prefix(examples, [1.0, 1.0])
+        assert int(branch.prefix_lengths[0]) > 5
+        of_text, of_slots = model.forward_shared_prefix([text], [branch])
         torch.testing.assert_close(of_text, model(asked.training(examples, [1.0, 1.0], slots=False)), atol=1e-5, rtol=0)
         torch.testing.assert_close(of_slots, model(asked.training(examples, [1.0, 1.0], slots=True)), atol=1e-5, rtol=0)
 
@@ -133,7 +133,7 @@ def test_a_backbone_that_cannot_copy_a_title_orders_the_list(asked, backbone_fol
         optimizer.step()
     with torch.no_grad():
         batch, counts = collator.scoring(test, slots=True)
-        scores = torch.zeros(sum(counts)).index_add_(0, batch.answer_branch, model.eval()(batch)).view(-1, 4)
+        scores = torch.zeros(sum(counts)).index_add_(0, batch.answer_index, model.eval()(batch)).view(-1, 4)
     hits = np.mean(scores.argmax(dim=1).numpy() == [x.position for x in test])
     assert hits < 0.6 if shuffled else hits > 0.9
 

@@ -9,7 +9,7 @@ import torch
 
 from ckf.cf.vectors.tables import VectorTables
 from ckf.prompts.binary_codes import HashedCodes
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.prompts.encode import PromptEncoder
 from tests.conftest import CF_DIM, TASKS, TITLES, make_example
 
@@ -72,7 +72,7 @@ def test_codes_stand_in_the_prompt_as_text(encoder, prompts, tables):
     ranked = make_example("topk", 1)
     text = own.tokenizer.decode(own.encode(ranked, slots=True, codes=codes).token_ids)
     assert text.endswith(f"(items {'; '.join(codes.item(i) for i in ranked.candidates)})?")
-    batch = Collator(own, TASKS, tables, codes).training([example], [1.0], slots=True)
+    batch = Collators(own, TASKS, tables, codes).training([example], [1.0], slots=True)
     assert batch.slots is None
     assert codes.user(example.user) not in own.tokenizer.decode(own.encode(example, slots=False).token_ids)
 
@@ -80,7 +80,7 @@ def test_codes_stand_in_the_prompt_as_text(encoder, prompts, tables):
 def test_collator_with_other_tables_writes_other_codes(encoder, prompts, tables):
     wording = dataclasses.replace(prompts, ctr=dataclasses.replace(prompts.ctr, slots="{candidate} {user_code}"))
     own = PromptEncoder(encoder.tokenizer, wording, TITLES, encoder.rating_labels)
-    collator = Collator(own, TASKS, tables, codes_of(tables))
+    collator = Collators(own, TASKS, tables, codes_of(tables))
     one, other = (c.training([make_example("ctr")], [1.0], slots=True).input_ids
                   for c in (collator, collator.with_tables(tables.shuffled(7))))  # fmt: skip
     assert one.shape != other.shape or not torch.equal(one, other)

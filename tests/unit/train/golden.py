@@ -15,7 +15,7 @@ from ckf.config.registry import SCHEMAS
 from ckf.config.schema import TrainConfig
 from ckf.model.recommender import Recommender
 from ckf.prompts.binary_codes import HashedCodes
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.prompts.encode import PromptEncoder
 from ckf.train.batching.batches import StepBatch
 from ckf.train.curriculum import build_curriculum
@@ -71,7 +71,7 @@ def losses(
         tokens_per_slot=fusion_options.get("tokens_per_slot", 1),
     )
     codes = HashedCodes(tables, bits=16, dotted=True, seed=0) if kind == "binary" else None
-    collator = Collator(own, TASKS, tables.shuffled(0) if kind == "random" else tables, codes)
+    collator = Collators(own, TASKS, tables.shuffled(0) if kind == "random" else tables, codes)
     slots = ("user", "item", "pair") if wording == "pair" else ("user", "item")
     model = build(collator.tables, kind, fusion_options={"slots": slots, **fusion_options})
     plan = build_curriculum(SCHEMAS["curriculum"][curriculum](name=curriculum, **curriculum_options), STEPS)
@@ -81,7 +81,7 @@ def losses(
     for step in range(STEPS):
         examples = [make_example(names[k % len(names)], 8 * step + k) for k in range(8)]
         if shared:
-            text, branch = collator.sharing(examples, [1 / 8] * 8)
+            text, branch = collator.training.shared_prefix(examples, [1 / 8] * 8)
             batches = {False: [text], True: [branch]}
         else:
             batches = {s.slots: [collator.training(examples, [1 / 8] * 8, slots=s.slots)] for s in plan.streams(step)}

@@ -47,6 +47,6 @@ def test_a_bucket_more_has_to_save_its_worth():
     """Two lengths: a second bucket saves 3 x 10 tokens, a third nothing."""
     lengths = np.asarray([[10], [10], [10], [20], [20]])
     assert len(length_buckets(lengths, 4)) == 2
-    assert len(length_buckets(lengths, 4, worth=29)) == 2
-    assert len(length_buckets(lengths, 4, worth=31)) == 1
-    assert len(length_buckets(lengths, 4, worth=31, exactly=True)) == 4
+    assert len(length_buckets(lengths, 4, min_saved_tokens=29)) == 2
+    assert len(length_buckets(lengths, 4, min_saved_tokens=31)) == 1
+    assert len(length_buckets(lengths, 4, min_saved_tokens=31, exactly=True)) == 4

@@ -79,7 +79,7 @@ def test_the_routing_table_is_what_the_gradients_say(model, collator, mixed, cur
         for part, learns in (("adapters", stream.learn_adapters), ("fusion", stream.learn_fusion)):
             assert (gradient_norm(parts[part]) > 1e-6) == learns
     rests = (not any(x[1] for x in expected), not any(x[2] for x in expected))
-    assert curriculum.resting(step) == rests
+    assert curriculum.frozen_parts(step) == rests
 
 
 @pytest.mark.parametrize(("curriculum", "step", "expected"), TABLE)
@@ -92,7 +92,7 @@ def test_every_parameter_is_in_the_graph_of_every_step(model, collator, mixed, c
     assert all(p.grad is not None for p in trainable)
     module.on_before_optimizer_step(None)
     parts = (model.adapter_parameters(), model.fusion_parameters())
-    for part, rests in zip(parts, curriculum.resting(step), strict=True):
+    for part, rests in zip(parts, curriculum.frozen_parts(step), strict=True):
         assert all((p.grad is None) == rests for p in part)
         assert rests or gradient_norm(part) > 1e-6
 
@@ -161,8 +161,8 @@ def test_gradient_shares_are_logged(model, collator, mixed):
 def test_apply_lr_moves_the_rates_and_leaves_the_losses():
     by_rate, by_loss = Curriculum("sigmoid", 100, "lr"), Curriculum("sigmoid", 100, "loss")
     assert [s.weight for s in by_rate.streams(90)] == [1.0, 1.0]
-    assert by_rate.rate_factors(90) == pytest.approx((by_loss.text_weight(90), 1 - by_loss.text_weight(90)))
-    assert by_loss.rate_factors(90) == (1.0, 1.0)
+    assert by_rate.lr_multipliers(90) == pytest.approx((by_loss.text_weight(90), 1 - by_loss.text_weight(90)))
+    assert by_loss.lr_multipliers(90) == (1.0, 1.0)
     assert by_loss.streams(90)[0].weight < 0.01
 
 

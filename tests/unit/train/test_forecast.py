@@ -7,11 +7,11 @@ import pytest
 from ckf import look
 from ckf.config.compose import compose
 from ckf.core.errors import ConfigError
-from ckf.model.dummy_models import backbone_config, cf_width, shape_recommender
+from ckf.model.dummy_models import backbone_config, build_dummy_recommender, cf_width
 from ckf.train import throughput as clock_module
 from ckf.train.batching.batches import StepBatch
-from ckf.train.cost_estimate import format_duration, parts_of
-from ckf.train.cost_report import outlook
+from ckf.train.cost_estimate import count_parameters, format_duration
+from ckf.train.cost_report import cost_report
 from ckf.train.throughput import StepClock
 
 
@@ -20,19 +20,22 @@ def test_parts_are_counted_on_no_device_as_on_one():
     tasks = ["ctr", "rating", "topk", "explain"]
     counts = []
     for device in ("meta", "cpu"):
-        model = shape_recommender(exp, backbone_config(exp, 500), cf_width(exp), tasks, device)
-        counts.append(parts_of(model))
+        model = build_dummy_recommender(exp, backbone_config(exp, 500), cf_width(exp), tasks, device)
+        counts.append(count_parameters(model))
         assert counts[-1].trained == sum(p.numel() for p in model.parameters() if p.requires_grad)
         assert counts[-1].backbone == sum(p.numel() for p in model.backbone.parameters() if not p.requires_grad)
     assert counts[0] == counts[1]
     assert counts[0].adapters == {"shared": 3 * 2 * 4 * 128, **dict.fromkeys(tasks, 2 * 4 * 128)}
-    assert parts_of(shape_recommender(exp, backbone_config(exp, 500), 17, tasks, "meta", layers=1)) != counts[0]
+    assert (
+        count_parameters(build_dummy_recommender(exp, backbone_config(exp, 500), 17, tasks, "meta", layers=1))
+        != counts[0]
+    )
 
 
 def test_a_quantised_backbone_weighs_its_bits():
     exp = compose([])[0]
-    model = shape_recommender(exp, backbone_config(exp, 500), 17, ["ctr"], "meta")
-    plain, half = parts_of(model), parts_of(model, "4bit")
+    model = build_dummy_recommender(exp, backbone_config(exp, 500), 17, ["ctr"], "meta")
+    plain, half = count_parameters(model), count_parameters(model, "4bit")
     assert half.backbone_bytes == plain.backbone // 2
     assert plain.backbone_bytes == 4 * plain.backbone
     assert 0 < plain.layer_bytes < plain.backbone_bytes
@@ -40,7 +43,7 @@ def test_a_quantised_backbone_weighs_its_bits():
 
 
 def test_without_data_the_parts_are_told_and_what_is_missing():
-    lines = outlook(compose([])[0], None)
+    lines = cost_report(compose([])[0], None)
     assert lines[0].startswith("parameters: backbone ")
     assert "adapters shared 12,288, ctr 4,096" in lines[0]
     assert lines[-1].startswith("tokens, time, peak memory: not known yet (ckf prepare makes the data")

@@ -15,7 +15,7 @@ from ckf.eval import fusion_diagnostics as health
 from ckf.eval.fusion_diagnostics import gradient_shares, slot_health
 from ckf.model.fusion import Fusion
 from ckf.prompts.binary_codes import HashedCodes
-from ckf.prompts.collate import Collator
+from ckf.prompts.collate import Collators
 from ckf.prompts.encode import PromptEncoder
 from tests.conftest import CF_DIM, TASKS, TITLES, make_example, make_model
 
@@ -121,7 +121,7 @@ def test_the_loss_rises_for_a_model_that_learned_from_its_slots_and_not_for_the_
     """Both are trained and both change their answers; only one gets worse by it."""
     tables, examples = planted(0)
     tables = tables.shuffled(1) if shuffled else tables
-    collator = Collator(pairs_worded, TASKS, tables)
+    collator = Collators(pairs_worded, TASKS, tables)
     model = make_model(backbone_folder, tables, "linear", fusion_options={"slots": ("user", "item", "pair")})
     optimizer = torch.optim.Adam(model.fusion_parameters(), lr=0.01)
     draw, train = np.random.default_rng(0), [x for x in examples if x.user <= 60]
@@ -158,7 +158,7 @@ def test_the_model_is_left_as_it_was(backbone_folder, tables, collator, table):
 def test_soft_prompts_have_nothing_but_zeros_to_try(backbone_folder, encoder, prompts, tables, table):
     soft = {t: dataclasses.replace(getattr(prompts, t), slots="<soft>" + getattr(prompts, t).text) for t in TASKS}
     own = PromptEncoder(encoder.tokenizer, dataclasses.replace(prompts, **soft), TITLES, encoder.rating_labels)
-    values = found(make_model(backbone_folder, tables, "soft_prompt"), Collator(own, TASKS, None), table)
+    values = found(make_model(backbone_folder, tables, "soft_prompt"), Collators(own, TASKS, None), table)
     assert values["health/change_zeroed"] > 1e-3
     assert "health/change_shuffled" not in values
 
@@ -168,7 +168,7 @@ def test_codes_are_spoiled_as_text(backbone_folder, encoder, prompts, tables, ta
     coded = {task: dataclasses.replace(x, slots=x.text + " {user_code}") for task, x in texts.items()}
     own = PromptEncoder(encoder.tokenizer, dataclasses.replace(prompts, **coded), TITLES, encoder.rating_labels)
     codes = HashedCodes(tables, bits=8, dotted=False, seed=0)
-    values = found(make_model(backbone_folder, tables, "none"), Collator(own, TASKS, tables, codes), table)
+    values = found(make_model(backbone_folder, tables, "none"), Collators(own, TASKS, tables, codes), table)
     for change in ("zeroed", "shuffled", "swapped"):
         assert values[f"health/change_{change}"] > 1e-4
 

@@ -36,7 +36,7 @@ def steps_of(world, encoder) -> StepDataset:
     return StepDataset(
         table, collator_of(world, encoder), BatchPlan(table.task_index, TASKS, [1.0] * 4, 16, 0), steps=STEPS,
         curriculum=Curriculum("sigmoid", STEPS), task_weights=[1.0] * 4, length_buckets=3, accumulation_steps=2,
-        rank=0, world_size=1, share_prefix=True, join_branches=True,
+        rank=0, world_size=1, share_prefix=True, own_buckets=True,
     )  # fmt: skip
 
 

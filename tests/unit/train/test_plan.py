@@ -42,7 +42,7 @@ def test_every_example_is_met_once_a_pass():
 
 
 def test_shards_partition_the_batch_with_every_task_in_each():
-    parts = [plan().shard(3, k, 4) for k in range(4)]
+    parts = [plan().batch(3)[k::4] for k in range(4)]  # as `StepDataset` does for ranks and micro-batches
     assert sorted(np.concatenate(parts).tolist()) == sorted(plan().batch(3).tolist())
     assert all(set(INDEX[part]) == {0, 1, 2} for part in parts)
 

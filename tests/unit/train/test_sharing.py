@@ -11,7 +11,12 @@ from transformers import AutoConfig
 from ckf.config.schema import TrainConfig
 from ckf.train.batching.batch_plan import BatchPlan
 from ckf.train.batching.batches import StepDataset
-from ckf.train.batching.prefix_sharing import SMALL, sample_tokens, stream_path, token_bytes
+from ckf.train.batching.prefix_sharing import (
+    MAX_OWN_BUCKETS_KV_BYTES,
+    choose_stream_mode,
+    mean_token_counts,
+    token_bytes,
+)
 from ckf.train.curriculum import Curriculum
 from ckf.train.module import FineTuning
 from tests.conftest import TASKS, make_model
@@ -38,7 +43,7 @@ def gradients(world, collator, model, *, shared: bool, joined=False, buckets=1, 
         data = StepDataset(
             table, collator, plan, steps=STEPS, curriculum=curriculum, task_weights=[2.0, 1.0, 1.0, 1.0],
             length_buckets=buckets, accumulation_steps=accumulation, rank=rank, world_size=world_size,
-            share_prefix=shared, join_branches=joined,
+            share_prefix=shared, own_buckets=joined,
         )  # fmt: skip
         for micro in range(accumulation):
             part = module.training_step(data[step * accumulation + micro], micro) / accumulation
@@ -68,7 +73,7 @@ def test_joined_branches_have_buckets_of_their_own(world, encoder):
     apart, joined = (
         StepDataset(
             table, collator, plan, steps=STEPS, curriculum=Curriculum("sigmoid", STEPS), task_weights=[1.0] * 4,
-            length_buckets=6, accumulation_steps=1, rank=0, world_size=1, share_prefix=True, join_branches=join,
+            length_buckets=6, accumulation_steps=1, rank=0, world_size=1, share_prefix=True, own_buckets=join,
         )[0]
         for join in (False, True)
     )  # fmt: skip
@@ -84,28 +89,28 @@ def test_joined_branches_have_buckets_of_their_own(world, encoder):
 
 
 def path_of(curriculum, world, collator, *, token_bytes=10**9):
-    return stream_path(Curriculum(curriculum, STEPS), world[1], collator, rows=16, token_bytes=token_bytes)
+    return choose_stream_mode(Curriculum(curriculum, STEPS), world[1], collator, rows=16, token_bytes=token_bytes)
 
 
 def test_a_small_backbone_joins_the_branches_of_its_buckets(world, encoder):
     late = collator_of(world, encoder)
-    _, _, text = sample_tokens(world[1], late)
-    assert path_of("sigmoid", world, late, token_bytes=int(SMALL / 16 / text) - 1).joined
-    assert not path_of("sigmoid", world, late, token_bytes=int(SMALL / 16 / text) + 1).joined
+    _, _, text = mean_token_counts(world[1], late)
+    assert path_of("sigmoid", world, late, token_bytes=int(MAX_OWN_BUCKETS_KV_BYTES / 16 / text) - 1).own_buckets
+    assert not path_of("sigmoid", world, late, token_bytes=int(MAX_OWN_BUCKETS_KV_BYTES / 16 / text) + 1).own_buckets
     assert str(path_of("sigmoid", world, late, token_bytes=1)).endswith("too; the rest is in buckets of its own)")
     config = AutoConfig.for_model("llama", num_hidden_layers=3, hidden_size=40, num_attention_heads=4,
                                   num_key_value_heads=2)  # fmt: skip
     assert token_bytes(config, torch.bfloat16) == 3 * 2 * 2 * 10 * 2
 
 
-def test_the_path_is_chosen_and_said(world, encoder):
+def test_the_stream_mode_is_chosen_and_named(world, encoder):
     late = collator_of(world, encoder)
     path = path_of("sigmoid", world, late)
-    assert path.shared
+    assert path.share_prefix
     assert str(path).startswith("shared prefix (")
     assert str(path).endswith("of the slot prompts' tokens are the text prompts' too)")
     early = path_of("sigmoid", world, collator_of(world, encoder, "early"))
-    assert not early.shared
+    assert not early.share_prefix
     assert str(early).startswith("two passes (slots stand early: ")
     for curriculum in ("joint", "two_stage", "text_only"):
         assert str(path_of(curriculum, world, late)) == "one stream"

@@ -11,7 +11,7 @@ import torch
 
 from ckf.config.schema import EAGER_ONLY
 from ckf.eval.scoring_batches import score_batch
-from ckf.model.attention.split_kv import NAME, Parts, attend_in_parts
+from ckf.model.attention.split_kv import NAME, SplitKV, split_kv_attention
 from tests.unit.model.families import KINDS, recommender
 from tests.unit.model.test_shared_prefix import CPU, same_user
 
@@ -26,31 +26,31 @@ def test_parts_equal_one_tensor(groups, dtype):
         return torch.randn(*shape).to(dtype)
 
     query = draw(6, keys * groups, own, width)
-    key, value = (Parts(draw(3, keys, before, width), draw(6, keys, own, width), counts) for _ in range(2))
+    key, value = (SplitKV(draw(3, keys, before, width), draw(6, keys, own, width), counts) for _ in range(2))
     shown = torch.rand(6, 1, own, before + own) < 0.5
     shown[..., 0] = True
     mask = torch.zeros(shown.shape, dtype=dtype).masked_fill(~shown, torch.finfo(dtype).min)
     module = SimpleNamespace(num_key_value_groups=groups)
-    found, _ = attend_in_parts(module, query, key, value, mask, scaling=0.3)
-    whole, _ = attend_in_parts(module, query, key.joined(), value.joined(), mask, scaling=0.3)
+    found, _ = split_kv_attention(module, query, key, value, mask, scaling=0.3)
+    whole, _ = split_kv_attention(module, query, key.joined(), value.joined(), mask, scaling=0.3)
     assert found.shape == whole.shape == (6, own, keys * groups, width)
     torch.testing.assert_close(found, whole, atol=1e-5 if dtype is torch.float32 else 2e-2, rtol=1e-4)
-    usual, _ = attend_in_parts(module, query, key, value, mask)
-    expected, _ = attend_in_parts(module, query, key, value, mask, scaling=1 / math.sqrt(width))
+    usual, _ = split_kv_attention(module, query, key, value, mask)
+    expected, _ = split_kv_attention(module, query, key, value, mask, scaling=1 / math.sqrt(width))
     torch.testing.assert_close(usual, expected)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3_text", "gemma2"])
 def test_nothing_is_copied_where_the_attention_takes_parts(kind, checkpoint, tables, collator, monkeypatch):
     model = recommender(kind, checkpoint(kind), tables).eval()
-    assert model.in_parts == (kind not in EAGER_ONLY)
-    joined, copies = Parts.joined, []
+    assert model.split_kv == (kind not in EAGER_ONLY)
+    joined, copies = SplitKV.joined, []
 
     def counted(self):
         copies.append(len(self.own))
         return joined(self)
 
-    monkeypatch.setattr(Parts, "joined", counted)
+    monkeypatch.setattr(SplitKV, "joined", counted)
     score_batch(model, collator, same_user("ctr", range(6, 12)), slots=True, device=CPU)
     assert bool(copies) == (kind in EAGER_ONLY)
 
