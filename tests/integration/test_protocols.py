@@ -23,7 +23,11 @@ from tests.integration.conftest import run_small
 def everything(finished, tmp_path_factory) -> Path:
     """The finished run scored by every protocol, in a folder of its own."""
     out = tmp_path_factory.mktemp("all") / "out"
-    asked = ["evaluate.candidates=all", "evaluate.rerank_items=20", "evaluate.protocols=[slots,generate,constrained]"]
+    asked = [
+        "evaluate.candidate_source=all",
+        "evaluate.rerank_items=20",
+        "evaluate.protocols=[slots,generate,constrained]",
+    ]
     return pipeline.evaluate(finished, [*asked, "evaluate.max_examples=40"], out=out)
 
 
@@ -33,7 +37,7 @@ def test_every_ranking_metric_names_its_protocol(everything):
     assert all("[" in key for key in ranking)
     tags = {key[key.index("[") : key.index("]") + 1] for key in ranking}
     assert tags == {"[c5]", "[full]", "[rerank20]", "[gen]", "[trie]", "[slot]"}
-    assert {"cf/test/topk/hr@10[full]", "floor/test/topk/hr@10[full]", "test/topk/hr@10[rerank20]"} <= set(metrics)
+    assert {"cf/test/topk/hr@10[full]", "bias/test/topk/hr@10[full]", "test/topk/hr@10[rerank20]"} <= set(metrics)
     for tag in tags - {"[c5]"}:
         source = "cf/" if tag == "[full]" else ""
         assert metrics[f"{source}test/topk/n{tag}"] == 40
@@ -65,7 +69,7 @@ def test_the_whole_order_by_hand(everything, finished):
     log = pd.read_parquet(dataset / "interactions.parquet")
     liked = log[(log["click"] > 0) & (log["split"] == "train")].groupby("item").size()
     items = pd.read_parquet(dataset / "items.parquet")["item"]
-    for _, part in rows[rows["source"] == "floor"].groupby("example_id"):
+    for _, part in rows[rows["source"] == "bias"].groupby("example_id"):
         user, target = part["user"].iloc[0], int(part.loc[part["label"] > 0, "item"].iloc[0])
         other = set(log.loc[(log["user"] == user) & (log["click"] > 0), "item"]) - {target}
         counts = {item: liked.get(item, 0) for item in items if item not in other}
@@ -129,7 +133,7 @@ def test_another_dataset_takes_the_model_and_its_own_cf_vectors(finished, tmp_pa
     assert card["artifacts"]["dataset"]["hash"] != mine["dataset"]["hash"]
     assert card["evaluates"] == str(finished)
     metrics = read_json(tmp_path / "there" / "metrics.json")
-    assert {"test/ctr/auc", "cf/test/ctr/auc", "floor/test/ctr/auc"} <= set(metrics)
+    assert {"test/ctr/auc", "cf/test/ctr/auc", "bias/test/ctr/auc"} <= set(metrics)
     assert (finished / "metrics.json").read_bytes() == before
     assert main(["evaluate", *asked, f"out={finished}"]) == 1
     assert "is a run of its own" in capsys.readouterr().err
@@ -152,13 +156,13 @@ def write_lists(path: Path, trained, change=None) -> pd.DataFrame:
 
 def test_own_lists_have_a_protocol_of_their_own(finished, trained, tmp_path):
     write_lists(tmp_path / "lists.parquet", trained)
-    asked = [f"evaluate.candidates={tmp_path / 'lists.parquet'}"]
+    asked = ["evaluate.candidate_source=file", f"evaluate.candidate_file={tmp_path / 'lists.parquet'}"]
     out = pipeline.evaluate(finished, asked, out=tmp_path / "out")
     metrics = read_json(out / "metrics.json")
     (tag,) = {key[key.index("[") :] for key in metrics if key.startswith("test/topk/hr@1[") and key[-1] == "]"}
     assert tag.startswith("[file-")
     assert metrics["test/topk/n"] == 12
-    assert {f"cf/test/topk/hr@1{tag}", f"floor/test/topk/hr@1{tag}"} <= set(metrics)
+    assert {f"cf/test/topk/hr@1{tag}", f"bias/test/topk/hr@1{tag}"} <= set(metrics)
 
 
 def _one(rows):
@@ -189,7 +193,12 @@ LISTS = [
 @pytest.mark.parametrize(("change", "problem"), LISTS)
 def test_lists_that_cannot_be_ranked_are_one_line(finished, trained, tmp_path, capsys, change, problem):
     write_lists(tmp_path / "lists.parquet", trained, change)
-    asked = [f"run={finished}", f"evaluate.candidates={tmp_path / 'lists.parquet'}", f"out={tmp_path / 'out'}"]
+    asked = [
+        f"run={finished}",
+        "evaluate.candidate_source=file",
+        f"evaluate.candidate_file={tmp_path / 'lists.parquet'}",
+        f"out={tmp_path / 'out'}",
+    ]
     assert main(["evaluate", *asked]) == 1
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith(f"ckf: {tmp_path / 'lists.parquet'}: ")
@@ -204,7 +213,7 @@ def test_reports_of_other_protocols_are_refused(finished, home, tmp_path):
     mean = pipeline.evaluate(finished, ["evaluate.length_normalisation=mean"], out=tmp_path / "mean")
     with pytest.raises(ArtifactError, match=r"differ in evaluate.length_normalisation"):
         report([finished, mean], tmp_path / "report")
-    other = run_small(home, "fusion=linear", "tasks.candidates=6", "baselines.text=false")
+    other = run_small(home, "fusion=linear", "tasks.candidates=6", "baselines.text_only=false")
     with pytest.raises(ArtifactError, match=r"differ in tasks.candidates"):
         report([finished, other], tmp_path / "report")
 

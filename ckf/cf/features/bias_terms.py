@@ -28,14 +28,12 @@ class Additive:
     item: np.ndarray
     train_logit: np.ndarray
 
-    def __init__(self, data: CFData, content: Content, pseudo_counts: float, folds: int, seed: int) -> None:
+    def __init__(self, data: CFData, content: Content, shrinkage: float, folds: int, seed: int) -> None:
         train = data.train
         described = np.zeros((len(train.user), 9), dtype=np.float32)
         for mine, others in out_of_fold(train, folds, seed):
-            described[mine] = Counts.of(others, data, content, pseudo_counts).of_pairs(
-                train.user[mine], train.item[mine]
-            )
-        counts = Counts.of(train, data, content, pseudo_counts)
+            described[mine] = Counts.of(others, data, content, shrinkage).of_pairs(train.user[mine], train.item[mine])
+        counts = Counts.of(train, data, content, shrinkage)
         if len(np.unique(train.click)) < 2:  # nothing to weigh: the means as they are
             weights, constant = np.zeros(9), float(logits(counts.mean))
         else:

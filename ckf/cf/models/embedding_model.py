@@ -74,7 +74,7 @@ class EmbeddingModel(ABC):
             )
         content = Content(data.titles, data.n_items)
         if cfg.bias_terms:
-            self.additive = Additive(data, content, cfg.pseudo_counts, cfg.folds, seed)
+            self.additive = Additive(data, content, cfg.shrinkage, cfg.folds, seed)
         else:
             self.additive = Additive.none(data)
         over_pairs = cfg.loss in ("bpr", "sampled_bce")
@@ -82,7 +82,7 @@ class EmbeddingModel(ABC):
         draw = generator_for(seed, f"{self.family} start")
         with torch.random.fork_rng(devices=[]):  # layers draw from torch's own state when they are made
             torch.manual_seed(int(draw.integers(2**62)))
-            self.net = self.build(content if cfg.content else None, draw)
+            self.net = self.build(content if cfg.title_features else None, draw)
         for bias in (self.net.user_bias, self.net.item_bias):  # they start at zero, and stay there
             bias.requires_grad_(cfg.bias_terms)
         self.stars = nn.Parameter(torch.tensor([data.train.rating.mean() if data.train.has_ratings else 0.0, 1.0]))

@@ -30,7 +30,7 @@ class SASRecModel(EmbeddingModel):
         if cfg.bias_terms:
             nn.init.constant_(states.norm.weight, 0.1)  # the score then begins at counting
         items = ItemEncoder(content, data.train.item, data.n_items, cfg.dim, draw)
-        if cfg.item_start == "likes":
+        if cfg.item_init == "likes":
             items.begin_at(like_vectors(data, cfg.dim, draw))
         biases = [init_embedding(n, 1, seen, draw, scale=0.0) for n, seen in self.sizes()]
         return SASRecNet(items, states, *biases)

@@ -59,7 +59,7 @@ def test_each_form_fits_and_beats_chance(name, data):
 @published
 def test_the_published_forms_have_no_counts_biases_or_titles(name, data):
     model = fitted(name, data, epochs=2)
-    assert (model.cfg.bias_terms, model.cfg.content, model.cfg.negatives) == (False, False, "sampled")
+    assert (model.cfg.bias_terms, model.cfg.title_features, model.cfg.negatives) == (False, False, "sampled")
     assert model.additive.mean == 0.0
     assert not model.additive.user.any()
     assert not model.additive.item.any()

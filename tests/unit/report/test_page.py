@@ -19,7 +19,7 @@ from tests.unit.report.runs import make_run
 SWEEP = """
 title: Fusion & rank
 question: Which?
-overrides: [dataset=synthetic, baselines.text=false]
+overrides: [dataset=synthetic, baselines.text_only=false]
 grid: {fusion: [linear, meta], lora.rank: [4, 8], seed: [0, 1]}
 rows: [fusion, lora.rank]
 metrics: [test/ctr/auc, test/rating/rmse, cost/train_seconds, test/ctr/auc@warm_seen]
@@ -33,7 +33,7 @@ def predictions(run: Path) -> None:
     rows = [
         {"source": source, "example_id": f"ctr/test/{i}-1", "task": "ctr", "user": i, "item": 1, "label": i % 2,
          "score": (i % 5 + 1) / 7, "answer": "Yes"}
-        for source in ("model", "floor") for i in range(20)
+        for source in ("model", "bias") for i in range(20)
     ]  # fmt: skip
     (run / "predictions").mkdir()
     pd.DataFrame(rows).to_parquet(run / "predictions/test.parquet")
@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for (fusion, rank), auc in KEY.items():
         for seed in (0, 1):
             metrics = {"test/ctr/auc": auc + seed / 100, "text/test/ctr/auc": None, "test/rating/rmse": 2 - auc}
-            lines = [f"fusion={fusion}", f"lora.rank={rank}", f"seed={seed}", "baselines.text=false"]
+            lines = [f"fusion={fusion}", f"lora.rank={rank}", f"seed={seed}", "baselines.text_only=false"]
             predictions(make_run(home / f"outputs/{fusion}{rank}-{seed}", *lines, metrics=metrics))
     render_table(home / "ranks", home / "outputs", figures=home / "figures")
     return home / "ranks"
@@ -74,9 +74,9 @@ def test_every_figure_says_where_it_comes_from(page: str) -> None:
     run = next(run for run in meta["runs"] if run["seed"] == 1)
     assert (run["run"], run["commit"], run["data"]) == ("meta8-1", "0123", "abc")
     assert run["values"]["ctr/auc"] == "0.7100"
-    assert run["command"] == "ckf dataset=synthetic baselines.text=false fusion=meta lora.rank=8 seed=1"
-    floor = next(line for line in lines if line["name"] == "bias floor")
-    assert floor["runs"][0]["values"]["ctr/auc"] == "0.6600"
+    assert run["command"] == "ckf dataset=synthetic baselines.text_only=false fusion=meta lora.rank=8 seed=1"
+    bias = next(line for line in lines if line["name"] == "bias baseline")
+    assert bias["runs"][0]["values"]["ctr/auc"] == "0.6600"
 
 
 def test_runs_link_to_what_lies_in_their_folders(page: str, folder: Path) -> None:
@@ -151,7 +151,7 @@ def test_it_sorts_filters_and_tells_in_a_browser_without_errors(folder: Path, tm
     assert [name for name in said["down"] if name.startswith("fusion=")] == rows[::-1]
     assert said["filtered"]
     assert not any("meta" in name for name in said["filtered"])
-    assert any(name == "bias floor" for name in said["filtered"])
+    assert any(name == "bias baseline" for name in said["filtered"])
     assert said["runs"] == 4
     assert said["back"] == len(said["up"])
     for part in ("meta8-0", "meta8-1", "0123", "abc", "0.7100", "ckf dataset=synthetic"):
