@@ -14,10 +14,11 @@ from yaml import YAMLError
 from ckf.config.option_groups import load_groups
 from ckf.config.overrides import assign_all, read_overrides
 from ckf.config.registry import SCHEMAS, schema_node
-from ckf.config.schema import TASKS, WRITTEN, ExperimentConfig
+from ckf.config.schema import ExperimentConfig
 from ckf.config.validate import validate
 from ckf.core.artifact_store import to_jsonable
 from ckf.core.errors import ConfigError
+from ckf.tasks import BUILT_IN
 
 _LATER: dict[str, dict[str, Any]] = {
     "tasks": {"same_time": "auto", "negatives": "uniform", "protocol": "strict"},
@@ -159,11 +160,15 @@ def fingerprint_payload(exp: ExperimentConfig) -> dict[str, Any]:
     for key in ("root", "download", "memory_mb", "licence"):
         payload["dataset"].pop(key, None)
     payload["train"].pop("workers", None)
-    unwritten = [task for task in WRITTEN if task not in {entry.name for entry in exp.tasks.mix}]
-    for task in unwritten:  # came later, and only a mix that lists it says it to anybody
-        payload["prompts"].pop(task)
+    for entry in payload["tasks"]["mix"]:
+        if entry["target"] is None:  # a built-in task is named by its name alone
+            del entry["target"]
+    mixed = {entry.name for entry in exp.tasks.mix}
+    for name, task in BUILT_IN.items():  # datasets do not name it, so only a mix that lists it shows its wording
+        if not task.listed_by_datasets and name not in mixed:
+            payload["prompts"].pop(name)
     if not exp.fusion.fuses:  # so that runs with different slots share one text-only twin
         payload["train"].pop("fusion_learning_rate", None)
-        for task in (*TASKS, *WRITTEN):
-            payload["prompts"].get(task, {}).pop("slots", None)
+        for name in BUILT_IN:
+            payload["prompts"].get(name, {}).pop("slots", None)
     return payload
