@@ -160,7 +160,7 @@ class Predictor:
             )
             for item, star in zip(items, stars, strict=True)
         ]
-        cfg = dataclasses.replace(self.exp.evaluate, text_decoding="greedy")
+        cfg = dataclasses.replace(self.exp.evaluate, decoding="greedy")
         found = written_reviews(
             self.model, collator, asked, cfg, slots=self.exp.fusion.fuses, device=device_of(self.exp)
         )

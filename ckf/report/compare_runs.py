@@ -16,7 +16,7 @@ from ckf.report.load_runs import Run, load_predictions, same_protocol
 from ckf.tasks import Task
 from ckf.tasks.measure import task_statistics, with_worst_scores
 
-_NO_SETTING = ("paths", "force", "name")
+_NO_SETTING = ("paths", "overwrite", "name")
 
 
 @dataclass(frozen=True)
