@@ -36,8 +36,6 @@ def build_trainer(
         precision=cfg.precision,
         max_steps=steps,
         max_epochs=1,
-        accumulate_grad_batches=exp.train.accumulation_steps,
-        gradient_clip_val=exp.train.gradient_clip,
         log_every_n_steps=exp.train.log_every_steps,
         logger=[JsonlLogger(run, first_step), *([logger] if logger else [])],
         callbacks=[*own, Progress(refresh_rate=10)],

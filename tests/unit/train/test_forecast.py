@@ -83,8 +83,8 @@ def test_the_clock_tells_waiting_from_work(monkeypatch):
     for step in (1, 2):
         trainer.global_step = step
         batch = StepBatch(step, [], {}, 0, padding=0.5, tokens=40)
-        clock.on_train_batch_start(trainer, None, batch, step)
-        clock.on_train_batch_end(trainer, None, None, batch, step)
+        clock.on_train_batch_start(trainer, None, [batch], step)
+        clock.on_train_batch_end(trainer, None, None, [batch], step)
     assert clock.counts(0) == {
         "seconds_per_step": 4.0, "tokens_per_second": 10.0, "waiting_share": 0.1875, "padding_share": 0.5,
     }  # fmt: skip
