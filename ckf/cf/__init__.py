@@ -1,1 +1,1 @@
-"""Collaborative filtering: the models whose knowledge is fused, and the floor they are held against."""
+"""Collaborative filtering: the models whose knowledge is fused, and the bias baseline they are compared with."""

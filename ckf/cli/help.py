@@ -11,7 +11,7 @@ VERBS = {
     "audit": "what could leak: a line for each kind, pass, warn or stop; prints the examples' folder",
     "inspect": "examples as the model gets them: text, tokens, label mask, slots, what was cut",
     "plan": "what a run will take: parameters by part, tokens, time, memory and disk; trains nothing",
-    "cf": "the collaborative-filtering model and the floor; prints its folder",
+    "cf": "the collaborative-filtering model and the bias baseline; prints its folder",
     "train": "everything up to the trained model, without scoring it",
     "evaluate": "score a trained run again: run=PATH [evaluate.batch_size=... trainer.devices=...]",
     "predict": "score rows of your own: run=PATH input=ROWS.parquet out=FILE.parquet",

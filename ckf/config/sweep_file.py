@@ -1,8 +1,9 @@
-"""A sweep file, typed and checked: what is asked, the grid and its variants, and how the table is made from it."""
+"""A sweep file, typed and checked: the question, the grid and its variants as trials, and what its table shows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,43 @@ class Sweep:
                     yield f"variants[{index}].{what}: '{shown}' stands already in variants[{other}]"
         if VARIANT in self.grid:
             yield f"grid.{VARIANT}: is what the rows of variants are called; use another key"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a sweep: its overrides, the swept ones of them as its name, and the variant it belongs to."""
+
+    name: str
+    overrides: tuple[str, ...]
+    variant: str = ""
+
+
+def _override_text(value: Any) -> str:
+    """Write a YAML value in the grammar of overrides; strings stay as they are."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_override_text(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_override_text, value)) + "]"
+    return str(value)
+
+
+def file_trials(sweep: Sweep, extra: Sequence[str] = ()) -> list[Trial]:
+    """Return the trials of a sweep file; ``extra`` overrides come after its own."""
+    axes = [[f"{key}={_override_text(value)}" for value in values] for key, values in sweep.grid.items()]
+    if not sweep.variants:
+        return grid_points([*sweep.overrides, *extra], axes)
+    return [
+        Trial(f"{variant.name} {trial.name}", trial.overrides, variant.name)
+        for variant in sweep.variants
+        for trial in grid_points([*sweep.overrides, *variant.overrides, *extra], axes)
+    ]
+
+
+def grid_points(fixed: Sequence[str], axes: list[list[str]]) -> list[Trial]:
+    """Return a trial for each point of a grid; ``fixed`` overrides come first."""
+    return [Trial(" ".join(point) or "single run", (*fixed, *point)) for point in itertools.product(*axes)]
 
 
 def results_folder(path: Path) -> Path:

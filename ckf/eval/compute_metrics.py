@@ -22,7 +22,7 @@ from ckf.metrics import (
     with_worst_scores,
 )
 
-MODEL, TEXT, CF, FLOOR = "model", "text", "cf", "floor"
+MODEL, TEXT, CF, BIAS = "model", "text", "cf", "bias"
 
 
 def with_counts(everything: pd.DataFrame, dataset: Path) -> pd.DataFrame:
@@ -83,7 +83,7 @@ def paired_differences(everything: pd.DataFrame, split: str, exp: ExperimentConf
     found: dict[str, float] = {}
     for task, rows in everything.groupby("task", sort=False):
         by_source = {str(source): part for source, part in rows.groupby("source", sort=False)}
-        for other in (TEXT, CF, FLOOR):
+        for other in (TEXT, CF, BIAS):
             if MODEL in by_source and other in by_source:
                 found.update(_difference(by_source, str(task), other, split, exp))
     tested = [key for key in found if key.endswith("_p")]
@@ -111,7 +111,7 @@ def align_predictions(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     return rows.drop(columns=["score", "answer"]).merge(answers, on=key, how="left", validate="one_to_one")
 
 
-def known_metrics(dataset: Path, everything: pd.DataFrame, split: str) -> dict[str, float]:
+def oracle_metrics(dataset: Path, everything: pd.DataFrame, split: str) -> dict[str, float]:
     """AUC of the planted truth, of the best reader of text and of counting (synthetic data only).
 
     ``auc_share`` is the AUC of the first source, the model, over that of the truth: 1 is the optimum.
@@ -123,7 +123,7 @@ def known_metrics(dataset: Path, everything: pd.DataFrame, split: str) -> dict[s
     known = ctr.merge(pd.read_parquet(path), on=["user", "item"], validate="one_to_one")
     label = known["label"].to_numpy()
     found = {
-        f"known/{split}/ctr/auc_{name}": auc(label, known[name].to_numpy()) for name in ("truth", "text", "counting")
+        f"oracle/{split}/ctr/auc_{name}": auc(label, known[name].to_numpy()) for name in ("truth", "text", "counting")
     }
     scores = with_worst_scores(known, "ctr")["score"].to_numpy(dtype=float)
-    return {**found, f"known/{split}/ctr/auc_share": auc(label, scores) / found[f"known/{split}/ctr/auc_truth"]}
+    return {**found, f"oracle/{split}/ctr/auc_share": auc(label, scores) / found[f"oracle/{split}/ctr/auc_truth"]}

@@ -19,7 +19,7 @@ from ckf.data.example_table import ExampleTable
 from ckf.data.titles import read_item_titles
 from ckf.eval import reviews as texts
 from ckf.eval.candidate_file import read_candidates
-from ckf.eval.compute_metrics import CF, FLOOR, MODEL, TEXT, further_metrics, known_metrics, metrics_of, with_counts
+from ckf.eval.compute_metrics import BIAS, CF, MODEL, TEXT, further_metrics, metrics_of, oracle_metrics, with_counts
 from ckf.eval.extra_protocols import Sources, baseline_lists, further_rankings
 from ckf.eval.fusion_diagnostics import gradient_shares, slot_health
 from ckf.eval.multiprocess import ScoringJob, score_in_processes
@@ -35,7 +35,7 @@ from ckf.runs.folder import METRICS, update_metadata
 class Baselines:
     """What stands beside the model: CF artifacts with predictions, and the finished text-only run, if any."""
 
-    floor: Path
+    bias: Path
     cf: Path
     text: Path | None
 
@@ -50,7 +50,7 @@ def evaluate_run(
     Raises:
         DataError: a split without an example of the run's tasks.
     """
-    for artifact in (baselines.floor, baselines.cf):
+    for artifact in (baselines.bias, baselines.cf):
         check_no_overlap(artifact, inputs.dataset, exp.evaluate.splits)
     loaded = load_trained(exp, inputs, run) if exp.backbone.name != "none" else None
     target, metrics = out or run, dict[str, float]()
@@ -105,7 +105,7 @@ def _evaluate_split(
     everything = with_counts(pd.concat(frames, ignore_index=True), inputs.dataset)
     everything.to_parquet(target / "predictions" / f"{split}.parquet", index=False)
     metrics.update(metrics_of(everything, split, exp))
-    metrics.update(known_metrics(inputs.dataset, everything, split))
+    metrics.update(oracle_metrics(inputs.dataset, everything, split))
     if "topk" in table.tasks:
         lists = table.subset(np.flatnonzero(table.task == "topk"))
         for protocol, rows in further_rankings(exp, sources, lists).items():
@@ -119,7 +119,7 @@ def _reviews(
     exp: ExperimentConfig, inputs: Inputs, text: Path | None, loaded: tuple[Recommender, Collators], split: str,
     target: Path,
 ) -> dict[str, float]:  # fmt: skip
-    """Write a review for each example, beside the text-only run's and the floors; keep and measure all of them."""
+    """Write a review for each example, beside the text-only run's and the baselines; keep and measure all of them."""
     path = inputs.examples / "examples.parquet"
     table = subsample(ExampleTable(path, split, [texts.TASK]), exp.evaluate.max_examples)
     if not len(table):
@@ -129,7 +129,9 @@ def _reviews(
     found = {"model": mine}
     other = texts.text_of_run(text, split, table) if text is not None else None
     found |= {"text": other} if other is not None else {}
-    rows = texts.review_rows(table, {**found, **texts.floor_reviews(table, ExampleTable(path, "train", [texts.TASK]))})
+    rows = texts.review_rows(
+        table, {**found, **texts.baseline_reviews(table, ExampleTable(path, "train", [texts.TASK]))}
+    )
     rows.to_parquet(target / "predictions" / f"{split}-{texts.TASK}.parquet", index=False)
     return texts.review_metrics(rows, split, texts.decoding_tag(exp.evaluate))
 
@@ -164,7 +166,7 @@ def subsample(table: ExampleTable, limit: int | None) -> ExampleTable:
 
 def _cf_frames(inputs: Inputs, table: ExampleTable, baselines: Baselines, *, as_model: bool) -> list[pd.DataFrame]:
     titles = read_item_titles(inputs.dataset)
-    sources = [(CF, baselines.cf), (FLOOR, baselines.floor)]
+    sources = [(CF, baselines.cf), (BIAS, baselines.bias)]
     if as_model:
         sources.insert(0, (MODEL, baselines.cf))
     labels = rating_scale(inputs.examples)

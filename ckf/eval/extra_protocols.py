@@ -50,7 +50,7 @@ def further_rankings(exp: ExperimentConfig, sources: Sources, table: ExampleTabl
 
 def _whole(exp: ExperimentConfig, sources: Sources, table: ExampleTable) -> dict[str, pd.DataFrame]:
     catalogue = load_catalogue(sources.dataset)
-    frames = [rank_catalogue(table, catalogue, popularity(catalogue), "floor")]
+    frames = [rank_catalogue(table, catalogue, popularity(catalogue), "bias")]
     retrieval = retrieval_of(exp, sources, catalogue)
     own = exp.evaluate.retrieval == "slots"
     frames.append(rank_catalogue(table, catalogue, retrieval, "model" if own else "cf"))
@@ -66,7 +66,7 @@ def _whole(exp: ExperimentConfig, sources: Sources, table: ExampleTable) -> dict
 def baseline_lists(exp: ExperimentConfig, sources: Sources, table: ExampleTable) -> list[pd.DataFrame]:
     """Scores of given lists by the CF model's vectors, where it has some, and by popularity; ``table``: topk alone."""
     catalogue = load_catalogue(sources.dataset)
-    orders = {"floor": popularity(catalogue)}
+    orders = {"bias": popularity(catalogue)}
     if (sources.cf / "items.safetensors").is_file():
         by_cf = dataclasses.replace(exp.evaluate, retrieval="cf")
         orders["cf"] = retrieval_of(dataclasses.replace(exp, evaluate=by_cf), sources, catalogue)
@@ -85,7 +85,7 @@ def load_catalogue(dataset: Path) -> Catalogue:
 
 
 def popularity(catalogue: Catalogue) -> Scores:
-    """The floor's order: how often an item was liked in training, the same for everybody."""
+    """The bias baseline's order: how often an item was liked in training, the same for everybody."""
     counts = catalogue.positives.counts.astype(float)
     return lambda examples: np.broadcast_to(counts, (len(examples), len(counts)))
 

@@ -1,4 +1,4 @@
-"""The explanation as text: reviews written for user, item and rating, beside two floors that read nothing of them."""
+"""Explanations as text: reviews written for user, item and rating, and two baselines that read none of these."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _choice(examples: list[Example], cfg: EvaluateConfig) -> Choice:
     return sampled([x.example_id for x in examples], cfg.text_seed, cfg.text_tokens, cfg.temperature)
 
 
-def floor_reviews(table: ExampleTable, train: ExampleTable) -> dict[str, list[str]]:
+def baseline_reviews(table: ExampleTable, train: ExampleTable) -> dict[str, list[str]]:
     """What needs no model: the item's most frequent training sentence, and a training review at random.
 
     An item without training reviews gets the most frequent sentence of all. Ties go to the first by alphabet.
@@ -105,7 +105,7 @@ def review_rows(table: ExampleTable, texts: dict[str, list[str]]) -> pd.DataFram
 def review_metrics(rows: pd.DataFrame, split: str, tag: str) -> dict[str, float]:
     """Flat metrics of a review file, from it alone; others than the model stand below their source's name.
 
-    The floors decode nothing, but stand under the same tag, as the rows that the model's are read beside.
+    The baselines decode nothing, but stand under the same tag, as the rows that the model's are read beside.
     """
     found: dict[str, float] = {}
     for source, part in rows.groupby("source", sort=False):

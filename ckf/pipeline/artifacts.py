@@ -143,8 +143,8 @@ def content_key(exp: ExperimentConfig) -> ExperimentConfig:
 
 def fit_bias_baseline(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Artifact:
     """The ``bias`` model, whose row stands in every table."""
-    floor = exp.cf if isinstance(exp.cf, BiasConfig) else BiasConfig(name="bias")
-    return train_cf(dataclasses.replace(exp, cf=floor, seed=0), dataset, examples)
+    bias = exp.cf if isinstance(exp.cf, BiasConfig) else BiasConfig(name="bias")
+    return train_cf(dataclasses.replace(exp, cf=bias, seed=0), dataset, examples)
 
 
 def get_backbone(exp: ExperimentConfig, dataset: Artifact) -> tuple[str, str]:

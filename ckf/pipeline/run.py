@@ -67,7 +67,7 @@ def prepare(exp: ExperimentConfig, export: str = "", out: Path | None = None) ->
 
 
 def cf(exp: ExperimentConfig) -> Path:
-    """``ckf cf``: the CF model and the floor, its figures logged as they come; returns the CF model's folder."""
+    """Fit the CF model and the bias baseline, log the CF model's metrics; return the CF model's folder."""
     from ckf.tracking.cf_training import CFLog
 
     dataset = prepare_dataset(exp)
@@ -135,7 +135,7 @@ def _on_other_data(
     dataset = prepare_dataset(exp)
     examples = prepare_examples(exp, dataset)
     made = {"dataset": dataset, "examples": examples}
-    made |= {"cf": train_cf(exp, dataset, examples), "floor": fit_bias_baseline(exp, dataset, examples)}
+    made |= {"cf": train_cf(exp, dataset, examples), "bias": fit_bias_baseline(exp, dataset, examples)}
     kept = {name: artifacts[name] for name in ("backbone",) if name in artifacts}
     return exp, {**kept, **{name: {"path": str(a.path), "hash": a.hash} for name, a in made.items()}}
 
@@ -191,10 +191,10 @@ def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
 def _open_run(exp: ExperimentConfig, dataset: Artifact, folder: Path) -> None:
     started = time.perf_counter()
     examples = prepare_examples(exp, dataset)
-    floor = fit_bias_baseline(exp, dataset, examples)
+    bias = fit_bias_baseline(exp, dataset, examples)
     cf_artifact = train_cf(exp, dataset, examples)
     backbone, identity = get_backbone(exp, dataset)
-    named = {"dataset": dataset, "examples": examples, "cf": cf_artifact, "floor": floor}
+    named = {"dataset": dataset, "examples": examples, "cf": cf_artifact, "bias": bias}
     artifacts = {name: {"path": str(a.path), "hash": a.hash} for name, a in named.items()}
     frozen = read_json(examples.path / "manifest.json")["candidate_lists_sha256"]
     if frozen:  # rankings of one list may share a column, others may not
@@ -250,7 +250,7 @@ def _evaluate(exp: ExperimentConfig, folder: Path, out: Path | None = None) -> N
     _, card = read_run(out or folder)
     started = time.perf_counter()
     text = artifact_path(card, "text", folder) if "text" in card["artifacts"] else None
-    baselines = Baselines(artifact_path(card, "floor", folder), artifact_path(card, "cf", folder), text)
+    baselines = Baselines(artifact_path(card, "bias", folder), artifact_path(card, "cf", folder), text)
     evaluate_run(exp, run_inputs(exp, card, folder), folder, baselines, out=out)
     update_metadata(out or folder, stages={"evaluate": round(time.perf_counter() - started, 2)})
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ckf.metrics import protocol_tag
 
 MISSING = "–"
-SOURCES = ("model", "text", "cf", "floor")
+SOURCES = ("model", "text", "cf", "bias")
 UNKNOWN_ORIGIN = "evaluate/cf_training_data_unknown"
 UNKNOWN_STAMP = "CF training data unknown: leakage cannot be excluded"
 """The metric that marks a run whose CF vectors came without their training rows, and what is said of it."""

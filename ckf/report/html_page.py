@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from ckf.config.sweep_file import Sweep
 from ckf.core.errors import CkfError
 from ckf.metrics import with_worst_scores
 from ckf.report.compare_runs import prompts_of
@@ -21,7 +22,6 @@ from ckf.report.render_tables import MARKS
 from ckf.report.result_store import Result
 from ckf.report.slice_tables import calibration
 from ckf.report.table_rows import TableRow, heading
-from ckf.sweep import Sweep
 
 _SHOWN = 6
 """Prompts of each run on the page; the run's own report and predictions have all."""

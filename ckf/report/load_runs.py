@@ -30,7 +30,7 @@ class Run:
     metrics: dict[str, float]
 
     def get(self, key: str, source: str = "model") -> float | None:
-        """A metric of this model, or of ``text``, ``cf`` or ``floor``; None where it was not measured."""
+        """A metric of this model, or of ``text``, ``cf`` or ``bias``; None where it was not measured."""
         return self.metrics.get(key if source == "model" else f"{source}/{key}")
 
     @property

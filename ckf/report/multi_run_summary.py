@@ -8,6 +8,7 @@ from typing import Any
 
 from ckf.config.schema import TASKS
 from ckf.config.serialization import fingerprint_payload
+from ckf.config.sweep_file import Sweep
 from ckf.report.cost import cost_metrics
 from ckf.report.format import task_columns
 from ckf.report.html_page import sweep_page
@@ -17,7 +18,6 @@ from ckf.report.result_store import Result
 from ckf.report.sweep_table import make_table
 from ckf.report.table_rows import table_lines
 from ckf.runs.folder import result_key
-from ckf.sweep import Sweep
 
 
 def summary_page(runs: Sequence[Run], title: str, out: Path) -> str:

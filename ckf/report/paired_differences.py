@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from scipy.stats import t
 
+from ckf.config.sweep_file import Sweep
 from ckf.report.table_rows import TableRow, row_name
-from ckf.sweep import Sweep
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ckf.config.sweep_file import FIGURES
+from ckf.config.sweep_file import FIGURES, Sweep
 from ckf.report.cost import COST
 from ckf.report.figures import svg
 from ckf.report.format import lower_is_better
 from ckf.report.paired_differences import control_line, from_control, from_text
-from ckf.report.table_rows import FLOOR, TableRow, heading
-from ckf.sweep import Sweep
+from ckf.report.table_rows import BIAS, TableRow, heading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,7 +75,7 @@ def _curve(sweep: Sweep, lines: Sequence[TableRow]) -> Figure | None:
         axes.errorbar([x for x, _ in points], means, yerr=spread, marker="o", capsize=3, linewidth=1.4, label=name)
     for line in lines:
         if not line.is_row and not line.row and line.values(metric):
-            style = ":" if line.name == FLOOR else "--"
+            style = ":" if line.name == BIAS else "--"
             axes.axhline(
                 statistics.mean(line.values(metric)), linestyle=style, color=GREY, linewidth=1, label=line.name
             )

@@ -14,7 +14,7 @@ _MEANINGS = {
     "gen": "a title written freely",
     "trie": "a title written along the candidates' titles",
 }
-_NAMES = {"model": "this model", "text": "text-only", "cf": "CF model", "floor": "popularity"}
+_NAMES = {"model": "this model", "text": "text-only", "cf": "CF model", "bias": "popularity"}
 _RANKED = ("hr@1", "hr@5", "hr@10", "ndcg@10", "mrr")
 _TEXT = {
     "bleu1": "BLEU-1", "bleu4": "BLEU-4", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L",
@@ -50,7 +50,7 @@ def _meaning(tag: str) -> str:
 
 
 def review_table(run: Run, split: str) -> Table:
-    """Written reviews against the users' own, with the floors."""
+    """Written reviews against the users' own, with the baselines."""
     tags = sorted({key[key.index("[") :] for key in run.metrics if key.startswith(f"{split}/review/bleu4[")})
     rows = []
     for tag in tags:

@@ -10,13 +10,12 @@ from typing import Any
 
 from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig
-from ckf.config.sweep_file import results_folder
+from ckf.config.sweep_file import VARIANT, Sweep, Trial, file_trials, results_folder
 from ckf.core.artifact_store import fingerprint, read_json, to_jsonable, write_json
 from ckf.core.errors import ArtifactError, CkfError
 from ckf.report.cost import cost_metrics
 from ckf.report.load_runs import Run, load_run
 from ckf.runs.folder import CONFIG, is_finished, result_key
-from ckf.sweep import VARIANT, Sweep, Trial, file_trials
 
 _FINE = re.compile(r"@(users_q|items_q|position_)")
 """Slices that are kept only where the sweep's table shows them; the run folder has all."""

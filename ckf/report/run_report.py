@@ -69,7 +69,7 @@ def source_names(run: Run) -> dict[str, str]:
         "model": f"this model ({cfg.method.name}, fusion {cfg.fusion.name})",
         "text": "text-only (trained apart, same budget)",
         "cf": f"CF model ({cfg.cf.name})",
-        "floor": "bias floor (counting)",
+        "bias": "bias baseline (counting)",
     }
 
 
@@ -84,9 +84,9 @@ def _task_table(run: Run, split: str, task: str) -> Table:
             spans.append(interval_text(run, f"{split}/{task}/{next(iter(columns.values()))}", source))
     if task == "ctr":
         for key, name in (("truth", "planted truth"), ("text", "best reader of text"), ("counting", "best counting")):
-            value = run.metrics.get(f"known/{split}/ctr/auc_{key}")
+            value = run.metrics.get(f"oracle/{split}/ctr/auc_{key}")
             if value is not None:
-                rows.append([f"known: {name}", number(value), *[MISSING] * (len(columns) - 1)])
+                rows.append([f"oracle: {name}", number(value), *[MISSING] * (len(columns) - 1)])
                 spans.append(MISSING)
     header = ["", *columns]
     if any(span != MISSING for span in spans):
@@ -107,13 +107,11 @@ def _slice_table(run: Run, split: str) -> Table:
         values = [run.get(f"{split}/ctr/auc{suffix}", source) for source in SOURCES]
         if any(value is not None for value in values):
             rows.append([meaning, *map(number, values), metric_number("n", run.get(f"{split}/ctr/n{suffix}"))])
-    return Table(
-        f"ctr AUC, warm and cold ({split})", ["", "this model", "text-only", "CF model", "floor", "rows"], rows
-    )
+    return Table(f"ctr AUC, warm and cold ({split})", ["", "this model", "text-only", "CF model", "bias", "rows"], rows)
 
 
 def _verdicts(run: Run, split: str) -> list[str]:
-    names = {"text": "text-only", "cf": f"the CF model ({run.config.cf.name})", "floor": "the bias floor"}
+    names = {"text": "text-only", "cf": f"the CF model ({run.config.cf.name})", "bias": "the bias baseline"}
     where = "" if split == "test" else f" on {split}"
     lines = []
     for source, name in names.items():
@@ -126,7 +124,7 @@ def _verdicts(run: Run, split: str) -> list[str]:
             lines.append(f"{run.config.method.name} minus {name} in ctr AUC{where}: {judged}")
     if run.config.backbone.name != "none":
         lines += [
-            f"This model does not beat counting (the bias floor) in {title}{where}."
+            f"This model does not beat counting (the bias baseline) in {title}{where}."
             for title in _lost_to_counting(run, split)
         ]
     return lines
@@ -195,13 +193,13 @@ def _judged(diff: float, low: float, high: float, p: float) -> str:
 
 
 def _lost_to_counting(run: Run, split: str) -> list[str]:
-    """The first figure of each task in which the floor is as good or better."""
+    """The first figure of each task in which the bias baseline is as good or better."""
     lost = []
     for task in (t.name for t in run.config.scored_mix):
         title, metric = next(iter(task_columns(task, run.config.ranking).items()))
-        model, floor = run.get(f"{split}/{task}/{metric}"), run.get(f"{split}/{task}/{metric}", "floor")
-        if model is not None and floor is not None:
-            ahead = floor - model if lower_is_better(metric) else model - floor
+        model, bias = run.get(f"{split}/{task}/{metric}"), run.get(f"{split}/{task}/{metric}", "bias")
+        if model is not None and bias is not None:
+            ahead = bias - model if lower_is_better(metric) else model - bias
             if not ahead > 0:
                 lost.append(f"{task} {title}")
     return lost

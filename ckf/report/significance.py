@@ -14,7 +14,7 @@ from ckf.report.format import lower_is_better
 Seeds = dict[int, dict[str, float]]  # seed -> metrics of its run
 SIGNIFICANCE = (
     "\\* better, † worse than the best baseline of the column: paired t-test over seeds, p < 0.05 after Holm's "
-    "correction over the table. The bias floor, which draws nothing at random, counts as the same for every seed."
+    "correction over the table. The bias baseline, which draws nothing at random, counts as the same for every seed."
 )
 
 

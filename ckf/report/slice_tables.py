@@ -10,7 +10,7 @@ GROUPS = {
     "users": ("least active quarter of users", "2nd quarter", "3rd quarter", "most active quarter of users"),
     "items": ("least popular quarter of items", "2nd quarter", "3rd quarter", "most popular quarter of items"),
 }
-_SHORT = {"model": "this model", "text": "text-only", "cf": "CF model", "floor": "floor"}
+_SHORT = {"model": "this model", "text": "text-only", "cf": "CF model", "bias": "bias"}
 
 
 def first_task(run: Run) -> tuple[str, str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ckf.config.sweep_file import rendered_path, results_folder
+from ckf.config.sweep_file import Sweep, load_sweep, rendered_path, results_folder
 from ckf.report.cost import COST
 from ckf.report.format import MISSING, UNKNOWN_ORIGIN, UNKNOWN_STAMP, Table, mean_sd
 from ckf.report.html_page import sweep_page
@@ -15,8 +15,7 @@ from ckf.report.published import figure_of
 from ckf.report.render_tables import csv_table, latex_table, markdown_table
 from ckf.report.result_store import Result, gather_results
 from ckf.report.significance import SIGNIFICANCE, mark_significance, ranking
-from ckf.report.table_rows import FLOOR, TableRow, heading, same_data, table_lines
-from ckf.sweep import Sweep, load_sweep
+from ckf.report.table_rows import BIAS, TableRow, heading, same_data, table_lines
 
 
 def render_table(place: Path, outputs: Path, figures: Path | None = None) -> Path:
@@ -70,7 +69,7 @@ def make_table(sweep: Sweep, lines: Sequence[TableRow]) -> Table:
     if same_data(lines):
         named = [(line.name, line.seeds) for line in lines]
         quality = [metric for metric in sweep.metrics if not metric.startswith(COST)]
-        judged = mark_significance(named, {line.name for line in lines if line.is_row}, quality, FLOOR)
+        judged = mark_significance(named, {line.name for line in lines if line.is_row}, quality, BIAS)
         note = SIGNIFICANCE if judged else ""
         for (place, column), mark in judged.items():
             marks.setdefault((place, sweep.metrics.index(quality[column]) + 1), set()).add(mark)
@@ -89,7 +88,7 @@ def make_table(sweep: Sweep, lines: Sequence[TableRow]) -> Table:
 
 
 def _seeds(line: TableRow) -> str:
-    if line.source == "floor":
+    if line.source == "bias":
         return "any"
     return "1 (single seed)" if len(line.seeds) == 1 else str(len(line.seeds))
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ckf.config.sweep_file import VARIANT, Sweep
 from ckf.report.cost import COST
 from ckf.report.published import Published, published_figure
 from ckf.report.result_store import Result, data_name
 from ckf.report.significance import Seeds
-from ckf.sweep import VARIANT, Sweep
 
-BASELINES = {"text": "text-only", "cf": "CF model", "floor": "bias floor"}
-FLOOR = BASELINES["floor"]
+BASELINES = {"text": "text-only", "cf": "CF model", "bias": "bias baseline"}
+BIAS = BASELINES["bias"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _baselines(rows: list[TableRow], shown: Sequence[str]) -> list[TableRow]:
             common = _common(members) if len(groups) > 1 else {}
             of = f" ({_named(members, common, rows)})" if len(groups) > 1 else ""
             # counting draws nothing at random: the same for every seed
-            kept = dict(list(seeds.items())[:1]) if source == "floor" and len(groups) == 1 else seeds
+            kept = dict(list(seeds.items())[:1]) if source == "bias" and len(groups) == 1 else seeds
             results = tuple(result for line in members for result in line.results)
             lines.append(TableRow(name + of, kept, source, results, common))
     return lines

@@ -9,10 +9,9 @@ from typing import Any
 
 from ckf.config.compose import compose
 from ckf.config.schema import WandbConfig
-from ckf.config.sweep_file import rendered_path, sweep_name
+from ckf.config.sweep_file import VARIANT, Sweep, file_trials, load_sweep, rendered_path, sweep_name
 from ckf.core.errors import CkfError
 from ckf.report.table_rows import heading
-from ckf.sweep import VARIANT, Sweep, file_trials, load_sweep
 from ckf.tracking.loggers import wandb_is_offline
 
 HOW = (

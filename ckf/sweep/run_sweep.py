@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig, GridSearchConfig, SlurmLauncherConfig, WandbConfig
-from ckf.config.sweep_file import load_sweep, results_folder, sweep_name
+from ckf.config.sweep_file import Trial, file_trials, load_sweep, results_folder, sweep_name
 from ckf.core.artifact_store import fingerprint
 from ckf.core.errors import ConfigError
-from ckf.sweep.expand import Trial, check_trials, expand, file_trials, split_overrides
+from ckf.sweep.expand import check_trials, expand, split_overrides
 from ckf.sweep.launchers import build_launcher
 from ckf.sweep.scheduler import Coordinator
 from ckf.sweep.trial_folder import TrialSpec, kept_result, make_order

@@ -8,10 +8,11 @@ from typing import Any
 
 from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig, OptunaSearchConfig, SlurmLauncherConfig
+from ckf.config.sweep_file import Trial
 from ckf.core.artifact_store import fingerprint, read_json
 from ckf.core.errors import ConfigError
 from ckf.runs.folder import METRICS
-from ckf.sweep.expand import Trial, check_trials
+from ckf.sweep.expand import check_trials
 from ckf.sweep.run_sweep import in_sweep, open_sweep
 from ckf.sweep.search_space import Space, import_optuna, read_space
 from ckf.sweep.trial_folder import ALREADY_DONE, DONE, TrialResult, make_order

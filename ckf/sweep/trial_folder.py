@@ -19,10 +19,10 @@ from filelock import FileLock
 
 from ckf.config.compose import load_yaml, to_yaml
 from ckf.config.schema import ExperimentConfig
+from ckf.config.sweep_file import Trial
 from ckf.core.artifact_store import STAMP, read_json, to_jsonable, write_json
 from ckf.core.errors import ArtifactError, CkfError
 from ckf.runs.folder import CONFIG, METADATA, METRICS, result_key
-from ckf.sweep.expand import Trial
 
 ORDER, OUTCOME, LOG, STARTED = "order.json", "outcome.json", "log.txt", ".started"
 DONE, ALREADY_DONE, FAILED, INTERRUPTED, WAITING = "done", "already done", "failed", "interrupted", "not started"

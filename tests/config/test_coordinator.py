@@ -14,9 +14,9 @@ import pytest
 
 from ckf.cli.main import main
 from ckf.config.compose import compose
+from ckf.config.sweep_file import Trial
 from ckf.core.artifact_store import read_json
 from ckf.sweep import trial_folder as orders
-from ckf.sweep.expand import Trial
 from ckf.sweep.trial_folder import ALREADY_DONE, DONE, FAILED, TrialResult, make_order, read_outcome, run_order
 
 STUB = """\

@@ -10,7 +10,7 @@ import pytest
 from ckf.cli.main import main
 from ckf.config.compose import compose
 from ckf.config.schema import SlurmLauncherConfig
-from ckf.sweep.expand import Trial
+from ckf.config.sweep_file import Trial
 from ckf.sweep.trial_folder import make_order
 
 pytest.importorskip("submitit", reason="launcher=slurm needs the extra `slurm`")

@@ -48,7 +48,7 @@ def test_a_run_folder_holds_what_the_contract_says(finished):
     ):  # fmt: skip
         assert (finished / name).exists(), name
     card = read_json(finished / "run.json")
-    assert set(card["artifacts"]) == {"dataset", "examples", "cf", "floor", "backbone", "text"}
+    assert set(card["artifacts"]) == {"dataset", "examples", "cf", "bias", "backbone", "text"}
     assert {"artifacts", "train", "evaluate"} <= set(card["stages"])
     assert card["versions"]["torch"].startswith("2.")
 
@@ -57,7 +57,7 @@ def test_every_example_is_scored_by_every_source(finished):
     exp, card = read_run(finished)
     table = ExampleTable(Path(card["artifacts"]["examples"]["path"]) / "examples.parquet", "test", task_names(exp))
     rows = pd.read_parquet(finished / "predictions" / "test.parquet")
-    assert set(rows["source"]) == {"model", "text", "cf", "floor"}
+    assert set(rows["source"]) == {"model", "text", "cf", "bias"}
     for _, part in rows.groupby("source"):
         assert set(part["example_id"]) == set(table.example_id), "a dropped answer"
         assert part["score"].notna().all()
@@ -69,7 +69,7 @@ def test_every_example_is_scored_by_every_source(finished):
 def test_metrics_can_be_computed_again_from_the_predictions(finished):
     metrics = read_json(finished / "metrics.json")
     rows = pd.read_parquet(finished / "predictions" / "test.parquet")
-    for source, prefix in (("model", ""), ("text", "text/"), ("cf", "cf/"), ("floor", "floor/")):
+    for source, prefix in (("model", ""), ("text", "text/"), ("cf", "cf/"), ("bias", "bias/")):
         part = rows[(rows["source"] == source) & (rows["task"] == "ctr")]
         assert metrics[f"{prefix}test/ctr/auc"] == pytest.approx(
             auc(part["label"].to_numpy(), part["score"].to_numpy())
@@ -77,7 +77,7 @@ def test_metrics_can_be_computed_again_from_the_predictions(finished):
         warm = part[part["warm_3"]]
         expected = auc(warm["label"].to_numpy(), warm["score"].to_numpy())
         assert metrics[f"{prefix}test/ctr/auc@warm_3"] == pytest.approx(expected)
-    assert metrics["known/test/ctr/auc_truth"] > metrics["known/test/ctr/auc_counting"]
+    assert metrics["oracle/test/ctr/auc_truth"] > metrics["oracle/test/ctr/auc_counting"]
     assert {"test/ctr/auc_minus_text", "test/ctr/auc_minus_text_low"} <= set(metrics)
     assert {"test/topk/hr@1[c5]", "test/topk/ndcg@10[c5]", "test/rating/rmse", "test/explain/mae"} <= set(metrics)
 
@@ -184,7 +184,7 @@ def test_methods_without_a_language_model(home):
     for method in ("cf_only", "bias"):
         run = run_small(home, f"method={method}")
         metrics = read_json(run / "metrics.json")
-        other = "cf" if method == "cf_only" else "floor"
+        other = "cf" if method == "cf_only" else "bias"
         assert metrics["test/ctr/auc"] == metrics[f"{other}/test/ctr/auc"]
         assert not (run / "adapters").exists()
 

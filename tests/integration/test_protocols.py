@@ -33,7 +33,7 @@ def test_every_ranking_metric_names_its_protocol(everything):
     assert all("[" in key for key in ranking)
     tags = {key[key.index("[") : key.index("]") + 1] for key in ranking}
     assert tags == {"[c5]", "[full]", "[rerank20]", "[gen]", "[trie]", "[slot]"}
-    assert {"cf/test/topk/hr@10[full]", "floor/test/topk/hr@10[full]", "test/topk/hr@10[rerank20]"} <= set(metrics)
+    assert {"cf/test/topk/hr@10[full]", "bias/test/topk/hr@10[full]", "test/topk/hr@10[rerank20]"} <= set(metrics)
     for tag in tags - {"[c5]"}:
         source = "cf/" if tag == "[full]" else ""
         assert metrics[f"{source}test/topk/n{tag}"] == 40
@@ -65,7 +65,7 @@ def test_the_whole_order_by_hand(everything, finished):
     log = pd.read_parquet(dataset / "interactions.parquet")
     liked = log[(log["click"] > 0) & (log["split"] == "train")].groupby("item").size()
     items = pd.read_parquet(dataset / "items.parquet")["item"]
-    for _, part in rows[rows["source"] == "floor"].groupby("example_id"):
+    for _, part in rows[rows["source"] == "bias"].groupby("example_id"):
         user, target = part["user"].iloc[0], int(part.loc[part["label"] > 0, "item"].iloc[0])
         other = set(log.loc[(log["user"] == user) & (log["click"] > 0), "item"]) - {target}
         counts = {item: liked.get(item, 0) for item in items if item not in other}
@@ -129,7 +129,7 @@ def test_another_dataset_takes_the_model_and_its_own_cf_vectors(finished, tmp_pa
     assert card["artifacts"]["dataset"]["hash"] != mine["dataset"]["hash"]
     assert card["evaluates"] == str(finished)
     metrics = read_json(tmp_path / "there" / "metrics.json")
-    assert {"test/ctr/auc", "cf/test/ctr/auc", "floor/test/ctr/auc"} <= set(metrics)
+    assert {"test/ctr/auc", "cf/test/ctr/auc", "bias/test/ctr/auc"} <= set(metrics)
     assert (finished / "metrics.json").read_bytes() == before
     assert main(["evaluate", *asked, f"out={finished}"]) == 1
     assert "is a run of its own" in capsys.readouterr().err
@@ -158,7 +158,7 @@ def test_own_lists_have_a_protocol_of_their_own(finished, trained, tmp_path):
     (tag,) = {key[key.index("[") :] for key in metrics if key.startswith("test/topk/hr@1[") and key[-1] == "]"}
     assert tag.startswith("[file-")
     assert metrics["test/topk/n"] == 12
-    assert {f"cf/test/topk/hr@1{tag}", f"floor/test/topk/hr@1{tag}"} <= set(metrics)
+    assert {f"cf/test/topk/hr@1{tag}", f"bias/test/topk/hr@1{tag}"} <= set(metrics)
 
 
 def _one(rows):

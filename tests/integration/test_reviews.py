@@ -1,4 +1,4 @@
-"""Explanations as text, from training to the report: prompts, sampling by name, floors, and the line of why."""
+"""Explanations as text, from training to the report: prompts, sampling by name, baselines, and the line of why."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pytest
 import yaml
 
 import ckf
-from ckf.config.compose import compose, fingerprint_payload, load_yaml
+from ckf.config.compose import compose, load_yaml
 from ckf.config.schema import EvaluateConfig
+from ckf.config.serialization import fingerprint_payload
 from ckf.core.artifact_store import fingerprint, read_json
 from ckf.core.errors import ConfigError
 from ckf.data.example_table import ExampleTable
-from ckf.eval.reviews import floor_reviews, review_metrics
+from ckf.eval.reviews import baseline_reviews, review_metrics
 from ckf.pipeline import run as pipeline
 from ckf.runs.folder import read_run
 from tests.integration.conftest import run_small
@@ -42,7 +43,7 @@ def test_the_prompt_says_item_and_rating_and_never_the_review(writer):
     assert encoder.true_label(example) == example.review
 
 
-def test_reviews_are_measured_beside_two_floors_from_the_file_alone(writer):
+def test_reviews_are_measured_beside_two_baselines_from_the_file_alone(writer):
     metrics = read_json(writer / "metrics.json")
     rows = pd.read_parquet(writer / "predictions" / "test-review.parquet")
     assert set(rows["source"]) == {"model", "text", "frequent", "random"}
@@ -57,10 +58,10 @@ def test_reviews_are_measured_beside_two_floors_from_the_file_alone(writer):
     assert "the item's most frequent sentence" in page
 
 
-def test_floors_by_hand(writer):
+def test_baseline_reviews_by_hand(writer):
     path = Path(read_run(writer)[1]["artifacts"]["examples"]["path"]) / "examples.parquet"
     table, train = (ExampleTable(path, split, ["review"]) for split in ("test", "train"))
-    found = floor_reviews(table, train)
+    found = baseline_reviews(table, train)
     for row in range(20):
         said = Counter()
         for item, review in zip(train.item, train.review, strict=True):

@@ -20,7 +20,7 @@ def experiment() -> ExperimentConfig:
 
 
 def predictions(seed: int = 0) -> pd.DataFrame:
-    """Three tasks by two sources: the model's scores carry the label, those of the floor do not."""
+    """Three tasks by two sources: the model's scores carry the label, those of the bias baseline do not."""
     draw = np.random.default_rng(seed)
     rows = []
     for n in range(150):
@@ -34,7 +34,7 @@ def predictions(seed: int = 0) -> pd.DataFrame:
     noise = draw.random(len(table))
     good = np.where(table["task"] == "rating", table["label"] + noise - 0.5, 0.4 * table["label"] + 0.6 * noise)
     even = np.where(table["task"] == "rating", 3.0, noise[::-1])
-    return pd.concat([table.assign(source="model", score=good), table.assign(source="floor", score=even)])
+    return pd.concat([table.assign(source="model", score=good), table.assign(source="bias", score=even)])
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_metrics_come_from_the_file_alone_in_any_order(dataset, tmp_path):
     assert set(found) == set(again)
     for key, value in found.items():
         assert again[key] == pytest.approx(value, abs=1e-12), key
-    for key in ("test/ctr/auc@users_q4", "floor/test/rating/rmse@items_q2", "test/topk/coverage@1[c4]",
+    for key in ("test/ctr/auc@users_q4", "bias/test/rating/rmse@items_q2", "test/topk/coverage@1[c4]",
                 "test/topk/hr@1[c4]@position_3", "test/topk/popularity_bias@1[c4]", "test/ctr/map_user"):  # fmt: skip
         assert key in found, key
     assert sum(found[f"test/ctr/n@users_q{q}"] for q in range(1, 5)) == found["test/ctr/n"] == 150
@@ -80,25 +80,25 @@ def test_headline_intervals_and_differences(dataset, task, name):
     rows = predictions()
     found = metrics_of(rows, "test", experiment())
     key = f"test/{task}/{name}"
-    for prefix in ("", "floor/"):
+    for prefix in ("", "bias/"):
         value, low, high = (found[f"{prefix}{key}{end}"] for end in ("", "_low", "_high"))
         assert low < value < high
-    difference = found[f"{key}_minus_floor"]
-    assert difference == pytest.approx(found[key] - found[f"floor/{key}"])
-    assert found[f"{key}_minus_floor_low"] < difference < found[f"{key}_minus_floor_high"]
-    tested = [f"test/{t}/{n}_minus_floor_p" for t, n in (("ctr", "auc"), ("rating", "rmse"), ("topk", "hr@1[c4]"))]
+    difference = found[f"{key}_minus_bias"]
+    assert difference == pytest.approx(found[key] - found[f"bias/{key}"])
+    assert found[f"{key}_minus_bias_low"] < difference < found[f"{key}_minus_bias_high"]
+    tested = [f"test/{t}/{n}_minus_bias_p" for t, n in (("ctr", "auc"), ("rating", "rmse"), ("topk", "hr@1[c4]"))]
     corrected = metrics.holm([found[test] for test in tested])
-    assert found[f"{key}_minus_floor_p_holm"] == pytest.approx(corrected[tested.index(f"{key}_minus_floor_p")])
+    assert found[f"{key}_minus_bias_p_holm"] == pytest.approx(corrected[tested.index(f"{key}_minus_bias_p")])
     assert not any(test.endswith("_minus_cf") for test in found)
 
 
 def test_an_answer_that_the_other_did_not_give_is_its_worst():
     rows = predictions().query("task == 'ctr'")
-    model, floor = (rows[rows["source"] == source] for source in ("model", "floor"))
-    aligned = align_predictions(model, floor.iloc[10:].sample(frac=1, random_state=0))
+    model, bias = (rows[rows["source"] == source] for source in ("model", "bias"))
+    aligned = align_predictions(model, bias.iloc[10:].sample(frac=1, random_state=0))
     assert list(aligned["example_id"]) == list(model["example_id"])
     assert aligned["score"].isna().sum() == 10
-    assert aligned["score"].iloc[10:].tolist() == floor["score"].iloc[10:].tolist()
+    assert aligned["score"].iloc[10:].tolist() == bias["score"].iloc[10:].tolist()
     whole = metrics_of(rows, "test", experiment())
-    partly = metrics_of(pd.concat([model, floor.iloc[10:]]), "test", experiment())
-    assert partly["test/ctr/auc_minus_floor"] > whole["test/ctr/auc_minus_floor"]
+    partly = metrics_of(pd.concat([model, bias.iloc[10:]]), "test", experiment())
+    assert partly["test/ctr/auc_minus_bias"] > whole["test/ctr/auc_minus_bias"]

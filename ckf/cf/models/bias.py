@@ -1,4 +1,4 @@
-"""The floor: item mean + user mean, no model. What does not beat this has learned nothing but popularity."""
+"""The bias baseline: item mean + user mean, no model. What does not beat this has learned nothing but popularity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The strong floor: a classifier on counts. It has no embeddings, and most embedding models do not beat it."""
+"""The strong baseline: a classifier on counts. It has no embeddings, and most embedding models do not beat it."""
 
 from __future__ import annotations
 

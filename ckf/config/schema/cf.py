@@ -36,7 +36,7 @@ class CFConfig:
 
 @dataclass
 class BiasConfig(CFConfig):
-    """Item mean + user mean, each shrunk towards the global mean with ``pseudo_counts`` (the floor)."""
+    """Item mean + user mean, each shrunk towards the global mean with ``pseudo_counts`` (the bias baseline)."""
 
     pseudo_counts: float = 5.0
 
@@ -80,7 +80,7 @@ class ItemKNNConfig(CFConfig):
 
 @dataclass
 class FeaturesConfig(CFConfig):
-    """The strong floor: a classifier on out-of-fold counts, co-occurrence with the history, title words, year.
+    """The strong baseline: a classifier on out-of-fold counts, co-occurrence with the history, title words, year.
 
     ``model``: ``logistic`` (inverse strength ``regularisation``), ``trees`` (histogram gradient boosting) or
     ``both`` (the mean of their logits).

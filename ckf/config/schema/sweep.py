@@ -102,5 +102,5 @@ class OptunaSearchConfig(SearchConfig):
         yield from at_least("search_seed", self.search_seed, 0)
         yield from one_of("direction", self.direction, ("maximize", "minimize"))
         yield from one_of("sampler", self.sampler, ("tpe", "random"))
-        if self.metric.startswith(("test/", "text/", "cf/", "floor/", "known/")) or "/" not in self.metric:
+        if self.metric.startswith(("test/", "text/", "cf/", "bias/", "oracle/")) or "/" not in self.metric:
             yield f"metric: '{self.metric}' is no figure of the val split, e.g. val/ctr/auc; searching by test leaks"

@@ -1,4 +1,4 @@
-"""CF models: the floor by hand and on the published split, MF beyond it, nothing of the test split used."""
+"""CF models: the bias baseline by hand and on the published split, MF beyond it, nothing of the test split used."""
 
 from __future__ import annotations
 
@@ -136,9 +136,9 @@ def test_every_example_of_every_split_is_predicted(world, tmp_path, cfg):
         assert VectorTables.load(tmp_path).dim == MF.dim + 1
 
 
-def test_the_floor_on_the_published_split(tmp_path):
+def test_the_bias_baseline_on_the_published_split(tmp_path):
     if not SHARED_ML1M.is_dir():
-        pytest.skip(f"CoLLM's ML-1M pickles are not at {SHARED_ML1M}: the floor of .732/.682 is not checked")
+        pytest.skip(f"CoLLM's ML-1M pickles are not at {SHARED_ML1M}: the bias baseline of .732/.682 is not checked")
     dataset, examples, out = (tmp_path / name for name in ("dataset", "examples", "cf"))
     for folder in (dataset, examples, out):
         folder.mkdir()

@@ -83,7 +83,7 @@ def test_pairs_are_of_the_same_seed_and_a_single_one_says_nothing():
     assert math.isnan(paired_t(seeds([1.0, 2.0]), seeds([0.5, 1.5]), "m")[1]), "differences that do not vary"
     assert math.isnan(paired_t(seeds([1.0, 2.0, 3.1]), {0: {"m": 0.5}}, "m")[1]), "one pair"
     mean, p = paired_t(seeds([1.0, 2.0, 3.1]), {0: {"m": 0.5}}, "m", constant=True)
-    assert mean == pytest.approx(6.1 / 3 - 0.5), "the floor is the same for every seed"
+    assert mean == pytest.approx(6.1 / 3 - 0.5), "the bias baseline is the same for every seed"
     assert 0 < p < 1
 
 
@@ -95,24 +95,24 @@ def test_the_best_baseline_is_the_rival_and_holm_counts_all_cells():
         ("cf", strong),
         ("t", weak),
     ]
-    assert mark_significance(lines, {"a", "b"}, ["m"], "floor") == {(0, 0): "better"}
-    assert mark_significance([("a", seeds([0.51, 0.50, 0.50, 0.49])), *lines[2:]], {"a"}, ["m"], "floor") == {
+    assert mark_significance(lines, {"a", "b"}, ["m"], "bias") == {(0, 0): "better"}
+    assert mark_significance([("a", seeds([0.51, 0.50, 0.50, 0.49])), *lines[2:]], {"a"}, ["m"], "bias") == {
         (0, 0): "worse"
     }
     p = paired_t(lines[0][1], strong, "m")[1]
     many = int(0.05 / p) + 1
     same = [(f"a{i}", lines[0][1]) for i in range(many)]
-    assert mark_significance([*same, ("cf", strong)], {name for name, _ in same}, ["m"], "floor") == {}, (
+    assert mark_significance([*same, ("cf", strong)], {name for name, _ in same}, ["m"], "bias") == {}, (
         "one of many tests"
     )
     errors = [(name, {s: {"rmse": m["m"]} for s, m in found.items()}) for name, found in lines]
-    assert mark_significance([errors[0], errors[2]], {"a"}, ["rmse"], "floor") == {(0, 0): "worse"}, (
+    assert mark_significance([errors[0], errors[2]], {"a"}, ["rmse"], "bias") == {(0, 0): "worse"}, (
         "an error is better when lower"
     )
-    near = [lines[0], ("floor", seeds([0.6]))]
-    assert mark_significance(near, {"a"}, ["m"], "floor") == {(0, 0): "better"}
+    near = [lines[0], ("bias", seeds([0.6]))]
+    assert mark_significance(near, {"a"}, ["m"], "bias") == {(0, 0): "better"}
     assert mark_significance(near, {"a"}, ["m"], "another") == {}, "a baseline of which one seed is finished"
-    assert mark_significance(lines[:2], {"a", "b"}, ["m"], "floor") == {}, "no baseline, no mark"
+    assert mark_significance(lines[:2], {"a", "b"}, ["m"], "bias") == {}, "no baseline, no mark"
 
 
 def test_ranking_is_by_mean_and_leaves_out_who_has_none():

@@ -33,7 +33,7 @@ def predictions(run: Path) -> None:
     rows = [
         {"source": source, "example_id": f"ctr/test/{i}-1", "task": "ctr", "user": i, "item": 1, "label": i % 2,
          "score": (i % 5 + 1) / 7, "answer": "Yes"}
-        for source in ("model", "floor") for i in range(20)
+        for source in ("model", "bias") for i in range(20)
     ]  # fmt: skip
     (run / "predictions").mkdir()
     pd.DataFrame(rows).to_parquet(run / "predictions/test.parquet")
@@ -75,8 +75,8 @@ def test_every_figure_says_where_it_comes_from(page: str) -> None:
     assert (run["run"], run["commit"], run["data"]) == ("meta8-1", "0123", "abc")
     assert run["values"]["ctr/auc"] == "0.7100"
     assert run["command"] == "ckf dataset=synthetic baselines.text=false fusion=meta lora.rank=8 seed=1"
-    floor = next(line for line in lines if line["name"] == "bias floor")
-    assert floor["runs"][0]["values"]["ctr/auc"] == "0.6600"
+    bias = next(line for line in lines if line["name"] == "bias baseline")
+    assert bias["runs"][0]["values"]["ctr/auc"] == "0.6600"
 
 
 def test_runs_link_to_what_lies_in_their_folders(page: str, folder: Path) -> None:
@@ -151,7 +151,7 @@ def test_it_sorts_filters_and_tells_in_a_browser_without_errors(folder: Path, tm
     assert [name for name in said["down"] if name.startswith("fusion=")] == rows[::-1]
     assert said["filtered"]
     assert not any("meta" in name for name in said["filtered"])
-    assert any(name == "bias floor" for name in said["filtered"])
+    assert any(name == "bias baseline" for name in said["filtered"])
     assert said["runs"] == 4
     assert said["back"] == len(said["up"])
     for part in ("meta8-0", "meta8-1", "0123", "abc", "0.7100", "ckf dataset=synthetic"):

@@ -25,10 +25,10 @@ def test_the_table_shows_the_metrics(tmp_path):
     assert cells(text, "this model")[1:] == ["0.6123", "0.5800", "–", "–", "1000", "77"]
     assert cells(text, "text-only")[1] == "0.5500"
     assert cells(text, "CF model (mf)")[1] == "0.7000"
-    assert cells(text, "bias floor")[1] == "0.6600"
-    assert cells(text, "known: planted truth")[1] == "0.8900"
-    assert cells(text, "known: best reader of text")[1] == "0.7500"
-    assert cells(text, "known: best counting")[1] == "0.6800"
+    assert cells(text, "bias baseline")[1] == "0.6600"
+    assert cells(text, "oracle: planted truth")[1] == "0.8900"
+    assert cells(text, "oracle: best reader of text")[1] == "0.7500"
+    assert cells(text, "oracle: best counting")[1] == "0.6800"
     assert cells(text, "warm (user and item in train)")[1] == "0.6500"
     assert "published" not in text
 
@@ -46,7 +46,7 @@ ROWS = {
     "": "this model (ckf, fusion meta)",
     "text/": "text-only (trained apart, same budget)",
     "cf/": "CF model (mf)",
-    "floor/": "bias floor (counting)",
+    "bias/": "bias baseline (counting)",
 }
 
 
@@ -90,30 +90,30 @@ def test_a_verdict_says_which_way_and_how_surely(tmp_path, diff, low, high, p, s
 
 def test_a_model_that_does_not_beat_counting_says_so_for_each_task(tmp_path):
     losing = text_of(make_run(tmp_path / "a"))
-    assert "This model does not beat counting (the bias floor) in ctr AUC." in losing
-    tied = {"test/ctr/auc": 0.67, "floor/test/rating/rmse": 1.2, "floor/test/topk/hr@1[c10]": 0.2}
-    assert "does not beat counting (the bias floor) in rating RMSE." in text_of(
+    assert "This model does not beat counting (the bias baseline) in ctr AUC." in losing
+    tied = {"test/ctr/auc": 0.67, "bias/test/rating/rmse": 1.2, "bias/test/topk/hr@1[c10]": 0.2}
+    assert "does not beat counting (the bias baseline) in rating RMSE." in text_of(
         make_run(tmp_path / "tied", metrics=tied)
     )
-    winning = {"test/ctr/auc": 0.67, "floor/test/rating/rmse": 1.3}
+    winning = {"test/ctr/auc": 0.67, "bias/test/rating/rmse": 1.3}
     assert "does not beat counting" not in text_of(make_run(tmp_path / "b", metrics=winning))
 
 
 def test_the_tables_are_of_the_splits_that_were_scored(tmp_path):
     """`ckf evaluate run=… evaluate.splits=[val]` leaves the run's config as it was."""
-    scored = dict.fromkeys(METRICS) | {"val/ctr/auc": 0.7, "floor/val/ctr/auc": 0.8}
+    scored = dict.fromkeys(METRICS) | {"val/ctr/auc": 0.7, "bias/val/ctr/auc": 0.8}
     text = text_of(make_run(tmp_path / "run", metrics=scored))
     assert tables(text)["ctr (val)"]["this model (ckf, fusion meta)"]["AUC"] == "0.7000"
-    assert "does not beat counting (the bias floor) in ctr AUC on val." in text
+    assert "does not beat counting (the bias baseline) in ctr AUC on val." in text
 
 
 def test_stamps(tmp_path):
-    values = {"evaluate/max_examples": 500, "test/ctr/unusable": 3, "test/history_cut": 2, "floor/test/ctr/unusable": 0}
+    values = {"evaluate/max_examples": 500, "test/ctr/unusable": 3, "test/history_cut": 2, "bias/test/ctr/unusable": 0}
     text = text_of(make_run(tmp_path / "run", metrics=values))
     assert "at most 500 examples" in text
     assert "test/ctr/unusable: 3 unusable answers, scored as the worst" in text
     assert "2 prompts lost history" in text
-    assert "floor/test/ctr/unusable" not in text
+    assert "bias/test/ctr/unusable" not in text
 
 
 def test_how_it_was_made(tmp_path):

@@ -23,7 +23,7 @@ def test_the_interval_stands_beside_its_figure(tmp_path):
     ctr = tables(text)["ctr (test)"]
     assert ctr["this model (ckf, fusion meta)"]["AUC 95%"] == "[0.5800, 0.6400]"
     assert ctr["CF model (mf)"]["AUC 95%"] == "–", "half an interval is none"
-    assert ctr["known: planted truth"]["AUC 95%"] == "–"
+    assert ctr["oracle: planted truth"]["AUC 95%"] == "–"
     assert "RMSE 95%" not in next(iter(tables(text)["rating (test)"].values())), "no interval, no column"
 
 
@@ -38,7 +38,7 @@ def test_quartiles_of_the_headline_metric_with_their_counts(tmp_path):
     rows = tables(text)["ctr AUC by user activity and item popularity (test)"]
     assert len(rows) == 8
     assert rows["most popular quarter of items"] == {
-        "this model": "0.4000", "text-only": "–", "CF model": "0.2000", "floor": "–", "rows": "400", "users": "40",
+        "this model": "0.4000", "text-only": "–", "CF model": "0.2000", "bias": "–", "rows": "400", "users": "40",
     }  # fmt: skip
     assert rows["2nd quarter of users"]["this model"] == "0.2000"
 
@@ -92,7 +92,7 @@ def test_calibration_is_drawn_from_the_predictions(tmp_path):
     rows = pd.DataFrame({"task": "ctr", "example_id": [f"{i}" for i in range(300)], "user": 1, "item": 1, "answer": ""})
     rows["score"] = draw.random(300)
     rows["label"] = (draw.random(300) < rows["score"]).astype(float)
-    sources = [rows.assign(source="model"), rows.assign(source="floor", score=5.0)]
+    sources = [rows.assign(source="model"), rows.assign(source="bias", score=5.0)]
     (run / "predictions").mkdir()
     pd.concat(sources).to_parquet(run / "predictions" / "test.parquet")
     curves = calibration(load_run(run), "test")

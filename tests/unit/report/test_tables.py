@@ -45,7 +45,7 @@ def test_a_table_is_rendered_from_runs_and_again_from_its_results(folder, tmp_pa
     assert cells(text, "fusion=linear")[1:] == ["0.6000", "**1.0000**", "1 (single seed)"]
     assert cells(text, "text-only")[1:] == ["0.5500 ± 0.0707", "–", "2"]
     assert cells(text, "CF model")[1:] == ["<ins>0.7000 ± 0.0000</ins>", "–", "2"]
-    assert cells(text, "bias floor")[1] == "0.6600"
+    assert cells(text, "bias baseline")[1] == "0.6600"
     assert "Not finished: fusion=linear seed=1" in text
     assert "2 cores, Python 3.11.0" in text
     assert len(list((folder / "results").glob("*.json"))) == 3
@@ -81,7 +81,7 @@ def test_what_differs_from_the_best_baseline_over_seeds_is_marked(folder, tmp_pa
     path = folder / "sweep.yaml"
     path.write_text(path.read_text(encoding="utf-8").replace("seed: [0, 1]", "seed: [0, 1, 2, 3]"), encoding="utf-8")
     for seed in range(4):
-        base = {"text/test/ctr/auc": 0.5, "cf/test/ctr/auc": 0.6 + seed / 100, "floor/test/ctr/auc": 0.55}
+        base = {"text/test/ctr/auc": 0.5, "cf/test/ctr/auc": 0.6 + seed / 100, "bias/test/ctr/auc": 0.55}
         near = 0.6 + seed / 100 + (-1) ** seed / 50
         for fusion, value in (("meta", 0.8 + seed / 90), ("linear", near)):
             values = {**base, "test/ctr/auc": value}
@@ -104,15 +104,15 @@ def test_a_result_says_where_it_comes_from(folder, tmp_path):
     assert str(tmp_path) not in path.read_text(encoding="utf-8")
 
 
-def test_a_floor_that_wins_is_the_bold_one(folder, tmp_path):
+def test_a_bias_baseline_that_wins_is_the_bold_one(folder, tmp_path):
     make_run(tmp_path / "outputs" / "a", "fusion=meta", metrics={"cf/test/ctr/auc": 0.5})
     text = render_table(folder, tmp_path / "outputs").read_text(encoding="utf-8")
     assert cells(text, "fusion=meta")[1] == "<ins>0.6123</ins>"
-    assert cells(text, "bias floor")[1] == "**0.6600**"
+    assert cells(text, "bias baseline")[1] == "**0.6600**"
 
 
 def test_a_baseline_that_depends_on_the_row_has_a_row_for_each(tmp_path):
-    """The text-only twin of rank 4 is not that of rank 8; the floor is the same for both."""
+    """The text-only twin of rank 4 is not that of rank 8; the bias baseline is the same for both."""
     (tmp_path / "sweep.yaml").write_text(
         SWEEP.replace("fusion: [linear, meta]", "lora.rank: [4, 8]")
         .replace("[fusion]", "[lora.rank]")
@@ -124,7 +124,7 @@ def test_a_baseline_that_depends_on_the_row_has_a_row_for_each(tmp_path):
     text = render_table(tmp_path, tmp_path / "o").read_text(encoding="utf-8")
     assert cells(text, "text-only (lora.rank=4)")[1] == "0.0400"
     assert cells(text, "text-only (lora.rank=8)")[1] == "0.0800"
-    assert text.count("| bias floor") == 1
+    assert text.count("| bias baseline") == 1
 
 
 def test_a_cf_model_alone_is_no_baseline_of_itself(tmp_path):
@@ -139,7 +139,7 @@ def test_a_cf_model_alone_is_no_baseline_of_itself(tmp_path):
         make_run(tmp_path / "o" / cf, "method=cf_only", f"cf={cf}", metrics={"cf/test/ctr/auc": len(cf) / 10})
     text = render_table(tmp_path, tmp_path / "o").read_text(encoding="utf-8")
     assert "CF model" not in text
-    assert text.count("| bias floor") == 1
+    assert text.count("| bias baseline") == 1
 
 
 def test_a_row_of_fewer_tasks_shares_the_baselines_of_the_others(folder, tmp_path):

@@ -60,7 +60,7 @@ def run(tmp_path: Path) -> Path:
     rows = [
         {"source": source, "example_id": f"ctr/test/{i}-1", "task": "ctr", "user": i, "item": 1, "label": i % 2,
          "score": (i % 7 + 1) / 9, "answer": "Yes"}
-        for source in ("model", "floor") for i in range(40)
+        for source in ("model", "bias") for i in range(40)
     ]  # fmt: skip
     (folder / "predictions").mkdir()
     pd.DataFrame(rows).to_parquet(folder / "predictions/test.parquet")
@@ -104,7 +104,7 @@ def test_results_panels_and_lineage_are_sent(run: Path) -> None:
     (panels,) = logger.of("log")
     assert set(panels) == {"predictions/test", "panels/reliability", "panels/health"}
     assert len(panels["predictions/test"].data) == 40, "this model's rows alone"
-    assert {row[0] for row in panels["panels/reliability"].data} == {"this model", "floor"}
+    assert {row[0] for row in panels["panels/reliability"].data} == {"this model", "bias"}
     (used,), (made,) = logger.of("use"), logger.of("made")
     assert (used.type, used.name, used.metadata["hash"]) == ("dataset", "synthetic-abc", "abc")
     assert set(used.manifest.entries) == {"manifest.json"}, "never the data itself"
