@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ckf.config.schema import EAGER_ONLY, FAMILIES
-from ckf.core.errors import ArtifactError
+from ckf.core.errors import ArtifactError, first_line
 from ckf.model.lora import AdapterRouting
 
 
@@ -27,7 +27,7 @@ def load_tokenizer(path: str | Path, revision: str | None = None, trust_remote_c
         return AutoTokenizer.from_pretrained(str(path), revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(
-            f"backbone.path: no tokenizer could be loaded from '{path}' ({_first_line(error)})"
+            f"backbone.path: no tokenizer could be loaded from '{path}' ({first_line(error)})"
         ) from None
 
 
@@ -61,7 +61,7 @@ def load_backbone(
             **options,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ArtifactError(f"backbone.path: no model could be loaded from '{path}' ({_first_line(error)})") from None
+        raise ArtifactError(f"backbone.path: no model could be loaded from '{path}' ({first_line(error)})") from None
     if missing := sorted(report["missing_keys"]):
         raise ArtifactError(
             f"backbone.path: the weights in '{path}' are incomplete: {len(missing)} tensors are missing, "
@@ -152,7 +152,3 @@ def vocabulary_logits(model: Any, hidden: Tensor) -> Tensor:
     logits: Tensor = model.get_output_embeddings()(hidden).float()
     cap = getattr(model.config, "final_logit_softcapping", None)
     return logits if cap is None else cap * torch.tanh(logits / cap)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ckf.config.schema import LoraConfig
 from ckf.core.artifact_store import file_hash, fingerprint, read_json
-from ckf.core.errors import ArtifactError
+from ckf.core.errors import ArtifactError, first_line
 from ckf.model.lora import AdapterSpec, MultiLoraLinear
 
 WEIGHTS, CARD = "adapter_model.safetensors", "adapter_config.json"
@@ -107,7 +107,7 @@ def read_adapter(folder: Path) -> AdapterFile:
     try:
         state = load_file(path)
     except Exception as error:  # safetensors raises its own class, by no public name
-        raise ArtifactError(f"{path}: not a safetensors file ({str(error).splitlines()[0]})") from None
+        raise ArtifactError(f"{path}: not a safetensors file ({first_line(error)})") from None
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         module, _, kind = key.removeprefix(_PREFIX).rpartition(".lora_")

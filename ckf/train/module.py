@@ -31,7 +31,7 @@ from ckf.model.recommender import Recommender
 from ckf.prompts.batch import PromptBatch
 from ckf.train.batching.batches import StepBatch
 from ckf.train.curriculum import Curriculum, Stream
-from ckf.train.distributed.fsdp import leave_to_shards, shard_layers
+from ckf.train.distributed.fsdp import ignore_frozen_in_ddp, shard_layers
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _ADVICE = "lower train.learning_rate or train.fusion_learning_rate"
@@ -59,7 +59,7 @@ class FineTuning(pl.LightningModule):
         """Shard the backbone over the processes where that is asked for; they are connected by now."""
         if self.sharded:
             shard_layers(self.model, self.trainer.strategy.root_device, self.trainer.world_size)
-            leave_to_shards(self)
+            ignore_frozen_in_ddp(self)
 
     def training_step(self, micro_batches: list[StepBatch], batch_idx: int) -> None:
         """One optimizer step over its micro-batches."""
