@@ -53,7 +53,7 @@ class CheckpointFiles:
                 return path, step
             broken.append(f"{path}: {problem}")
         if broken:
-            raise CkfError(f"{'; '.join(broken)}: no checkpoint is left; force=true starts the run again")
+            raise CkfError(f"{'; '.join(broken)}: no checkpoint is left; overwrite=true starts the run again")
         return None, 0
 
 

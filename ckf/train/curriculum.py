@@ -42,17 +42,17 @@ class Curriculum:
     text_only  adapters, weight 1            (none)
     ========== ============================= =============================
 
-    ``apply="loss"`` multiplies the losses, as released. ``apply="lr"`` multiplies the learning rates of the
-    stream's parameters instead, because Adam normalises the scale of a loss away (measured over 40 steps: at a
-    fifth of the run, where the fusion's weight is 0.008, it moves at full speed under ``loss`` and at 0.03 of
-    it under ``lr``; tests/unit/train/test_curriculum.py). The boundary of
-    ``two_stage`` (CoLLM) lies after ``first_fraction`` of the steps; each stage has a learning-rate
-    schedule of its own, and a part that does not learn in a stage is frozen (`frozen_parts`).
+    ``schedule_target="loss"`` multiplies the losses, as released. ``schedule_target="lr"`` multiplies the
+    learning rates of the stream's parameters instead, because Adam normalises the scale of a loss away (measured
+    over 40 steps: at a fifth of the run, where the fusion's weight is 0.008, it moves at full speed under
+    ``loss`` and at 0.03 of it under ``lr``; tests/unit/train/test_curriculum.py). The boundary of ``two_stage``
+    (CoLLM) comes after ``first_fraction`` of the steps; each stage has a learning-rate schedule of its own, and a
+    part that does not learn in a stage is frozen (`frozen_parts`).
     """
 
     name: CurriculumName
     total_steps: int
-    apply: ScheduleTarget = "loss"
+    schedule_target: ScheduleTarget = "loss"
     steepness: float = 8.0
     first_fraction: float = 0.5
     second_stage: SecondStage = "fusion"
@@ -90,8 +90,8 @@ class Curriculum:
                 learners = (self.second_stage != "fusion", self.second_stage != "adapters")
                 return [text] if step < self.boundary else [Stream(True, 1.0, *learners)]
             case "sigmoid":
-                weight = self.text_weight(step) if self.apply == "loss" else 1.0
-                other = 1.0 - weight if self.apply == "loss" else 1.0
+                weight = self.text_weight(step) if self.schedule_target == "loss" else 1.0
+                other = 1.0 - weight if self.schedule_target == "loss" else 1.0
                 return [
                     Stream(slots=False, weight=weight, learn_adapters=True, learn_fusion=False),
                     Stream(slots=True, weight=other, learn_adapters=False, learn_fusion=True),
@@ -113,7 +113,7 @@ class Curriculum:
 
     def lr_multipliers(self, step: int) -> tuple[float, float]:
         """Multipliers on the learning rates of (adapters, fusion)."""
-        if self.apply == "lr" and self.name == "sigmoid":
+        if self.schedule_target == "lr" and self.name == "sigmoid":
             weight = self.text_weight(step)
             return weight, 1.0 - weight
         return 1.0, 1.0
@@ -122,8 +122,8 @@ class Curriculum:
 def build_curriculum(cfg: CurriculumConfig, total_steps: int) -> Curriculum:
     """Make the curriculum of a config."""
     match cfg:
-        case SigmoidCurriculumConfig(apply=apply, steepness=steepness):
-            return Curriculum("sigmoid", total_steps, cast(ScheduleTarget, apply), steepness)
+        case SigmoidCurriculumConfig(schedule_target=target, steepness=steepness):
+            return Curriculum("sigmoid", total_steps, cast(ScheduleTarget, target), steepness)
         case TwoStageCurriculumConfig(first_fraction=first, second_stage=second):
             return Curriculum("two_stage", total_steps, first_fraction=first, second_stage=cast(SecondStage, second))
         case JointCurriculumConfig():
