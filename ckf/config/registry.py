@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from ckf.config import schema
+from ckf.tasks import BUILT_IN
 
 BACKBONE_PRESETS = (
     "qwen3_0_6b", "qwen3_1_7b", "qwen2_5_1_5b", "llama3_2_1b", "llama3_1_8b", "llama2_7b", "vicuna_7b",
@@ -56,7 +57,7 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {
         "binary": schema.BinaryFusionConfig,
         "custom": schema.CustomFusionConfig,
     },
-    "tasks": dict.fromkeys(("auto", "all", *schema.TASKS, *schema.WRITTEN), schema.TasksConfig),
+    "tasks": dict.fromkeys(("auto", "all", *BUILT_IN), schema.TasksConfig),
     "prompts": dict.fromkeys(
         ("slots_late", "slots_early", "slots_pair", "soft_prompt", "text_codes"), schema.PromptsConfig
     ),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ckf.metrics import protocol_tag
+from ckf.report.cost import COST
+from ckf.tasks import BUILT_IN, Task, find_metric
 
 MISSING = "–"
 SOURCES = ("model", "text", "cf", "bias")
@@ -31,15 +33,9 @@ class Table:
     marks: dict[tuple[int, int], set[str]] = field(default_factory=dict)
 
 
-def task_columns(task: str, candidates: int | str) -> dict[str, str]:
+def task_columns(task: Task, candidates: int | str) -> dict[str, str]:
     """Column title to metric name."""
-    tag = protocol_tag(candidates)
-    if task == "ctr":
-        return {"AUC": "auc", "UAUC": "uauc", "log-loss": "logloss", "ECE": "ece", "rows": "n", "users": "uauc_users"}
-    if task == "topk":
-        names = ("hr@1", "hr@3", "hr@5", "ndcg@10", "mrr")
-        return {**{f"{name.upper()} {tag}": f"{name}{tag}" for name in names}, "lists": "n"}
-    return {"RMSE": "rmse", "MAE": "mae", "accuracy": "accuracy", "rows": "n"}
+    return task.columns(protocol_tag(candidates))
 
 
 def number(value: float | None, form: str = ".4f") -> str:
@@ -49,7 +45,8 @@ def number(value: float | None, form: str = ".4f") -> str:
 
 def metric_number(metric: str, value: float | None) -> str:
     """Counts are whole, figures have four decimals."""
-    return number(value, ".0f" if metric.split("@")[0] in ("n", "uauc_users") else ".4f")
+    known = find_metric(metric)
+    return number(value, f".{known.decimals if known else 4}f")
 
 
 def mean_sd(values: Sequence[float | None], metric: str = "") -> str:
@@ -72,8 +69,9 @@ def _form(metric: str) -> str:
     return ".2f" if metric.endswith("_gib") else ".4f"
 
 
-def lower_is_better(metric: str) -> bool:
-    """Whether a metric is an error or a cost."""
-    if metric.endswith("per_second"):
-        return False
-    return any(word in metric for word in ("rmse", "mae", "logloss", "ece", "_seconds", "_gib", "_parameters"))
+def lower_is_better(metric: str, tasks: Mapping[str, Task] = BUILT_IN) -> bool:
+    """Whether less of a metric is better: as its task says, or of what a run cost, all but a rate."""
+    if metric.startswith(COST):
+        return not metric.endswith("per_second")
+    known = find_metric(metric, tasks)
+    return known is not None and known.direction == "lower"

@@ -53,7 +53,7 @@ def test_all_problems_at_once() -> None:
         "lora.rnak: unknown key; did you mean 'lora.rank'?",
         "lora.rank: 'big' is not an int",
         "tasks.mixture[0].nmae: unknown key; did you mean 'tasks.mixture[0].name'?",
-        "tasks.mixture[1]: 5 is not a group of keys (name, weight)",
+        "tasks.mixture[1]: 5 is not a group of keys (name, weight, target)",
         "datset: unknown key; did you mean 'dataset'?",
         "fusoin: unknown key; did you mean 'fusion'?",
         "rank: unknown key; did you mean 'lora.rank'?",
