@@ -19,10 +19,11 @@ from ckf.model.provenance import check_identity
 from ckf.model.recommender import Recommender
 from ckf.prompts.binary_codes import HashedCodes
 from ckf.prompts.collate import Collators
-from ckf.prompts.encode import PromptEncoder, rating_text
+from ckf.prompts.encode import PromptEncoder
 from ckf.prompts.perturbation import perturb_titles
 from ckf.runs.folder import METADATA
 from ckf.tasks import BUILT_IN
+from ckf.tasks.rating import rating_text
 
 
 @dataclass(frozen=True)
