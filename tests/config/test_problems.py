@@ -48,7 +48,8 @@ def test_all_problems_at_once() -> None:
         "fusion: 'nnoe' is not an option; did you mean 'none'? "
         "(one of binary, custom, linear, meta, meta_attention, mlp, none, random, soft_prompt)",
         "cf: 'mff' is not an option; did you mean 'mf'? "
-        "(one of bias, din, features, itemknn, lightgcn, mf, popularity, pretrained, sasrec)",
+        "(one of bias, din, din_plus, features, itemknn, lightgcn, lightgcn_plus, mf, mf_plus, popularity, pretrained, "
+        "sasrec, sasrec_plus)",
         "~split: a key cannot be deleted; set it to another value",
         "lora.rnak: unknown key; did you mean 'lora.rank'?",
         "lora.rank: 'big' is not an int",
