@@ -94,7 +94,7 @@ figures: install ## the figures of every table that has results, as PDF in figur
 	done
 
 dashboard: install ## the review report in Weights & Biases: SWEEP=experiments/main (needs `wandb login`)
-	$(BIN)/python -m ckf.report.wandb_report $(SWEEP)
+	$(BIN)/python -m ckf.report.wandb_tables $(SWEEP)
 
 docs: install ## docs/configuration.md, made from the configs
 	$(BIN)/python docs/make_configuration.py
