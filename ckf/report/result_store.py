@@ -346,8 +346,11 @@ def _provenance(key: str, row: Mapping[str, Any], trial: Trial, run: Run) -> Pro
 
 
 def versions_text(versions: Mapping[str, Any]) -> str:
-    """Installed packages with their versions, on one line."""
-    return "; ".join(f"{name} {version}" for name, version in versions.items() if version != "not installed")
+    """Versions of the packages that can move a figure, on one line; the run's own folder has all of them."""
+    named = ("ckf", "torch", "pytorch-lightning", "transformers", "peft")
+    return "; ".join(
+        f"{name} {versions[name]}" for name in named if versions.get(name, "not installed") != "not installed"
+    )
 
 
 def machine_text(machine: Mapping[str, Any]) -> str:
