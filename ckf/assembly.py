@@ -39,8 +39,8 @@ def build_collators(
 ) -> Collators:
     """Make the collator of a run: titles, rating scale, wording and CF vectors (memory-mapped, unless given)."""
     titles = read_item_titles(inputs.dataset)
-    if exp.noise.titles:
-        titles = perturb_titles(titles, exp.noise.titles, exp.noise.noise_seed)
+    if exp.perturbation.titles:
+        titles = perturb_titles(titles, exp.perturbation.titles, exp.perturbation.perturbation_seed)
     encoder = PromptEncoder(
         tokenizer,
         exp.prompts,
@@ -49,7 +49,7 @@ def build_collators(
         tokens_per_slot=exp.fusion.tokens_per_slot,
         max_length_tokens=exp.train.max_length_tokens,
         chat=getattr(exp.backbone, "chat_template", "none") == "auto",
-        shuffle_seed=exp.noise.noise_seed if exp.noise.shuffled_history else None,
+        shuffle_seed=exp.perturbation.perturbation_seed if exp.perturbation.shuffled_history else None,
     )
     tables = tables or load_tables(exp, inputs)
     codes = None
@@ -64,8 +64,8 @@ def load_tables(exp: ExperimentConfig, inputs: Inputs) -> VectorTables | None:
     if inputs.cf is None or not exp.fusion.reads_vectors:
         return None
     tables = VectorTables.load(inputs.cf)
-    if exp.noise.vectors:
-        tables = tables.noisy(exp.noise.vectors, exp.noise.noise_seed)
+    if exp.perturbation.vectors:
+        tables = tables.noisy(exp.perturbation.vectors, exp.perturbation.perturbation_seed)
     return tables.shuffled(exp.seed) if isinstance(exp.fusion, RandomFusionConfig) else tables
 
 

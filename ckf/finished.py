@@ -26,7 +26,7 @@ def evaluate(arguments: Sequence[str]) -> Path:
     problems = []
     if elsewhere and "dataset" not in own:
         problems.append("dataset: required to evaluate on other data (e.g. dataset=ml_latest dataset.root=DIR)")
-    lists = any(line.startswith("evaluate.candidates=") and line.endswith(".parquet") for line in overrides)
+    lists = any(line.startswith("evaluate.candidate_file=") for line in overrides)
     if (elsewhere or lists) and "out" not in own:
         problems.append("out: required with other data or lists (e.g. out=DIR); the run keeps its own figures")
     if problems:

@@ -23,7 +23,7 @@ Made from `conf/` and `ckf/config/schema/` by `make docs`; a test compares it wi
 option, `GROUP.KEY=VALUE` sets a key, `ckf --cfg` prints all of them, a wrong one is refused with what is allowed.
 The option with * is the default. Values are those of the option's file; `required` has none and must be set.
 """
-SECTIONS = ("pretrain", "train", "evaluate", "noise", "baselines", "paths")
+SECTIONS = ("pretrain", "train", "evaluate", "perturbation", "baselines", "paths")
 
 
 def page() -> str:

@@ -73,7 +73,7 @@ def write_collm_pickles(root: Path, seed: int = 0) -> None:
         table[keep].drop(columns="step").to_pickle(root / f"{name}_ood2.pkl")
 
 
-def collator_of(world, encoder, wording: str = "late", dim: int = 6) -> Collators:
+def collator_of(world, encoder, wording: str = "slots_late", dim: int = 6) -> Collators:
     """The built-in wording over the small world, with random CF vectors."""
     titles = ["", *pd.read_parquet(world[0] / "items.parquet").sort_values("item")["title"]]
     prompts = compose([f"prompts={wording}"])[0].prompts

@@ -105,10 +105,10 @@ def fit_model(cfg: schema.CFConfig, data: CFData, seed: int, on_epoch: OnEpoch |
         DataError: data on which it cannot be fitted, or whose val split cannot choose an epoch.
     """
     match cfg:
-        case schema.BiasConfig(pseudo_counts=pseudo_counts):
-            return BiasModel(data, pseudo_counts)
-        case schema.PopularityConfig(pseudo_counts=pseudo_counts):
-            return PopularityModel(data, pseudo_counts)
+        case schema.BiasConfig(shrinkage=shrinkage):
+            return BiasModel(data, shrinkage)
+        case schema.PopularityConfig(shrinkage=shrinkage):
+            return PopularityModel(data, shrinkage)
         case schema.ItemKNNConfig():
             return ItemKNNModel(data, cfg, seed)
         case schema.FeaturesConfig():

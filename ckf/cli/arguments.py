@@ -37,8 +37,10 @@ class OwnArguments:
         problems, task = [], self.values.get("task")
         if isinstance(exp.backbone, NoBackboneConfig):
             problems.append("backbone=none: has no tokenizer to inspect with; use backbone=tiny or hf")
-        if task and task not in exp.dataset.provides:
-            problems.append(f"task: {task}, but dataset={exp.dataset.name} provides {', '.join(exp.dataset.provides)}")
+        if task and task not in exp.dataset.supported_tasks:
+            problems.append(
+                f"task: {task}, but dataset={exp.dataset.name} provides {', '.join(exp.dataset.supported_tasks)}"
+            )
         if problems:
             raise ConfigError(problems)
 

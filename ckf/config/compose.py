@@ -20,6 +20,7 @@ from yaml import YAMLError
 from ckf.config import registry as store
 from ckf.config.option_groups import Groups, conf_dir, load_groups
 from ckf.config.overrides import Overrides, assign_all, read_overrides
+from ckf.config.renamed import renamed_key, renamed_option
 from ckf.config.schema import ExperimentConfig
 from ckf.config.serialization import load_yaml, to_yaml, with_overrides
 from ckf.config.validate import validate
@@ -60,11 +61,11 @@ IMPLIED = (
         "there is no language model to adapt",
     ),
     ImpliedOptions("fusion", "none", {"curriculum": "text_only"}, "there is nothing to fuse", keep=("none",)),
-    ImpliedOptions("fusion", "soft_prompt", {"prompts": "soft"}, "free vectors have a slot of their own"),
+    ImpliedOptions("fusion", "soft_prompt", {"prompts": "soft_prompt"}, "free vectors have a slot of their own"),
     ImpliedOptions(
         "fusion",
         "binary",
-        {"prompts": "codes", "curriculum": "joint"},
+        {"prompts": "text_codes", "curriculum": "joint"},
         "adapters must learn to read the codes",
         keep=("two_stage",),
     ),
@@ -159,12 +160,25 @@ def _composed_by_hydra(choices: dict[str, str], groups: Groups) -> tuple[DictCon
         with initialize(config_path=None, version_base="1.3"):
             cfg = hydra_compose(_PRIMARY, overrides=lines, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise ConfigError([_one_line(error)]) from error
+        raise ConfigError([_renamed(error) or _one_line(error)]) from error
     known = cfg.hydra.runtime.choices
     used = {group: str(known[group]) for group in groups.options if group in known}
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg, used
+
+
+def _renamed(error: BaseException | None) -> str | None:
+    """Return the line for a file that uses a key or option of an older version, or None."""
+    while error is not None:
+        key = getattr(error, "full_key", None)
+        if key and (line := renamed_key(key)):
+            return f"{key}: {line}"
+        group, slash, option = (getattr(error, "missing_cfg_file", None) or "").partition("/")
+        if slash and (line := renamed_option(group, option)):
+            return f"{group}: {line}"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _one_line(error: BaseException) -> str:

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from ckf.config.renamed import renamed_key, renamed_option
 from ckf.core.errors import ConfigError
 
 TUNED = "tuned"
 """Folder of values found for a CF model on a dataset (``tuned/<dataset>_<cf>.yaml``): no group, they are not chosen."""
+DATASET_DEFAULTS = "dataset_defaults"
+"""Folder of what a dataset sets in other groups (``dataset_defaults/<dataset>.yaml``): no group either."""
 
 
 def conf_dir() -> Path:
@@ -42,6 +45,8 @@ class Groups:
         known = self.options[group]
         if option in known:
             return None
+        if line := renamed_option(group, option):
+            return f"{group}: {line}"
         return f"{group}: '{option}' is not an option{did_you_mean(option, known)} (one of {', '.join(known)})"
 
 
@@ -49,7 +54,7 @@ def _options_below(folder: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for path in sorted(folder.glob("*/**/*.yaml")):
         group, *rest = path.relative_to(folder).with_suffix("").parts
-        if group == TUNED:
+        if group in (TUNED, DATASET_DEFAULTS):
             continue
         found.setdefault(group, []).append("/".join(rest))
     return found
@@ -87,7 +92,8 @@ def _add_own(options: dict[str, list[str]], user_dir: Path) -> None:
     problems = []
     for group, names in _options_below(user_dir).items():
         if group not in options:
-            problems.append(f"--config-dir: {user_dir / group}: not a config group{did_you_mean(group, options)}")
+            reason = renamed_key(group) or f"not a config group{did_you_mean(group, options)}"
+            problems.append(f"--config-dir: {user_dir / group}: {reason}")
             continue
         for name in names:
             if name in options[group]:
@@ -100,5 +106,9 @@ def _add_own(options: dict[str, list[str]], user_dir: Path) -> None:
         if path.stem not in pairs:
             near = did_you_mean(path.stem, pairs)
             problems.append(f"--config-dir: {path}: not the name of a dataset and a cf, as in collm_ml1m_mf{near}")
+    for path in sorted((user_dir / DATASET_DEFAULTS).glob("*.yaml")):
+        if path.stem not in options["dataset"]:
+            near = did_you_mean(path.stem, options["dataset"])
+            problems.append(f"--config-dir: {path}: not the name of a dataset{near}")
     if problems:
         raise ConfigError(problems)

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ckf.config.option_groups import Groups, did_you_mean
 from ckf.config.registry import SCHEMAS
+from ckf.config.renamed import renamed_key
 from ckf.config.schema import TaskConfig
 
 _NOUNS = {int: "an int", float: "a number", bool: "true or false", str: "a string"}
@@ -69,7 +70,7 @@ def read_overrides(lines: Iterable[str], groups: Groups) -> Overrides:
 def _sort_in(found: Overrides, key: str, value: Any, groups: Groups) -> None:
     # Hydra would read tasks=[ctr,topk] as two options of the group; here it is the weighted list.
     if key == "tasks" and isinstance(value, list):
-        key = "tasks.mix"
+        key = "tasks.mixture"
     if key not in groups.options or isinstance(value, dict):
         found.values.pop(key, None)  # so that the later one is also applied later
         found.values[key] = value
@@ -107,7 +108,9 @@ def key_types(cls: type, node: DictConfig | None, prefix: str = "") -> dict[str,
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """Return the line that refuses an unknown key, with the nearest known one."""
+    """Return the line that refuses an unknown key, with its new name or the nearest known one."""
+    if line := renamed_key(key):
+        return f"{key}: {line}"
     known = list(known)
     group, _, rest = key.partition(".")
     owners = [
@@ -151,7 +154,7 @@ def _assign(
     if value == "???":
         yield key, f"{key}: required, has no value"
         return
-    if hint == list[TaskConfig] and isinstance(value, list):  # tasks.mix=[ctr] is short for [{name: ctr}]
+    if hint == list[TaskConfig] and isinstance(value, list):  # tasks.mixture=[ctr] is short for [{name: ctr}]
         value = [{"name": item} if isinstance(item, str) else item for item in value]
     if isinstance(value, dict) and dataclasses.is_dataclass(without_none(hint)):
         for name, part in value.items():  # the same as setting its keys one by one

@@ -57,7 +57,9 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {
         "custom": schema.CustomFusionConfig,
     },
     "tasks": dict.fromkeys(("auto", "all", *schema.TASKS, *schema.WRITTEN), schema.TasksConfig),
-    "prompts": dict.fromkeys(("late", "early", "pair", "soft", "codes"), schema.PromptsConfig),
+    "prompts": dict.fromkeys(
+        ("slots_late", "slots_early", "slots_pair", "soft_prompt", "text_codes"), schema.PromptsConfig
+    ),
     "curriculum": {
         "sigmoid": schema.SigmoidCurriculumConfig,
         "two_stage": schema.TwoStageCurriculumConfig,

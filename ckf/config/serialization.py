@@ -13,69 +13,26 @@ from yaml import YAMLError
 
 from ckf.config.option_groups import load_groups
 from ckf.config.overrides import assign_all, read_overrides
-from ckf.config.registry import SCHEMAS, schema_node
+from ckf.config.registry import SCHEMAS
 from ckf.config.schema import TASKS, WRITTEN, ExperimentConfig
 from ckf.config.validate import validate
-from ckf.core.artifact_store import to_jsonable
+from ckf.core.artifact_store import FORMAT, to_jsonable
 from ckf.core.errors import ConfigError
 
-_LATER: dict[str, dict[str, Any]] = {
-    "tasks": {"same_time": "auto", "negatives": "uniform", "protocol": "strict"},
-    "dataset": {
-        "default_cold_users_up_to": 0,
-        "filters": [],
-        "duplicates": "first",
-        "like_threshold": 4.0,
-        "rating_scale": [1.0, 5.0],
-        "max_bad_rows": 0,
-    },
-    "split": {
-        "val_from": None,
-        "test_from": None,
-        "train_months": None,
-        "val_months": None,
-        "test_months": None,
-        "split_seed": 0,
-        "cold_users_up_to": 0,
-        "train_fraction": 1.0,
-    },
-    "train": {"vector_folds": 0},
-    "noise": {"vectors": 0.0, "titles": 0.0, "shuffled_history": False, "noise_seed": 0},
-    "evaluate": {
-        "candidates": "listed",
-        "retrieval": "cf",
-        "rerank_items": 100,
-        "protocols": [],
-        "length_normalisation": "none",
-        "text_decoding": "greedy",
-        "text_tokens": 64,
-        "text_seed": 0,
-        "temperature": 1.0,
-    },
-}
-"""Keys that came later, each with the value that says what was done before: at it, a run keeps its name."""
-_LATER_GROUPS = {"launcher": "local", "search": "grid"}
-"""Groups that came later, each with the option that says what was done before."""
-_LATER_OF: dict[tuple[str, str], dict[str, Any]] = {
-    ("cf", "lightgcn"): {"loss": "bce"},
-    ("cf", "sasrec"): {"loss": "bce", "item_start": "random"},
-    ("cf", "din"): {"loss": "bce"},
-}
-"""The same for one option of a group, by its name."""
-_UNNAMED = ("name", "seed", "method", "paths", "logger", "launcher", "search", "force")
+_UNNAMED = ("name", "seed", "method", "paths", "logger", "launcher", "search", "overwrite")
 """What does not tell one run from another: labels, places, and the seed (it stands beside the hash)."""
 
 
 def to_yaml(exp: ExperimentConfig) -> str:
-    """Return the resolved config as YAML; `load_yaml` reads it back."""
-    return OmegaConf.to_yaml(OmegaConf.create(to_jsonable(exp)))
+    """Return the resolved config as YAML, headed by its format number; `load_yaml` reads it back."""
+    return OmegaConf.to_yaml(OmegaConf.create({"format": FORMAT, **to_jsonable(exp)}))
 
 
 def load_yaml(path: Path) -> ExperimentConfig:
     """Return the typed config of a run from its ``config.yaml``.
 
     Raises:
-        ConfigError: the file is missing or broken, or another version of ckf wrote it.
+        ConfigError: the file is missing or broken, of another format, or does not fit the schema.
     """
     try:
         raw = OmegaConf.to_container(OmegaConf.load(path))
@@ -86,10 +43,12 @@ def load_yaml(path: Path) -> ExperimentConfig:
         raise ConfigError([f"{path}: not a readable config ({reason})"]) from None
     if not isinstance(raw, dict) or not raw:
         raise ConfigError([f"{path}: not a readable config (it holds no keys)"])
+    found = raw.pop("format", 1)  # the first format did not name itself
+    if found != FORMAT:
+        raise ConfigError([f"{path}: is of format {found}; this version of ckf reads format {FORMAT}, run it again"])
     cfg = OmegaConf.structured(ExperimentConfig)
     for group in SCHEMAS:
-        node = schema_node(group, _LATER_GROUPS[group]) if group in _LATER_GROUPS and group not in raw else None
-        setattr(cfg, group, OmegaConf.structured(node or _class_of(group, raw.get(group), path)))
+        setattr(cfg, group, OmegaConf.structured(_class_of(group, raw.get(group), path)))
     faults = assign_all(cfg, {str(key): value for key, value in raw.items()})
     if faults:
         shown = "; ".join(faults.values())
@@ -146,23 +105,16 @@ def _checked(cfg: DictConfig, prefix: str) -> ExperimentConfig:
 def fingerprint_payload(exp: ExperimentConfig) -> dict[str, Any]:
     """Return what names a run: every setting that can change its result, apart from the seed.
 
-    Not in it: paths, the logger, worker counts, ``force``, labels, and where the input files lie
+    Not in it: paths, the logger, worker counts, ``overwrite``, labels, and where the input files lie
     (they count by content, through the dataset's hash).
     """
     payload = {key: value for key, value in to_jsonable(exp).items() if key not in _UNNAMED}
-    for group, node in payload.items():
-        if isinstance(node, dict):
-            later = {**_LATER.get(group, {}), **_LATER_OF.get((group, str(node.get("name"))), {})}
-            payload[group] = {key: value for key, value in node.items() if key not in later or value != later[key]}
-    if set(payload["noise"]) <= {"noise_seed"}:  # nothing is spoiled
-        del payload["noise"]
     for key in ("root", "download", "memory_mb", "licence"):
         payload["dataset"].pop(key, None)
     payload["train"].pop("workers", None)
-    unwritten = [task for task in WRITTEN if task not in {entry.name for entry in exp.tasks.mix}]
-    for task in unwritten:  # came later, and only a mix that lists it says it to anybody
+    for task in {*WRITTEN} - {entry.name for entry in exp.tasks.mixture}:  # the wording is used by nobody
         payload["prompts"].pop(task)
-    if not exp.fusion.fuses:  # so that runs with different slots share one text-only twin
+    if not exp.fusion.fuses:  # so that runs with different slots share one text-only baseline
         payload["train"].pop("fusion_learning_rate", None)
         for task in (*TASKS, *WRITTEN):
             payload["prompts"].get(task, {}).pop("slots", None)

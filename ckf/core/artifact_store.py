@@ -21,7 +21,8 @@ from filelock import FileLock
 
 from ckf.core.errors import ArtifactError
 
-FORMAT_VERSION = 1
+FORMAT = 2
+"""Format of configs, run folders and artifacts. It is part of every fingerprint; another format is refused."""
 STAMP = "artifact.json"
 
 
@@ -38,7 +39,7 @@ def to_jsonable(value: Any) -> Any:
 
 def fingerprint(*parts: Any) -> str:
     """Hash settings by their content; the order of keys does not matter. 12 hexadecimal digits."""
-    text = json.dumps([FORMAT_VERSION, *map(to_jsonable, parts)], sort_keys=True, ensure_ascii=False)
+    text = json.dumps([FORMAT, *map(to_jsonable, parts)], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -51,7 +51,9 @@ def _settings(split: SplitConfig) -> dict[str, Any]:
     else:
         keys = ()
     found = {key: getattr(split, key) for key in keys}
-    return found | ({"cold_users_up_to": split.cold_users_up_to} if split.cold_users_up_to else {})
+    return found | (
+        {"cold_user_max_interactions": split.cold_user_max_interactions} if split.cold_user_max_interactions else {}
+    )
 
 
 def _part(rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame, name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ RELEASED_HISTORY = 9
 class ExampleSettings:
     """The keys of ``tasks`` in the config, without the mix.
 
-    ``same_time``: ``exclude`` or ``keep`` history items of the target's own second; ``auto`` keeps them
+    ``history_same_timestamp``: ``exclude`` or ``keep`` history items of the target's own second; ``auto`` keeps them
     where the source brings its histories and excludes them where they are made here. ``protocol``
     ``released`` makes the released code's choices: histories of at most nine; where the source brings
     no histories, every interaction counts as a positive and half of the ctr targets are replaced by a
@@ -23,7 +23,7 @@ class ExampleSettings:
     candidates: int
     review_words: int
     seed: int
-    same_time: str = "auto"
+    history_same_timestamp: str = "auto"
     negatives: str = "uniform"
     protocol: str = "strict"
 
@@ -39,4 +39,4 @@ class ExampleSettings:
 
     def keeps_same_time(self, *, imported: bool) -> bool:
         """Whether history items of the target's own second stay."""
-        return imported if self.same_time == "auto" else self.same_time == "keep"
+        return imported if self.history_same_timestamp == "auto" else self.history_same_timestamp == "keep"

@@ -52,10 +52,10 @@ def apply_filters(rows: pl.DataFrame, filters: list[FilterConfig], steps: Filter
     Raises:
         DataError: a step that leaves nothing.
     """
-    wanted = {step.counted for step in filters}
+    wanted = {step.count_scope for step in filters}
     tables = {"start": rows.select("user", "item")} if "start" in wanted else {}
     for step in filters:
-        counted = rows if step.counted == "now" else tables[step.counted]
+        counted = rows if step.count_scope == "now" else tables[step.count_scope]
         rows = _filtered(rows, step, counted)
         steps.record(_name(step), rows)
         if step.name in wanted:
@@ -65,8 +65,8 @@ def apply_filters(rows: pl.DataFrame, filters: list[FilterConfig], steps: Filter
 
 def _name(step: FilterConfig) -> str:
     parts = [f"{step.name} {step.value}"]
-    if step.counted != "now":
-        parts.append(f"counted {'at the start' if step.counted == 'start' else f'after {step.counted}'}")
+    if step.count_scope != "now":
+        parts.append(f"counted {'at the start' if step.count_scope == 'start' else f'after {step.count_scope}'}")
     if step.name == "k_core":
         parts.append("iterated" if step.iterate else "single pass")
     return ", ".join(parts)

@@ -28,9 +28,9 @@ def assign_split(rows: pl.DataFrame, cfg: SplitConfig, users: pl.Series, items: 
         DataError: no split in the source, or a split that is left without rows.
     """
     split = _assigned(rows, cfg, users, items)
-    if cfg.cold_users_up_to:
+    if cfg.cold_user_max_interactions:
         sizes = np.bincount(rows["user"].to_numpy())
-        few = pl.Series(sizes[rows["user"].to_numpy()] <= cfg.cold_users_up_to)
+        few = pl.Series(sizes[rows["user"].to_numpy()] <= cfg.cold_user_max_interactions)
         split = pl.select(pl.when(few).then(pl.lit("test")).otherwise(split)).to_series()
     if "context" in rows.columns:
         split = pl.select(pl.when(rows["context"]).then(pl.lit(CONTEXT)).otherwise(split)).to_series()

@@ -77,8 +77,8 @@ def evaluate_run(
 
 def _examples(exp: ExperimentConfig, inputs: Inputs, split: str) -> ExampleTable:
     table = ExampleTable(inputs.examples / "examples.parquet", split, scored_tasks(exp))
-    if exp.evaluate.candidates.endswith(".parquet"):
-        table = table.with_candidates(read_candidates(Path(exp.evaluate.candidates), inputs.dataset, split))
+    if exp.evaluate.candidate_file is not None:
+        table = table.with_candidates(read_candidates(Path(exp.evaluate.candidate_file), inputs.dataset, split))
     table = subsample(table, exp.evaluate.max_examples)
     if not len(table):
         raise DataError(f"{inputs.examples}: no example of {', '.join(scored_tasks(exp))} in the {split} split")
@@ -90,7 +90,7 @@ def _evaluate_split(
     loaded: tuple[Recommender, Collators] | None, table: ExampleTable, target: Path,
 ) -> dict[str, float]:  # fmt: skip
     split, metrics = table.split, dict[str, float]()
-    own_lists = exp.evaluate.candidates.endswith(".parquet")
+    own_lists = exp.evaluate.candidate_file is not None
     sources = Sources(loaded, inputs.dataset, baselines.cf, device_of(exp))
     if own_lists:  # the artifacts' own predictions are of the prepared lists
         frames = baseline_lists(exp, sources, table)

@@ -37,7 +37,7 @@ def further_rankings(exp: ExperimentConfig, sources: Sources, table: ExampleTabl
         ArtifactError: a CF model without vectors. ConfigError: a model that cannot do what is asked.
     """
     found = {}
-    if exp.evaluate.candidates == "all":
+    if exp.evaluate.candidate_source == "all":
         found.update(_whole(exp, sources, table))
     if sources.loaded is not None:
         for protocol in exp.evaluate.protocols:

@@ -28,7 +28,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 def decoding_tag(cfg: EvaluateConfig) -> str:
     """How a metric of text names its protocol: ``[greedy]``, or ``[sampled-s0-t1]`` with seed and temperature."""
-    return "[greedy]" if cfg.text_decoding == "greedy" else f"[sampled-s{cfg.text_seed}-t{cfg.temperature:g}]"
+    return "[greedy]" if cfg.decoding == "greedy" else f"[sampled-s{cfg.generation_seed}-t{cfg.temperature:g}]"
 
 
 def written_reviews(
@@ -44,7 +44,7 @@ def written_reviews(
         rows = order[start : start + cfg.batch_size]
         part = [examples[int(row)] for row in rows]
         for row, ids in zip(rows, generate(model, collator, part, _choice(part, cfg), slots=slots,
-                                        tokens=cfg.text_tokens, device=device), strict=True):  # fmt: skip
+                                        tokens=cfg.max_new_tokens, device=device), strict=True):  # fmt: skip
             ended = [token for token in ids if token != collator.encoder.eos]
             texts[row] = collator.encoder.tokenizer.decode(ended, skip_special_tokens=True).strip()
         bar.update(len(rows))
@@ -53,9 +53,9 @@ def written_reviews(
 
 
 def _choice(examples: list[Example], cfg: EvaluateConfig) -> Choice:
-    if cfg.text_decoding == "greedy":
+    if cfg.decoding == "greedy":
         return greedy
-    return sampled([x.example_id for x in examples], cfg.text_seed, cfg.text_tokens, cfg.temperature)
+    return sampled([x.example_id for x in examples], cfg.generation_seed, cfg.max_new_tokens, cfg.temperature)
 
 
 def baseline_reviews(table: ExampleTable, train: ExampleTable) -> dict[str, list[str]]:

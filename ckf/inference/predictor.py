@@ -156,7 +156,7 @@ class Predictor:
             dataclasses.replace(example, task="review", item=int(item), label=float(star), review="")
             for item, star in zip(items, stars, strict=True)
         ]
-        cfg = dataclasses.replace(self.exp.evaluate, text_decoding="greedy")
+        cfg = dataclasses.replace(self.exp.evaluate, decoding="greedy")
         found = written_reviews(
             self.model, collator, asked, cfg, slots=self.exp.fusion.fuses, device=device_of(self.exp)
         )

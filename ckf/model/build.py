@@ -85,15 +85,15 @@ def build_fusion(
             embedding_norm=norm,
             tokens_per_slot=cfg.tokens_per_slot,
             dropout=cfg.dropout,
-            match_scale=cfg.match_scale,
+            match_embedding_norm=cfg.match_embedding_norm,
         )
     shared: dict[str, Any] = {
         "embedding_norm": norm,
         "slots": slots,
         "tokens_per_slot": cfg.tokens_per_slot,
         "dropout": cfg.dropout,
-        "match_scale": cfg.match_scale,
-        "item_side": cfg.item_side,
+        "match_embedding_norm": cfg.match_embedding_norm,
+        "item_projection": cfg.item_projection,
         "pair_bias": pair_bias,
     }
     match cfg:

@@ -42,15 +42,19 @@ def check_identity(run: Path, card: dict[str, Any], backbone: str, revision: str
     if not recorded:
         return
     if not (run / "tokenizer").is_dir():
-        raise ArtifactError(f"{run / 'tokenizer'}: is gone; the same `ckf` command with force=true makes the run again")
+        raise ArtifactError(
+            f"{run / 'tokenizer'}: is gone; the same `ckf` command with overwrite=true makes the run again"
+        )
     if _COMMIT not in recorded["backbone"] and not Path(backbone).is_dir():
         raise ArtifactError(
-            f"{run}: its backbone {backbone} is gone; put it back, or train the run again with force=true"
+            f"{run}: its backbone {backbone} is gone; put it back, or train the run again with overwrite=true"
         )
     now = identity(run, backbone, revision)
     for file, digest in recorded.get("weights", {}).items():
         if file not in now["weights"]:
-            raise ArtifactError(f"{run / file}: is gone; the same `ckf` command with force=true makes the run again")
+            raise ArtifactError(
+                f"{run / file}: is gone; the same `ckf` command with overwrite=true makes the run again"
+            )
         if now["weights"][file] != digest:
             raise ArtifactError(
                 f"{run / file}: was altered after training (sha256 {now['weights'][file][:12]}, was {digest[:12]})"

@@ -21,9 +21,6 @@ from ckf.core.artifact_store import Artifact, Store, fingerprint, to_jsonable
 if TYPE_CHECKING:
     from ckf.cf.trainer import OnEpoch
 
-CF_FORMAT = 3
-"""Version of what a CF artifact holds; since 2 it says what it was trained on, since 3 it is trained otherwise."""
-
 
 def log(line: str) -> None:
     """Tell the user what happens; stdout's last line stays the run folder."""
@@ -42,10 +39,8 @@ def prepare_dataset(exp: ExperimentConfig) -> Artifact:
     settings = {**to_jsonable(exp.dataset), **{f"split.{k}": v for k, v in to_jsonable(exp.split).items()}}
     for key in ("root", "download"):  # input files count by content, not by where they lie or come from
         settings.pop(key, None)
-    for key in ("provides", "default_steps", "default_cold_users_up_to", "memory_mb"):  # of runs and the machine
+    for key in ("supported_tasks", "memory_mb"):  # of runs and the machine
         settings.pop(key)
-    if exp.split.train_fraction == 1:  # a key that came later: datasets from before keep their name
-        settings.pop("split.train_fraction")
     hashes = source_hashes(exp.dataset)
     inputs = [f"{name}:{digest}" for name, digest in sorted(hashes.items())]
     return store(exp).get(
@@ -62,8 +57,8 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
     from ckf.data.audit import LeakError, write_audit
     from ckf.data.examples import build_examples
 
-    tasks = [*exp.dataset.provides, *(task.name for task in exp.task_mix if task.name in WRITTEN)]
-    settings = {key: value for key, value in to_jsonable(exp.tasks).items() if key != "mix"} | {"tasks": tasks}
+    tasks = [*exp.dataset.supported_tasks, *(task.name for task in exp.task_mix if task.name in WRITTEN)]
+    settings = {key: value for key, value in to_jsonable(exp.tasks).items() if key != "mixture"} | {"tasks": tasks}
 
     def build(out: Path) -> None:
         build_examples(
@@ -73,7 +68,7 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
             candidates=exp.tasks.candidates,
             review_words=exp.tasks.review_words,
             seed=exp.tasks.negatives_seed,
-            same_time=exp.tasks.same_time,
+            history_same_timestamp=exp.tasks.history_same_timestamp,
             negatives=exp.tasks.negatives,
             protocol=exp.tasks.protocol,
             out=out,
@@ -97,7 +92,7 @@ def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_ep
     return store(exp).get(
         **_cf_key(exp, dataset, examples),
         build=lambda out: build_cf(
-            exp.cf, dataset.path, examples.path, exp.seed, out, on_epoch, vector_folds=_vector_folds(exp)
+            exp.cf, dataset.path, examples.path, exp.seed, out, on_epoch, vector_folds=_out_of_fold(exp)
         ),
     )
 
@@ -109,20 +104,19 @@ def cf_artifact_dir(exp: ExperimentConfig, dataset: Artifact, examples: Artifact
 
 def _cf_key(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> dict[str, Any]:
     named = content_key(exp)
-    folds = _vector_folds(exp)
+    folds = _out_of_fold(exp)
     settings = {
         **to_jsonable(named.cf),
         "seed": named.seed,
-        "format": CF_FORMAT,
-        **({"vector_folds": folds} if folds else {}),
+        "out_of_fold": folds,  # as it is used, so that a model without a fusion is not fitted again
     }
     return {"stage": "cf", "name": exp.cf.name, "settings": settings, "inputs": [dataset.hash, examples.hash]}
 
 
-def _vector_folds(exp: ExperimentConfig) -> int:
+def _out_of_fold(exp: ExperimentConfig) -> int:
     """Folds of the CF vectors, where a fusion reads them and they are fitted here."""
     fitted = exp.fusion.reads_vectors and isinstance(exp.cf, EmbeddingConfig)
-    return exp.train.vector_folds if fitted else 0
+    return exp.cf.out_of_fold if fitted else 0
 
 
 def content_key(exp: ExperimentConfig) -> ExperimentConfig:

@@ -130,7 +130,7 @@ def _on_other_data(
     from ckf.config.compose import compose
 
     other = compose(list(elsewhere))[0]
-    tasks = dataclasses.replace(exp.tasks, mix=exp.task_mix)
+    tasks = dataclasses.replace(exp.tasks, mixture=exp.task_mix)
     exp = dataclasses.replace(exp, dataset=other.dataset, split=other.split, tasks=tasks)
     dataset = prepare_dataset(exp)
     examples = prepare_examples(exp, dataset)
@@ -149,7 +149,7 @@ def text_only_baseline(exp: ExperimentConfig) -> ExperimentConfig:
     return dataclasses.replace(
         exp,
         fusion=NoFusionConfig(name="none"),
-        train=dataclasses.replace(exp.train, vector_folds=0),  # it reads none
+        cf=dataclasses.replace(exp.cf, out_of_fold=0),  # it reads none
         curriculum=TextOnlyCurriculumConfig(name="text_only") if trains else NoCurriculumConfig(name="none"),
         method=MethodConfig(name="text_only"),
     )
@@ -160,15 +160,15 @@ def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
     folder = run_folder(dataclasses.replace(content_key(exp), seed=exp.seed), dataset.hash)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if is_finished(folder) and not exp.force:
-            log(f"finished already: {folder} (force=true runs it anew)")
+        if is_finished(folder) and not exp.overwrite:
+            log(f"finished already: {folder} (overwrite=true runs it anew)")
             return folder
-        if exp.force and folder.exists():
+        if exp.overwrite and folder.exists():
             shutil.rmtree(folder)
         _open_run(exp, dataset, folder)
-        if exp.fusion.fuses and exp.baselines.text and not until_trained:
+        if exp.fusion.fuses and exp.baselines.text_only and not until_trained:
             log("text-only companion first: the same data, steps and seed, without slots")
-            text = _run(dataclasses.replace(text_only_baseline(exp), force=False), until_trained=False)
+            text = _run(dataclasses.replace(text_only_baseline(exp), overwrite=False), until_trained=False)
             update_metadata(folder, artifacts={"text": {"path": str(text), "hash": text.name}})
         trains = exp.backbone.name != "none"
         logger = _logger(exp, folder) if trains and exp.trainer.world_size == 1 else None

@@ -136,7 +136,7 @@ class PromptEncoder:
         if pointwise and no == yes:
             raise DataError(
                 f"tokenizer {self.tokenizer.name_or_path}: Yes and No begin with the same token, so candidates "
-                "cannot be asked one by one; use a wording without {candidates?}, e.g. prompts=late"
+                "cannot be asked one by one; use a wording without {candidates?}, e.g. prompts=slots_late"
             )
         return no, yes
 

@@ -14,7 +14,7 @@ from ckf.core.errors import ArtifactError
 from ckf.metrics import Comparison, compare, holm, task_statistics, with_worst_scores
 from ckf.report.load_runs import Run, load_predictions, same_protocol
 
-_NO_SETTING = ("paths", "force", "name")
+_NO_SETTING = ("paths", "overwrite", "name")
 
 
 @dataclass(frozen=True)

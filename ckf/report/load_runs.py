@@ -67,7 +67,7 @@ class Run:
             "tasks.negatives_seed": self.config.tasks.negatives_seed,
             "tasks.protocol": self.config.tasks.protocol,
             "tasks.negatives": self.config.tasks.negatives,
-            "tasks.same_time": self.config.tasks.same_time,
+            "tasks.history_same_timestamp": self.config.tasks.history_same_timestamp,
             "candidate lists": self.card["artifacts"].get("examples", {}).get("candidates"),
             "evaluate.max_examples": self.max_examples,
             "evaluate.length_normalisation": self.config.evaluate.length_normalisation,
@@ -109,7 +109,7 @@ def load_run(path: Path) -> Run:
         raise ArtifactError(f"{path}: not finished (no {METRICS}); the same `ckf` command continues it")
     if "hash" not in card.get("artifacts", {}).get("dataset", {}):
         raise ArtifactError(
-            f"{path / METADATA}: names no dataset artifact; the same `ckf` command with force=true mends it"
+            f"{path / METADATA}: names no dataset artifact; the same `ckf` command with overwrite=true mends it"
         )
     return Run(path, config, card, read_json(path / METRICS))
 

@@ -131,7 +131,7 @@ def refuse_dirty(kept: Sequence[Provenance]) -> None:
         raise ArtifactError(
             f"{len(dirty)} of {len(kept)} results were made by a tree with uncommitted changes "
             f"(the first: {dirty[0].row}, seed {dirty[0].seed}, commit {dirty[0].commit}); "
-            "commit them, and run these again with force=true"
+            "commit them, and run these again with overwrite=true"
         )
 
 

@@ -65,7 +65,7 @@ def artifact_path(card: dict[str, Any], name: str, run: Path) -> Path:
     path = Path(card["artifacts"][name]["path"])
     if not path.exists():
         raise ArtifactError(
-            f"{run}: its {name} artifact {path} is gone; the same `ckf` command with force=true makes it again"
+            f"{run}: its {name} artifact {path} is gone; the same `ckf` command with overwrite=true makes it again"
         )
     return path
 

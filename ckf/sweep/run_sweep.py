@@ -23,12 +23,12 @@ def run_file(path: Path, overrides: Sequence[str], config_dir: Path | None, jobs
     """Run a sweep file's trials; return the folder of their logs.
 
     A trial whose result is kept beside the file (a row of ``provenance.csv`` has its fingerprint) counts as done,
-    unless ``force=true`` is among the overrides.
+    unless ``overwrite=true`` is among the overrides.
     """
     own, rest = split_overrides(overrides)
     trials = file_trials(load_sweep(path), rest)
     name = sweep_name(path)
-    kept = None if "force=true" in rest else path
+    kept = None if "overwrite=true" in rest else path
     how = _how(trials[0].overrides, own, config_dir, jobs)
     if not isinstance(how.search, GridSearchConfig):
         raise ConfigError([f"search={how.search.name}: a sweep file is a grid; search on a command line (ckf -m)"])

@@ -106,9 +106,7 @@ def parse(arguments: Sequence[str]) -> Search:
     if not space.suggest and not problems:
         name = compose(space.fixed)[0].cf.name
         if name not in SPACES:
-            raise ConfigError(
-                [f"cf={name}: no search space of its own; name one, e.g. cf.pseudo_counts=interval(1,20)"]
-            )
+            raise ConfigError([f"cf={name}: no search space of its own; name one, e.g. cf.shrinkage=interval(1,20)"])
         space.suggest |= read_space(SPACES[name]).suggest
     for key in _NUMBERS:
         if key in own and not (own[key].isdigit() and (key == "search_seed" or int(own[key]) > 0)):

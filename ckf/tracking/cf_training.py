@@ -45,7 +45,7 @@ class CFLog:
     def kept(self) -> None:
         """Log the figures of the epoch that was kept, before them those of all epochs that have not been logged."""
         if not self.epochs:
-            if (self.run / LOGGED).is_file() and not self.exp.force:
+            if (self.run / LOGGED).is_file() and not self.exp.overwrite:
                 return
             for line in _epochs(self.cf):
                 self.epoch(line)

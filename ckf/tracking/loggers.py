@@ -17,7 +17,7 @@ from ckf.core.artifact_store import to_jsonable
 STEPS = "metrics.jsonl"
 _TAGGED = ("dataset", "split", "cf", "backbone", "lora", "fusion", "curriculum", "method")
 """Groups whose options are a run's tags."""
-_OF_THIS_MACHINE = ("paths", "launcher", "search", "force")
+_OF_THIS_MACHINE = ("paths", "launcher", "search", "overwrite")
 
 
 class JsonlLogger(Logger):

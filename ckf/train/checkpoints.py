@@ -53,7 +53,7 @@ class CheckpointFiles:
                 return path, step
             broken.append(f"{path}: {fault}")
         if broken:
-            raise CkfError(f"{'; '.join(broken)}: no checkpoint is left; force=true starts the run anew")
+            raise CkfError(f"{'; '.join(broken)}: no checkpoint is left; overwrite=true starts the run anew")
         return None, 0
 
 

@@ -37,8 +37,8 @@ class Curriculum:
     text_only  adapters, weight 1            (none)
     ========== ============================= =============================
 
-    ``apply="loss"`` multiplies the losses, as released; ``apply="lr"`` multiplies the learning rates
-    of the stream's parameters instead, which Adam cannot divide out again (measured over 40 steps: at
+    ``schedule_target="loss"`` multiplies the losses, as released; ``schedule_target="lr"`` multiplies the
+    learning rates of the stream's parameters instead, which Adam cannot divide out again (measured over 40 steps: at
     a fifth of the run, where its weight is 0.008, the fusion moves at its full speed under ``loss``,
     at 0.03 of it under ``lr``; tests/unit/train/test_curriculum.py). The boundary of
     ``two_stage`` (CoLLM) lies after ``first_fraction`` of the steps; each stage has a learning-rate
@@ -47,7 +47,7 @@ class Curriculum:
 
     name: str
     total_steps: int
-    apply: str = "loss"
+    schedule_target: str = "loss"
     steepness: float = 8.0
     first_fraction: float = 0.5
     second_stage: str = "fusion"
@@ -84,8 +84,8 @@ class Curriculum:
                 learners = (self.second_stage != "fusion", self.second_stage != "adapters")
                 return [text] if step < self.boundary else [Stream(True, 1.0, *learners)]
             case "sigmoid":
-                weight = self.text_weight(step) if self.apply == "loss" else 1.0
-                other = 1.0 - weight if self.apply == "loss" else 1.0
+                weight = self.text_weight(step) if self.schedule_target == "loss" else 1.0
+                other = 1.0 - weight if self.schedule_target == "loss" else 1.0
                 return [
                     Stream(slots=False, weight=weight, learn_adapters=True, learn_fusion=False),
                     Stream(slots=True, weight=other, learn_adapters=False, learn_fusion=True),
@@ -107,7 +107,7 @@ class Curriculum:
 
     def lr_multipliers(self, step: int) -> tuple[float, float]:
         """Factors on the learning rates of (adapters, fusion)."""
-        if self.apply == "lr" and self.name == "sigmoid":
+        if self.schedule_target == "lr" and self.name == "sigmoid":
             weight = self.text_weight(step)
             return weight, 1.0 - weight
         return 1.0, 1.0
@@ -116,8 +116,8 @@ class Curriculum:
 def build_curriculum(cfg: CurriculumConfig, total_steps: int) -> Curriculum:
     """Make the plan of a config."""
     match cfg:
-        case SigmoidCurriculumConfig(apply=apply, steepness=steepness):
-            return Curriculum("sigmoid", total_steps, apply, steepness)
+        case SigmoidCurriculumConfig(schedule_target=target, steepness=steepness):
+            return Curriculum("sigmoid", total_steps, target, steepness)
         case TwoStageCurriculumConfig(first_fraction=first, second_stage=second):
             return Curriculum("two_stage", total_steps, first_fraction=first, second_stage=second)
         case JointCurriculumConfig():

@@ -35,13 +35,13 @@ _COMMON: dict[str, list[Any]] = {
     "dim": [8, 16, 32, 64],
     "learning_rate": [0.001, 0.003, 0.01],
     "embedding_l2": [0.0003, 0.001, 0.003, 0.01, 0.03, 0.1],
-    "content": [True, False],
+    "title_features": [True, False],
 }
 _SEQUENCE = {**_COMMON, "dropout": [0.1, 0.3, 0.5], "weight_decay": [0.01, 0.1]}
 SPACES: dict[str, dict[str, list[Any]]] = {
     "features": {
         "model": ["logistic", "trees", "both"],
-        "pseudo_counts": [2.0, 5.0, 10.0],
+        "shrinkage": [2.0, 5.0, 10.0],
         "regularisation": [0.001, 0.01, 0.1],
         "leaves": [4, 8],
     },
@@ -58,8 +58,8 @@ SPACES: dict[str, dict[str, list[Any]]] = {
         "heads": [1, 2],
         "history_items": [5, 10, 25],
         "loss": ["bce", "bpr"],
-        "pseudo_counts": [2.0, 5.0, 20.0],
-        "item_start": ["random", "likes"],
+        "shrinkage": [2.0, 5.0, 20.0],
+        "item_init": ["random", "likes"],
     },
     "din": {**_SEQUENCE, "attention_hidden": [8, 16], "hidden": [8, 16]},
 }

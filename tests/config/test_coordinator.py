@@ -173,7 +173,7 @@ def test_a_sweep_of_a_file_counts_kept_results(
     assert any("seed=1 lora.rank=2: already done in 0.0 s; kept in experiments/ranks/provenance.csv" in x for x in said)
     assert said[-2] == "sweep: 1 done, 1 already done, 0 failed"
     assert said[-1].startswith("o/sweeps/ranks-")
-    assert main(["sweep", "experiments/ranks/sweep.yaml", "force=true"]) == 0
+    assert main(["sweep", "experiments/ranks/sweep.yaml", "overwrite=true"]) == 0
     assert "sweep: 2 done, 0 already done, 0 failed" in capsys.readouterr().out
     assert main(["sweep", "experiments/ranks/sweep.yaml", "search=optuna"]) == 2
     assert "search=optuna: a sweep file is a grid" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from ckf.cli.check import check_all
 from ckf.config.compose import compose, compose_with_notes
-from ckf.config.option_groups import TUNED, conf_dir, load_groups
+from ckf.config.option_groups import DATASET_DEFAULTS, TUNED, conf_dir, load_groups
 from ckf.config.registry import SCHEMAS
 from ckf.core.errors import ConfigError
 from ckf.sweep import check_trials, file_trials, load_sweep
@@ -20,7 +20,7 @@ from ckf.sweep import check_trials, file_trials, load_sweep
 ROOT = Path(__file__).parents[2]
 CONF = conf_dir()
 FILES = sorted(CONF.rglob("*.yaml"))
-OPTIONS = [path for path in FILES if path.parent not in (CONF, CONF / TUNED)]
+OPTIONS = [path for path in FILES if path.parent not in (CONF, CONF / TUNED, CONF / DATASET_DEFAULTS)]
 SWEEPS = sorted((ROOT / "experiments").glob("*/*.yaml"))
 
 
@@ -126,6 +126,23 @@ def test_a_dataset_with_its_own_split_brings_it_along() -> None:
     exp, _ = compose(["dataset=collm_ml1m", "dataset.root=data"])
     assert exp.split.name == "provided"
     assert [task.name for task in exp.task_mix] == ["ctr", "topk"]
+
+
+def test_a_dataset_sets_the_steps_and_the_cold_users_of_its_runs() -> None:
+    books = ["dataset=amazon_books", "dataset.root=data"]
+    assert compose(books)[0].split.cold_user_max_interactions == 5
+    assert compose([*books, "split.cold_user_max_interactions=0"])[0].split.cold_user_max_interactions == 0
+    assert [compose(lines)[0].train.max_steps for lines in ([], ["train.max_steps=7"], books)] == [500, 7, None]
+    assert compose(["method=tallrec", "dataset=collm_ml1m", "dataset.root=x"])[0].train.max_steps == 1000
+
+
+def test_a_dataset_of_ones_own_sets_them_too(tmp_path: Path) -> None:
+    (tmp_path / DATASET_DEFAULTS).mkdir()
+    (tmp_path / DATASET_DEFAULTS / "ml1m.yaml").write_text("train: {max_steps: 40}\n")
+    assert compose(["dataset=ml1m", "dataset.root=x"], tmp_path)[0].train.max_steps == 40
+    (tmp_path / DATASET_DEFAULTS / "ml1n.yaml").write_text("train: {max_steps: 40}\n")
+    with pytest.raises(ConfigError, match=r"ml1n.yaml: not the name of a dataset; did you mean 'ml1m'\?"):
+        compose([], tmp_path)
 
 
 def test_the_released_adapters() -> None:

@@ -52,8 +52,8 @@ def test_all_problems_at_once() -> None:
         "~split: a key cannot be deleted; set it to another value",
         "lora.rnak: unknown key; did you mean 'lora.rank'?",
         "lora.rank: 'big' is not an int",
-        "tasks.mix[0].nmae: unknown key; did you mean 'tasks.mix[0].name'?",
-        "tasks.mix[1]: 5 is not a group of keys (name, weight)",
+        "tasks.mixture[0].nmae: unknown key; did you mean 'tasks.mixture[0].name'?",
+        "tasks.mixture[1]: 5 is not a group of keys (name, weight)",
         "datset: unknown key; did you mean 'dataset'?",
         "fusoin: unknown key; did you mean 'fusion'?",
         "rank: unknown key; did you mean 'lora.rank'?",
@@ -72,15 +72,15 @@ def test_all_problems_at_once() -> None:
         ("train.max_steps=none", "train.max_steps: 'none' is not an int or null"),
         ("train.learning_rate=fast", "train.learning_rate: 'fast' is not a number"),
         ("train.learning_rate=nan", "train.learning_rate: must be a finite number, got nan"),
-        ("force=maybe", "force: 'maybe' is not true or false"),
+        ("overwrite=maybe", "overwrite: 'maybe' is not true or false"),
         ("evaluate.splits=test", "evaluate.splits: 'test' is not a list, e.g. [a,b]"),
         ("evaluate.splits=[[test]]", "evaluate.splits[0]: ['test'] is not a string"),
         ("lora.shared={rank: [1]}", "lora.shared.rank: [1] is not an int or null"),
         ("paths=out", "paths: 'out' is not a group of keys (cache, outputs)"),
-        ("tasks.mix=ctr", "tasks.mix: 'ctr' is not a list, e.g. [a,b]"),
-        ("tasks=[{weight: 2}]", "tasks.mix[0].name: required, has no value"),
-        ("tasks=[clicks]", "tasks.mix[0].name: 'clicks' is not allowed; one of ctr, rating, topk, explain"),
-        ("tasks=[{name: ctr, weight: 0}]", "tasks.mix[0].weight: must be above 0, got 0 (leave a task out by not"),
+        ("tasks.mixture=ctr", "tasks.mixture: 'ctr' is not a list, e.g. [a,b]"),
+        ("tasks=[{weight: 2}]", "tasks.mixture[0].name: required, has no value"),
+        ("tasks=[clicks]", "tasks.mixture[0].name: 'clicks' is not allowed; one of ctr, rating, topk, explain"),
+        ("tasks=[{name: ctr, weight: 0}]", "tasks.mixture[0].weight: must be above 0, got 0 (leave a task out by not"),
         ("dataset=collm_ml1m", "dataset.root: required, has no value (e.g. dataset.root=DIR)"),
         ("backbone=hf", "backbone.path: required, has no value (e.g. backbone.path=DIR)"),
         ("fusion=a,b", "fusion=a,b: several values are a sweep; add -m"),
@@ -101,7 +101,7 @@ def test_all_problems_at_once() -> None:
         ('prompts.ctr.slots="{candidate} <usr> <user>"', "prompts.ctr.slots: unknown slot <usr>; allowed: <user>"),
         ('prompts.ctr.slots="{<pair>candidate} <user>"', "prompts.ctr.slots: {candidate} takes no slots inside; only"),
         ("curriculum.steepness=0", "curriculum.steepness: must be above 0, got 0"),
-        ("fusion.item_side=own", "fusion.item_side: 'own' is not allowed; one of shared, personal"),
+        ("fusion.item_projection=own", "fusion.item_projection: 'own' is not allowed; one of shared, personal"),
     ],
 )  # fmt: skip
 def test_one_wrong_value_is_one_line(override: str, problem: str) -> None:
@@ -119,25 +119,34 @@ IMPOSSIBLE = [
     (["fusion=none", "curriculum=sigmoid"], "curriculum=sigmoid: fusion=none makes prompts without slots"),
     (["fusion=none", "curriculum=joint"], "curriculum=joint: fusion=none makes prompts without slots"),
     (
-        ["fusion=linear", "prompts=soft"],
+        ["fusion=linear", "prompts=soft_prompt"],
         "prompts.ctr.slots: fusion=linear needs <user> or <item> or <pair> (rating, topk, explain too); use prompts=",
     ),
-    (["fusion=linear", "prompts=codes", "tasks=[ctr]"], "prompts.ctr.slots: fusion=linear needs <user> or <item> or"),
-    (["fusion=soft_prompt", "prompts=late", "tasks=[ctr]"], "prompts.ctr.slots: fusion=soft_prompt needs <soft>; use"),
-    (["fusion=binary", "prompts=late", "tasks=[ctr]"], "prompts.ctr.slots: fusion=binary needs {user_code} or {item_"),
+    (
+        ["fusion=linear", "prompts=text_codes", "tasks=[ctr]"],
+        "prompts.ctr.slots: fusion=linear needs <user> or <item> or",
+    ),
+    (
+        ["fusion=soft_prompt", "prompts=slots_late", "tasks=[ctr]"],
+        "prompts.ctr.slots: fusion=soft_prompt needs <soft>; use",
+    ),
+    (
+        ["fusion=binary", "prompts=slots_late", "tasks=[ctr]"],
+        "prompts.ctr.slots: fusion=binary needs {user_code} or {item_",
+    ),
     (
         ["tasks=[ctr]", 'prompts.ctr.slots="{history} {candidate}<item>"'],
-        "prompts.ctr.slots: fusion=meta needs <user>; use prompts=late, early, pair, or mend the wording",
+        "prompts.ctr.slots: fusion=meta needs <user>; use prompts=slots_late, slots_early, slots_pair, or mend the w",
     ),
     (
         ["tasks=[ctr]", 'prompts.ctr.slots="{history} {candidate}<user><soft>"'],
-        "prompts.ctr.slots: fusion=meta does not fill <soft>; use prompts=late, early, pair",
+        "prompts.ctr.slots: fusion=meta does not fill <soft>; use prompts=slots_late, slots_early, slots_pair",
     ),
     (["fusion=binary", "curriculum=sigmoid"], "fusion=binary: curriculum=sigmoid lets no adapter read the codes"),
     (["curriculum=two_stage", "curriculum.second_stage=adapters"], "fusion=meta: curriculum.second_stage=adapters nev"),
     (["fusion=binary", "lora=none"], "lora=none: fusion=binary has no map, so nothing would learn; use lora=multi"),
     (["fusion=none", "curriculum=none"], "lora=multi: curriculum=none trains nothing; use lora=none"),
-    (["fusion=soft_prompt", "fusion.item_side=personal"], "fusion.item_side: soft prompts know no items"),
+    (["fusion=soft_prompt", "fusion.item_projection=personal"], "fusion.item_projection: soft prompts know no items"),
     (["fusion=binary", "fusion.bits=12"], "fusion.bits: must be a multiple of 8 for code=dotted, got 12"),
     (["lora=none"], "lora=none: curriculum=sigmoid has a text stream, which would train nothing"),
     (["lora=none", "fusion=none"], "lora=none: curriculum=text_only has a text stream, which would train nothing"),
@@ -149,24 +158,29 @@ IMPOSSIBLE = [
     ),
     (
         ["dataset=collm_ml1m", "dataset.root=x", "tasks=[ctr,rating]"],
-        "tasks.mix[1].name: rating, but dataset=collm_ml1m provides ctr, topk",
+        "tasks.mixture[1].name: rating, but dataset=collm_ml1m provides ctr, topk",
     ),
-    (["dataset.provides=[]"], "tasks.mix: is empty, and dataset=synthetic provides no task"),
-    (["dataset.provides=[ctr,top]"], "dataset.provides[1]: 'top' is not a task"),
+    (["dataset.supported_tasks=[]"], "tasks.mixture: is empty, and dataset=synthetic provides no task"),
+    (["dataset.supported_tasks=[ctr,top]"], "dataset.supported_tasks[1]: 'top' is not a task"),
     (
         ["trainer=ddp_cpu", "train.accumulation_steps=3"],
         "train.global_batch_size: 64 cannot be divided by trainer.devices 2 * trainer.num_nodes 1 * "
         "train.accumulation_steps 3 = 6; use a multiple, e.g. 66",
     ),
     (["tasks.candidates=301"], "tasks.candidates: 301, but dataset.items is 300"),
-    (["method=ckf_plus", "fusion=binary", "prompts=codes"], "train.vector_folds: 5, but an item's code is one for all"),
+    (
+        ["method=ckf_plus", "fusion=binary", "prompts=text_codes"],
+        "cf.out_of_fold: 5, but an item's code is one for all",
+    ),
     (["train.global_batch_size=3"], "train.global_batch_size: 3 is fewer than the 4 tasks of a batch"),
 ]
 
 
 @pytest.mark.parametrize(("overrides", "problem"), IMPOSSIBLE, ids=lambda value: " ".join(value[:2]))
 def test_impossible_pair(overrides: list[str], problem: str) -> None:
-    found = [line for line in problems(*overrides) if not line.startswith("dataset.provides[1]") or "top" in problem]
+    found = [
+        line for line in problems(*overrides) if not line.startswith("dataset.supported_tasks[1]") or "top" in problem
+    ]
     assert [line for line in found if line.startswith(problem)]
     assert len(found) == 1
 
@@ -199,8 +213,8 @@ def test_a_refused_choice_is_not_judged_by_what_stands_in_for_it() -> None:
         ("tasks=[ctr,topk]", [("ctr", 1.0), ("topk", 1.0)]),
         ("tasks=[{name: ctr, weight: 2}, {name: topk, weight: 1}]", [("ctr", 2.0), ("topk", 1.0)]),
         ("tasks=[ctr,{name: topk, weight: 3}]", [("ctr", 1.0), ("topk", 3.0)]),
-        ("tasks.mix=[rating]", [("rating", 1.0)]),
-        ("tasks={mix: [rating]}", [("rating", 1.0)]),
+        ("tasks.mixture=[rating]", [("rating", 1.0)]),
+        ("tasks={mixture: [rating]}", [("rating", 1.0)]),
         ("tasks=explain", [("explain", 1.0)]),
         ("tasks=auto", [("ctr", 1.0), ("rating", 1.0), ("topk", 1.0), ("explain", 1.0)]),
     ],
@@ -225,12 +239,12 @@ def test_tasks(override: str, mix: list[tuple[str, float]]) -> None:
         (["method=binllm"], [], "two_stage"),
         (
             ["fusion=binary"],
-            ["fusion=binary: prompts=codes curriculum=joint, adapters must learn to read the codes"],
+            ["fusion=binary: prompts=text_codes curriculum=joint, adapters must learn to read the codes"],
             "joint",
         ),
         (
             ["fusion=soft_prompt"],
-            ["fusion=soft_prompt: prompts=soft, free vectors have a slot of their own"],
+            ["fusion=soft_prompt: prompts=soft_prompt, free vectors have a slot of their own"],
             "sigmoid",
         ),
         ([], [], "sigmoid"),
@@ -250,6 +264,6 @@ def test_a_later_override_wins() -> None:
 def test_a_yes_has_no_length_to_divide_by() -> None:
     assert problems("method=ckf_plus", "evaluate.length_normalisation=mean") == [
         "evaluate.length_normalisation: mean, but prompts.topk asks the candidates one by one, and a Yes has no "
-        "length; use none, or a wording without {candidates?}, e.g. prompts=late"
+        "length; use none, or a wording without {candidates?}, e.g. prompts=slots_late"
     ]
     compose(["method=ckf_plus", "fusion=none", "evaluate.length_normalisation=mean"])

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ckf.config.compose import compose, fingerprint_payload, load_yaml, to_yaml, with_overrides
+from ckf.config.compose import compose, load_yaml, to_yaml, with_overrides
+from ckf.config.serialization import fingerprint_payload
 from ckf.core.artifact_store import fingerprint
 from ckf.core.errors import ConfigError
 
@@ -59,6 +60,17 @@ def test_a_config_that_does_not_fit_is_one_line(tmp_path: Path, old: str, new: s
     assert problem in line
 
 
+@pytest.mark.parametrize(("line", "found"), [("", "1"), ("format: 3\n", "3")])
+def test_another_format_is_refused_with_both_numbers(tmp_path: Path, line: str, found: str) -> None:
+    path = saved(tmp_path)
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("format: 2\n")
+    path.write_text(text.replace("format: 2\n", line, 1), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_yaml(path)
+    assert caught.value.problems == [f"{path}: is of format {found}; this version of ckf reads format 2, run it again"]
+
+
 def test_a_missing_or_empty_file(tmp_path: Path) -> None:
     (tmp_path / "empty.yaml").write_text("", encoding="utf-8")
     for name, problem in (("none.yaml", "no such file"), ("empty.yaml", "not a readable config")):
@@ -80,7 +92,7 @@ def digest(*overrides: str) -> str:
 
 @pytest.mark.parametrize(
     "override",
-    ["seed=3", "name=x", "force=true", "logger=csv", "paths.outputs=o", "paths.cache=c", "train.workers=2"],
+    ["seed=3", "name=x", "overwrite=true", "logger=csv", "paths.outputs=o", "paths.cache=c", "train.workers=2"],
 )
 def test_what_does_not_name_a_run(override: str) -> None:
     assert digest(override) == digest()
@@ -95,11 +107,3 @@ def test_a_preset_is_named_by_its_choices_and_data_by_its_content() -> None:
     assert digest("method=tallrec") == digest("lora=shared", "fusion=none", "curriculum=text_only")
     collm = ("dataset=collm_ml1m", "dataset.root=")
     assert digest(collm[0], collm[1] + "a") == digest(collm[0], collm[1] + "b")
-
-
-def test_an_option_keeps_its_names_while_its_later_key_says_what_was_done_before() -> None:
-    """``cf.loss`` came to lightgcn, sasrec and din when mf had it: mf's runs are named by it, the others' not."""
-    assert "loss" not in fingerprint_payload(compose(["cf=lightgcn"])[0])["cf"]
-    assert fingerprint_payload(compose(["cf=lightgcn", "cf.loss=bpr"])[0])["cf"]["loss"] == "bpr"
-    elsewhere = ["dataset=ml1m", "dataset.root=data"]
-    assert fingerprint_payload(compose(["cf=mf", *elsewhere])[0])["cf"]["loss"] == "bce"

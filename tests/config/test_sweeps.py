@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from ckf.cli.main import main
-from ckf.config.compose import compose, load_yaml, to_yaml
+from ckf.config.compose import compose
 from ckf.core.errors import ConfigError
 from ckf.runs.folder import result_key
 from ckf.sweep import Trial, check_trials, expand, file_trials, load_sweep
@@ -188,12 +187,3 @@ def test_how_a_sweep_is_run_is_checked_first(
 def test_how_a_sweep_is_run_is_no_part_of_a_runs_name() -> None:
     plain, other = (compose(lines)[0] for lines in ([], ["launcher=slurm", "search=optuna", "launcher.jobs=7"]))
     assert result_key(plain) == result_key(other)
-
-
-def test_a_run_from_before_there_were_launchers_is_read(tmp_path: Path) -> None:
-    lines = OmegaConf.to_container(OmegaConf.create(to_yaml(compose([])[0])))
-    assert isinstance(lines, dict)
-    for group in ("launcher", "search"):
-        del lines[group]
-    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(lines), encoding="utf-8")
-    assert load_yaml(tmp_path / "config.yaml").launcher.name == "local"

@@ -11,7 +11,6 @@ import pytest
 
 import ckf
 from ckf.cli.main import main
-from ckf.config.compose import compose, fingerprint_payload
 
 
 def _noted(calls: list[tuple[Any, ...]], name: str) -> Any:
@@ -85,7 +84,10 @@ def test_inspect_tells_its_split_from_the_configs(asked: list[Any], capsys: pyte
         (["audit", "export=jsonl"], "export: unknown key"),
         (["audit", "-m"], "-m: sweeps over the main job or prepare, cf, train"),
         (["audit", "tasks.protocol=publshed"], "tasks.protocol: 'publshed' is not allowed; one of strict, released"),
-        (["audit", "tasks.same_time=drop"], "tasks.same_time: 'drop' is not allowed; one of auto, exclude, keep"),
+        (
+            ["audit", "tasks.history_same_timestamp=drop"],
+            "tasks.history_same_timestamp: 'drop' is not allowed; one of auto, exclude, keep",
+        ),
         (
             ["audit", "tasks.protocol=released", "tasks.negatives=popularity"],
             "tasks.negatives: 'popularity', but protocol=released draws uniformly; use uniform",
@@ -106,10 +108,3 @@ def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for part in ("  audit ", "  inspect ", "export=FORMAT"):
         assert part in text
-
-
-def test_a_run_keeps_its_name_while_the_later_keys_say_what_was_done_before() -> None:
-    before = fingerprint_payload(compose([])[0])["tasks"]
-    assert not {"same_time", "negatives", "protocol"} & set(before)
-    after = fingerprint_payload(compose(["tasks.protocol=released", "tasks.same_time=keep"])[0])["tasks"]
-    assert (after["protocol"], after["same_time"]) == ("released", "keep")

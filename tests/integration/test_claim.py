@@ -29,6 +29,6 @@ def test_ckf_beats_its_text_only_twin_and_its_control(all_cores, tmp_path: Path,
     monkeypatch.chdir(tmp_path)
     fused = read_json(pipeline.run(compose(["logger=csv"])[0]) / "metrics.json")
     assert fused["test/ctr/auc_minus_text_low"] > 0
-    alone = compose(["logger=csv", "fusion=random", "baselines.text=false"])[0]
+    alone = compose(["logger=csv", "fusion=random", "baselines.text_only=false"])[0]
     control = read_json(pipeline.run(alone) / "metrics.json")
     assert fused["test/ctr/auc"] > control["test/ctr/auc"] + 0.02

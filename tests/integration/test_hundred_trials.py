@@ -36,7 +36,7 @@ def write_data(home: Path) -> None:
 
 def command() -> list[str]:
     roots = ",".join(f"d{number}" for number in range(TRIALS))
-    keys = ["dataset=csv", "dataset.interactions=interactions.csv", "dataset.provides=[ctr,rating]"]
+    keys = ["dataset=csv", "dataset.interactions=interactions.csv", "dataset.supported_tasks=[ctr,rating]"]
     return [sys.executable, "-m", "ckf", "prepare", "-m", *keys, f"dataset.root={roots}", "--jobs", "3"]
 
 

@@ -22,7 +22,7 @@ from tests.integration.conftest import SMALL
 STEPS = 300  # more than 20 late kills can use up: a killer on a busy machine wakes up several steps after its moment
 SCHEDULE = [*(x for x in SMALL if not x.startswith(("train.max_steps", "train.checkpoint", "train.log"))),
             f"train.max_steps={STEPS}", "train.checkpoint_every_steps=1", "train.log_every_steps=1",
-            "baselines.text=false"]  # fmt: skip
+            "baselines.text_only=false"]  # fmt: skip
 
 
 class Forks:

@@ -141,7 +141,7 @@ def test_the_text_only_twin_is_the_run_of_fusion_none(finished, home):
 
 def test_force_runs_anew_and_gives_the_same_numbers(finished, home):
     before = read_json(finished / "metrics.json")
-    assert run_small(home, "force=true") == finished
+    assert run_small(home, "overwrite=true") == finished
     assert read_json(finished / "metrics.json") == before
 
 
@@ -161,9 +161,9 @@ def test_an_unfinished_run_continues_to_the_same_weights(finished, home, tmp_pat
         if trainer.global_step == 6:
             raise Killed
 
-    exp = compose([*SMALL, f"paths.cache={home / 'cache'}", f"paths.outputs={tmp_path}", "baselines.text=false"])[0]
-    whole = pipeline.train(compose([*SMALL, f"paths.cache={home / 'cache'}", f"paths.outputs={tmp_path / 'whole'}",
-                                    "baselines.text=false"])[0])  # fmt: skip
+    alone = [*SMALL, f"paths.cache={home / 'cache'}", "baselines.text_only=false"]
+    exp = compose([*alone, f"paths.outputs={tmp_path}"])[0]
+    whole = pipeline.train(compose([*alone, f"paths.outputs={tmp_path / 'whole'}"])[0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit.Checkpoint, "on_train_batch_end", kill)
         with pytest.raises((Killed, SystemExit, KeyboardInterrupt, CkfError)):
@@ -192,17 +192,17 @@ def test_methods_without_a_language_model(home):
 def test_tallrec_and_joint_and_shared_lora(home):
     for overrides in (
         ["method=tallrec"],
-        ["curriculum=joint", "baselines.text=false"],
+        ["curriculum=joint", "baselines.text_only=false"],
         ["lora=shared", "fusion=random"],
     ):
         assert "test/ctr/auc" in read_json(run_small(home, *overrides) / "metrics.json")
 
 
 def test_one_task_alone_and_a_weighted_list(home):
-    alone = read_json(run_small(home, "tasks=ctr", "baselines.text=false") / "metrics.json")
+    alone = read_json(run_small(home, "tasks=ctr", "baselines.text_only=false") / "metrics.json")
     assert "test/ctr/auc" in alone
     assert "test/topk/n" not in alone
-    mixed = run_small(home, "tasks=[{name: ctr, weight: 3}, {name: topk, weight: 1}]", "baselines.text=false")
+    mixed = run_small(home, "tasks=[{name: ctr, weight: 3}, {name: topk, weight: 1}]", "baselines.text_only=false")
     assert read_run(mixed)[0].task_mix[0].weight == 3
 
 
@@ -210,7 +210,7 @@ def test_a_missing_artifact_is_named(finished, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
     shutil.rmtree(copy / "adapters" / "ctr")
-    with pytest.raises(ArtifactError, match=r"adapters/ctr/\S+: is gone; the same `ckf` command with force=true"):
+    with pytest.raises(ArtifactError, match=r"adapters/ctr/\S+: is gone; the same `ckf` command with overwrite=true"):
         scores_of(copy)
 
 
@@ -231,7 +231,7 @@ def test_a_local_folder_as_backbone_and_another_split(finished, home):
     barred = ("backbone.hidden_size",)
     overrides = [x for x in SMALL if not x.startswith(barred)]
     paths = [f"paths.cache={home / 'cache'}", f"paths.outputs={home / 'outputs'}"]
-    run = pipeline.run(compose([*overrides, *paths, *hf, "split=leave_last_out", "curriculum.apply=lr"])[0])
+    run = pipeline.run(compose([*overrides, *paths, *hf, "split=leave_last_out", "curriculum.schedule_target=lr"])[0])
     metrics = read_json(run / "metrics.json")
     assert metrics["test/ctr/n"] == 80, "one test interaction a user"
     assert "text/test/topk/mrr[c5]" in metrics

@@ -23,7 +23,7 @@ METHODS = [name for name in load_groups().options["method"] if name not in ("cf_
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_runs_and_says_how_its_slots_fare(home: Path, method: str) -> None:
-    run = run_small(home, f"method={method}", "baselines.text=false")
+    run = run_small(home, f"method={method}", "baselines.text_only=false")
     metrics, train = read_json(run / "metrics.json"), read_json(run / "run.json")["train"]
     assert metrics["test/ctr/n"] > 50
     exp, _ = compose([f"method={method}"])
@@ -44,7 +44,7 @@ def test_zero_shot_is_the_text_only_twin_of_a_run_without_adapters(home: Path) -
 
 
 def test_runs_with_other_slots_share_backbone_and_text_only_twin(home: Path, finished: Path) -> None:
-    other = run_small(home, "prompts=early")
+    other = run_small(home, "prompts=slots_early")
     first, second = (read_json(run / "run.json")["artifacts"] for run in (finished, other))
     assert first["backbone"]["hash"] == second["backbone"]["hash"]
     assert first["text"]["path"] == second["text"]["path"]
@@ -53,7 +53,7 @@ def test_runs_with_other_slots_share_backbone_and_text_only_twin(home: Path, fin
 def test_the_control_reads_shuffled_vectors_through_any_map(home: Path) -> None:
     """Same map, same seed, other vectors: other predictions, and they come back from disk."""
     real, control = (
-        run_small(home, "method=ckf_plus", "baselines.text=false", *extra)
+        run_small(home, "method=ckf_plus", "baselines.text_only=false", *extra)
         for extra in ([], ["fusion=random", "fusion.map=meta_attention"])
     )
     assert read_json(control / "fusion.json")["class"] == read_json(real / "fusion.json")["class"]
@@ -64,7 +64,7 @@ def test_the_control_reads_shuffled_vectors_through_any_map(home: Path) -> None:
 
 
 def test_binllm_in_both_spellings(home: Path) -> None:
-    plain = run_small(home, "method=binllm", "baselines.text=false", "fusion.code=plain", "fusion.bits=12")
+    plain = run_small(home, "method=binllm", "baselines.text_only=false", "fusion.code=plain", "fusion.bits=12")
     assert read_json(plain / "metrics.json")["health/change_shuffled"] > 0
 
 
@@ -72,7 +72,7 @@ def test_binllm_in_both_spellings(home: Path) -> None:
 @pytest.mark.parametrize("method", ["collm", "ckf_plus"])
 def test_two_processes_train_what_one_does_with_parts_at_rest(home: Path, method: str) -> None:
     """DDP waits for every gradient; a part at rest gives zeros, and is not stepped on either rank."""
-    chosen = [f"method={method}", "baselines.text=false"]
+    chosen = [f"method={method}", "baselines.text_only=false"]
     paths = [f"paths.cache={home / 'cache'}", f"paths.outputs={home / f'ddp-{method}'}"]
     done = subprocess.run(
         [sys.executable, "-m", "ckf", *SMALL, *chosen, *paths, "trainer=ddp_cpu"],

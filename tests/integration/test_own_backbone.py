@@ -21,7 +21,7 @@ from tests.integration.conftest import run_small
 
 OWN = [
     "backbone=hf", "backbone.dtype=float32", "fusion=linear", "lora.rank=4", "train.max_steps=2",
-    "baselines.text=false",
+    "baselines.text_only=false",
 ]  # fmt: skip
 
 

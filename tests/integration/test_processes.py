@@ -23,7 +23,7 @@ STEPS, LONGER = 20, 60
 def losses(home: Path, name: str, *overrides: str) -> list[float]:
     small = [x for x in SMALL if not x.startswith(("train.max_steps", "train.log_every"))]
     done = ckf(
-        "train", *small, f"train.max_steps={STEPS}", "train.log_every_steps=1", "baselines.text=false",
+        "train", *small, f"train.max_steps={STEPS}", "train.log_every_steps=1", "baselines.text_only=false",
         f"paths.cache={home / 'cache'}", f"paths.outputs={home / name}", *overrides, cwd=home, OMP_NUM_THREADS="1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
@@ -49,7 +49,7 @@ def test_a_process_that_dies_ends_the_job(home, tmp_path, dies):
     small = [x for x in SMALL if not x.startswith(("train.max_steps", "train.log_every"))]
     job = subprocess.Popen(
         [sys.executable, "-m", "ckf", "train", *small, "train.max_steps=100000", "train.log_every_steps=1",
-         "baselines.text=false", "trainer=ddp_cpu", f"paths.cache={home / 'cache'}", f"paths.outputs={tmp_path}"],
+         "baselines.text_only=false", "trainer=ddp_cpu", f"paths.cache={home / 'cache'}", f"paths.outputs={tmp_path}"],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     while job.poll() is None and not any(path.stat().st_size for path in tmp_path.glob("*/metrics.jsonl")):
@@ -74,7 +74,7 @@ def test_two_processes_that_are_killed_continue_to_the_same_end(home, tmp_path):
     def start(outputs: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "ckf", "train", *small, f"train.max_steps={LONGER}", "train.log_every_steps=1",
-             "train.checkpoint_every_steps=3", "baselines.text=false", "trainer=ddp_cpu",
+             "train.checkpoint_every_steps=3", "baselines.text_only=false", "trainer=ddp_cpu",
              f"paths.cache={home / 'cache'}", f"paths.outputs={outputs}"],
             env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip

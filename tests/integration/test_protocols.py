@@ -23,7 +23,11 @@ from tests.integration.conftest import run_small
 def everything(finished, tmp_path_factory) -> Path:
     """The finished run scored by every protocol, in a folder of its own."""
     out = tmp_path_factory.mktemp("all") / "out"
-    asked = ["evaluate.candidates=all", "evaluate.rerank_items=20", "evaluate.protocols=[slots,generate,constrained]"]
+    asked = [
+        "evaluate.candidate_source=all",
+        "evaluate.rerank_items=20",
+        "evaluate.protocols=[slots,generate,constrained]",
+    ]
     return pipeline.evaluate(finished, [*asked, "evaluate.max_examples=40"], out=out)
 
 
@@ -152,7 +156,7 @@ def write_lists(path: Path, trained, change=None) -> pd.DataFrame:
 
 def test_own_lists_have_a_protocol_of_their_own(finished, trained, tmp_path):
     write_lists(tmp_path / "lists.parquet", trained)
-    asked = [f"evaluate.candidates={tmp_path / 'lists.parquet'}"]
+    asked = ["evaluate.candidate_source=file", f"evaluate.candidate_file={tmp_path / 'lists.parquet'}"]
     out = pipeline.evaluate(finished, asked, out=tmp_path / "out")
     metrics = read_json(out / "metrics.json")
     (tag,) = {key[key.index("[") :] for key in metrics if key.startswith("test/topk/hr@1[") and key[-1] == "]"}
@@ -189,7 +193,12 @@ LISTS = [
 @pytest.mark.parametrize(("change", "problem"), LISTS)
 def test_lists_that_cannot_be_ranked_are_one_line(finished, trained, tmp_path, capsys, change, problem):
     write_lists(tmp_path / "lists.parquet", trained, change)
-    asked = [f"run={finished}", f"evaluate.candidates={tmp_path / 'lists.parquet'}", f"out={tmp_path / 'out'}"]
+    asked = [
+        f"run={finished}",
+        "evaluate.candidate_source=file",
+        f"evaluate.candidate_file={tmp_path / 'lists.parquet'}",
+        f"out={tmp_path / 'out'}",
+    ]
     assert main(["evaluate", *asked]) == 1
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith(f"ckf: {tmp_path / 'lists.parquet'}: ")
@@ -204,7 +213,7 @@ def test_reports_of_other_protocols_are_refused(finished, home, tmp_path):
     mean = pipeline.evaluate(finished, ["evaluate.length_normalisation=mean"], out=tmp_path / "mean")
     with pytest.raises(ArtifactError, match=r"differ in evaluate.length_normalisation"):
         report([finished, mean], tmp_path / "report")
-    other = run_small(home, "fusion=linear", "tasks.candidates=6", "baselines.text=false")
+    other = run_small(home, "fusion=linear", "tasks.candidates=6", "baselines.text_only=false")
     with pytest.raises(ArtifactError, match=r"differ in tasks.candidates"):
         report([finished, other], tmp_path / "report")
 

@@ -128,7 +128,7 @@ def test_the_main_job_under_torchrun(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_sweep_of_trainings_with_two_processes_each_does_not_hang(tmp_path: Path) -> None:
     """Two trials at a time, each with ranks of its own at a port of its own, whatever the outer environment says."""
-    command = ["-m", "ckf", "-m", *SMALL, "trainer=ddp_cpu", "baselines.text=false", "seed=0,1", "--jobs", "2"]
+    command = ["-m", "ckf", "-m", *SMALL, "trainer=ddp_cpu", "baselines.text_only=false", "seed=0,1", "--jobs", "2"]
     done = subprocess.run(
         [sys.executable, *command],
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=1500,

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 import ckf
-from ckf.config.compose import compose, load_yaml
+from ckf.config.compose import compose
 from ckf.config.schema import EvaluateConfig
 from ckf.config.serialization import fingerprint_payload
 from ckf.core.artifact_store import fingerprint, read_json
@@ -22,7 +21,7 @@ from ckf.runs.folder import read_run
 from tests.integration.conftest import run_small
 
 MIX = "tasks=[{name: ctr, weight: 1}, {name: rating, weight: 1}, {name: review, weight: 2}]"
-SHORT = ["evaluate.text_tokens=12", "evaluate.max_examples=24"]
+SHORT = ["evaluate.max_new_tokens=12", "evaluate.max_examples=24"]
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +73,10 @@ def test_baseline_reviews_by_hand(writer):
 
 
 def test_sampled_texts_are_named_by_their_seed_and_the_same_again(writer, tmp_path):
-    asked = ["evaluate.text_decoding=sampled", *SHORT]
+    asked = ["evaluate.decoding=sampled", *SHORT]
     outs = []
     for name, seed, size in (("a", 0, 128), ("b", 0, 7), ("c", 1, 128)):
-        drawn = [*asked, f"evaluate.text_seed={seed}", f"evaluate.batch_size={size}"]
+        drawn = [*asked, f"evaluate.generation_seed={seed}", f"evaluate.batch_size={size}"]
         outs.append(pipeline.evaluate(writer, drawn, out=tmp_path / name))
     rows = [pd.read_parquet(out / "predictions" / "test-review.parquet") for out in outs]
     texts = [part.query("source == 'model'")["text"] for part in rows]
@@ -97,29 +96,21 @@ def test_runs_that_do_not_write_keep_their_names():
     exp = compose([])[0]
     payload = fingerprint_payload(exp)
     assert "review" not in payload["prompts"]
-    assert not {"candidates", "protocols", "text_tokens"} & set(payload["evaluate"])
     digest = fingerprint(payload)
     assert fingerprint(fingerprint_payload(compose(["prompts.review.text='{candidate} {rating}'"])[0])) == digest
-    assert fingerprint(fingerprint_payload(compose(["evaluate.text_seed=3"])[0])) != digest
+    assert fingerprint(fingerprint_payload(compose(["evaluate.generation_seed=3"])[0])) != digest
 
 
 def test_what_cannot_be_written_is_refused():
     with pytest.raises(ConfigError, match="review is written, not scored; list a scored task beside it"):
         compose(["tasks=[{name: review, weight: 1}]"])
-    with pytest.raises(ConfigError, match=r"tasks.mix\[1\].name: review, but dataset=ml1m provides"):
+    with pytest.raises(ConfigError, match=r"tasks.mixture\[1\].name: review, but dataset=ml1m provides"):
         compose(["tasks=[{name: ctr, weight: 1}, {name: review, weight: 1}]", "dataset=ml1m", "dataset.root=/x"])
-    assert list(EvaluateConfig(text_decoding="best", temperature=0, candidates="some", protocols=["x"]).problems()) == [
-        "candidates: 'some' is not allowed; one of listed, all, or a file (lists.parquet)",
-        "text_decoding: 'best' is not allowed; one of greedy, sampled",
-        "temperature: must be above 0, got 0 (text_decoding=greedy takes the best token)",
+    assert list(
+        EvaluateConfig(decoding="best", temperature=0, candidate_source="some", protocols=["x"]).problems()
+    ) == [
+        "candidate_source: 'some' is not allowed; one of listed, all, file",
+        "decoding: 'best' is not allowed; one of greedy, sampled",
+        "temperature: must be above 0, got 0 (decoding=greedy takes the best token)",
         "protocols: 'x' is not allowed; one of slots, generate, constrained",
     ]
-
-
-def test_configs_of_before_are_read_with_the_defaults(writer, tmp_path):
-    before = yaml.safe_load((writer / "config.yaml").read_text())
-    del before["prompts"]["review"], before["evaluate"]["text_seed"]
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(before))
-    exp = load_yaml(tmp_path / "config.yaml")
-    assert exp.prompts.review.answer == " {label}"
-    assert exp == read_run(writer)[0]

@@ -33,7 +33,7 @@ def test_without_a_login_wandb_stays_offline(no_login, monkeypatch):
 
 
 def test_a_training_is_one_offline_wandb_run(home, no_login):
-    run = run_small(home, "logger=wandb", "baselines.text=false", "train.max_steps=9")
+    run = run_small(home, "logger=wandb", "baselines.text_only=false", "train.max_steps=9")
     (folder,) = (run / "wandb").glob("offline-run-*")
     (file,) = folder.glob("run-*.wandb")
     content = file.read_bytes()
@@ -54,13 +54,13 @@ def ckf(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[s
 @pytest.mark.slow
 def test_two_processes_train_and_the_run_is_whole(home):
     done = ckf(
-        *SMALL, "trainer=ddp_cpu", "baselines.text=false", f"paths.cache={home / 'cache'}",
+        *SMALL, "trainer=ddp_cpu", "baselines.text_only=false", f"paths.cache={home / 'cache'}",
         f"paths.outputs={home / 'ddp'}", cwd=home, OMP_NUM_THREADS="1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     run = Path(done.stdout.strip().splitlines()[-1])
     assert "test/ctr/auc" in read_json(run / "metrics.json")
-    one = run_small(home, "baselines.text=false")
+    one = run_small(home, "baselines.text_only=false")
     from safetensors.torch import load_file
 
     name = "adapters/shared/adapter_model.safetensors"
@@ -72,7 +72,7 @@ def test_two_processes_train_and_the_run_is_whole(home):
 @pytest.mark.slow
 def test_a_sweep_runs_each_trial_in_a_process_and_survives_a_failing_one(home):
     done = ckf(
-        "-m", *SMALL, "baselines.text=false", f"paths.cache={home / 'cache'}", f"paths.outputs={home / 'sweep'}",
+        "-m", *SMALL, "baselines.text_only=false", f"paths.cache={home / 'cache'}", f"paths.outputs={home / 'sweep'}",
         "train.max_length_tokens=16,2048", "fusion=none,linear", cwd=home,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout
@@ -94,7 +94,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_examples(home):
 
     line = r"step \d+: the loss is (nan|inf) \(examples: \w+/train/.*; the largest gradient is .*lower train"
     with pytest.raises(CkfError, match=line):
-        run_small(home, "train.learning_rate=1e30", "train.gradient_clip=1e30", "baselines.text=false")
+        run_small(home, "train.learning_rate=1e30", "train.gradient_clip=1e30", "baselines.text_only=false")
 
 
 def test_a_failing_build_leaves_no_artifact_and_two_builders_make_one(tmp_path):

@@ -11,7 +11,7 @@ import torch
 
 from ckf.cf.vectors.per_example_users import ExampleUsers
 from ckf.cf.vectors.tables import VectorTables
-from ckf.config.compose import compose, fingerprint_payload
+from ckf.config.compose import compose
 from ckf.config.schema import DatasetConfig, SplitConfig
 from ckf.core.errors import ConfigError
 from ckf.core.rng import hash_ids
@@ -92,19 +92,11 @@ def test_a_share_of_the_training_data_is_nested_and_leaves_val_and_test(tmp_path
         assert found[0.25][split] == found[1.0][split]
 
 
-def test_nothing_spoiled_has_the_name_it_had() -> None:
-    plain = fingerprint_payload(compose([])[0])
-    assert "noise" not in plain
-    assert "train_fraction" not in plain["split"]
-    assert fingerprint_payload(compose(["noise.noise_seed=3"])[0]) == plain
-    assert fingerprint_payload(compose(["noise.titles=0.5"])[0])["noise"] == {"titles": 0.5}
-
-
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("noise.vectors=-1", "noise.vectors: must be at least 0, got -1"),
-        ("noise.titles=1.5", "noise.titles: must be a fraction from 0 to 1, got 1.5"),
+        ("perturbation.vectors=-1", "perturbation.vectors: must be at least 0, got -1"),
+        ("perturbation.titles=1.5", "perturbation.titles: must be a fraction from 0 to 1, got 1.5"),
         ("split.train_fraction=0", "split.train_fraction: must be above 0 and at most 1, got 0"),
     ],
 )

@@ -13,7 +13,7 @@ from ckf.core.errors import CkfError, ConfigError
 from ckf.sweep import tune_cf as tune
 from tests.worlds import small_source, write_world
 
-FIXED = ["cf=mf", "dataset=synthetic", "cf.epochs=3", "cf.content=false"]
+FIXED = ["cf=mf", "dataset=synthetic", "cf.epochs=3", "cf.title_features=false"]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_what_cannot_be_searched_is_refused(line, problem):
 
 def test_a_model_without_val_figures_is_refused(world, tmp_path):
     pytest.importorskip("optuna", reason="the search needs the extra `tune`")
-    search = tune.parse(["cf=bias", "fusion=none", "cf.pseudo_counts=interval(1,9)", "trials=1"])
+    search = tune.parse(["cf=bias", "fusion=none", "cf.shrinkage=interval(1,9)", "trials=1"])
     with pytest.raises(CkfError, match="no val_auc"):
         tune.run_search(search, 0, tune.without_test(*world, tmp_path), tmp_path)
 

@@ -64,12 +64,12 @@ class EmbeddingModel(ABC):
                 f"{cfg.name}: the epoch is chosen by val AUC, but all {len(data.val.click)} val rows are of one class"
             )
         content = Content(data.titles, data.n_items)
-        self.additive = Additive(data, content, cfg.pseudo_counts, cfg.folds, seed)
+        self.additive = Additive(data, content, cfg.shrinkage, cfg.folds, seed)
         self._pairs = BPRSampler(data, seed) if cfg.loss == "bpr" else None
         draw = generator_for(seed, f"{cfg.name} start")
         with torch.random.fork_rng(devices=[]):  # layers draw from torch's own state when they are made
             torch.manual_seed(int(draw.integers(2**62)))
-            self.net = self.build(content if cfg.content else None, draw)
+            self.net = self.build(content if cfg.title_features else None, draw)
         self.stars = nn.Parameter(torch.tensor([data.train.rating.mean() if data.train.has_ratings else 0.0, 1.0]))
         self.net.register_parameter("stars", self.stars)
         self.net.to(self.device)

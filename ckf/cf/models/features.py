@@ -42,7 +42,7 @@ class FeaturesModel:
         self.data, self.cfg = data, cfg
         self.history_items = cfg.history_items
         self.content = Content(data.titles, data.n_items)
-        self.describe = _Describer(data.train, data, self.content, cfg.pseudo_counts)
+        self.describe = _Describer(data.train, data, self.content, cfg.shrinkage)
         described = out_of_fold_features(data, self.content, cfg, seed)
         self.card: dict[str, Any] = {"checkpoint_rule": "none: one closed problem on train", "features": list(NAMES)}
         self.linear: Pipeline | None = None
@@ -174,6 +174,6 @@ def out_of_fold_features(data: CFData, content: Content, cfg: FeaturesConfig, se
     """Features of the training rows, each by the rows of the other folds alone. [n_train, 19]"""
     described = np.zeros((len(data.train.user), len(NAMES)))
     for mine, others in out_of_fold(data.train, cfg.folds, seed):
-        describe = _Describer(others, data, content, cfg.pseudo_counts)
+        describe = _Describer(others, data, content, cfg.shrinkage)
         described[mine] = describe(data.train.batch.rows(mine))
     return described

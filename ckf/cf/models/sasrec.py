@@ -27,7 +27,7 @@ class SASRecModel(EmbeddingModel):
         cfg, data = self.cfg, self.data
         states = CausalEncoder(cfg.dim, cfg.history_items, cfg.blocks, cfg.heads, cfg.dropout)
         items = ItemEncoder(content, data.train.item, data.n_items, cfg.dim, draw)
-        if cfg.item_start == "likes":
+        if cfg.item_init == "likes":
             items.begin_at(like_vectors(data, cfg.dim, draw))
         biases = [init_embedding(n, 1, seen, draw, scale=0.0) for n, seen in self.sizes()]
         return SASRecNet(items, states, *biases)

@@ -1,4 +1,4 @@
-"""Noise in CF vectors, for the question how much of their precision a fused model needs (``noise.vectors``)."""
+"""Noise in CF vectors, for the question how much of their precision a fused model needs (``perturbation.vectors``)."""
 
 from __future__ import annotations
 

@@ -120,10 +120,10 @@ def _fusion_problems(exp: ExperimentConfig) -> Iterator[str]:
             f"fusion={fusion}: curriculum.second_stage=adapters never trains the map; "
             "use curriculum.second_stage=fusion or both"
         )
-    if exp.train.vector_folds and not isinstance(exp.cf, schema.EmbeddingConfig):
-        yield f"train.vector_folds: {exp.train.vector_folds}, but the vectors of cf={exp.cf.name} are of one fit; use 0"
-    if exp.train.vector_folds and isinstance(exp.fusion, schema.BinaryFusionConfig):
-        yield f"train.vector_folds: {exp.train.vector_folds}, but an item's code is one for all examples; use 0"
+    if exp.cf.out_of_fold and not isinstance(exp.cf, schema.EmbeddingConfig):
+        yield f"cf.out_of_fold: {exp.cf.out_of_fold}, but the vectors of cf={exp.cf.name} are of one fit; use 0"
+    if exp.cf.out_of_fold and isinstance(exp.fusion, schema.BinaryFusionConfig):
+        yield f"cf.out_of_fold: {exp.cf.out_of_fold}, but an item's code is one for all examples; use 0"
     yield from _slot_problems(exp)
 
 
@@ -133,14 +133,14 @@ def _slot_problems(exp: ExperimentConfig) -> Iterator[str]:
     fits: tuple[set[str], ...]
     match exp.fusion:
         case schema.SoftPromptFusionConfig():
-            fits, usable = ({"soft"},), "soft"
+            fits, usable = ({"soft"},), "soft_prompt"
         case schema.BinaryFusionConfig():
-            fits, usable = ({"user_code", "item_code"},), "codes"
-        case schema.MetaFusionConfig(item_side=side) if getattr(exp.fusion, "map", "meta").startswith("meta"):
+            fits, usable = ({"user_code", "item_code"},), "text_codes"
+        case schema.MetaFusionConfig(item_projection=side) if getattr(exp.fusion, "map", "meta").startswith("meta"):
             personal = {"user"} if side == "shared" else {"user", "item"}
-            fits, usable = (mapped, personal), "late, early, pair"
+            fits, usable = (mapped, personal), "slots_late, slots_early, slots_pair"
         case _:
-            fits, usable = (mapped,), "late, early, pair"
+            fits, usable = (mapped,), "slots_late, slots_early, slots_pair"
     faults: dict[str, list[str]] = {}
     for task in (task.name for task in exp.task_mix if task.name in (*TASKS, *WRITTEN)):
         fault = _slot_fault(getattr(exp.prompts, task).slots, fits)
@@ -222,21 +222,21 @@ def _split_problems(exp: ExperimentConfig) -> Iterator[str]:
 
 
 def _task_problems(exp: ExperimentConfig) -> Iterator[str]:
-    provides = exp.dataset.provides
+    provides = exp.dataset.supported_tasks
     for index, task in enumerate(provides):
         if task not in TASKS:
-            yield f"dataset.provides[{index}]: '{task}' is not a task; one of {', '.join(TASKS)}"
-    for index, entry in enumerate(exp.tasks.mix):
+            yield f"dataset.supported_tasks[{index}]: '{task}' is not a task; one of {', '.join(TASKS)}"
+    for index, entry in enumerate(exp.tasks.mixture):
         known = (*provides, *WRITTEN) if "explain" in provides else tuple(provides)  # who has reviews can write them
         if entry.name in (*TASKS, *WRITTEN) and entry.name not in known:
             yield (
-                f"tasks.mix[{index}].name: {entry.name}, but dataset={exp.dataset.name} provides "
+                f"tasks.mixture[{index}].name: {entry.name}, but dataset={exp.dataset.name} provides "
                 f"{', '.join(provides) or 'no task'}"
             )
     if not exp.task_mix:
-        yield f"tasks.mix: is empty, and dataset={exp.dataset.name} provides no task"
-    if exp.tasks.mix and not exp.scored_mix:
-        yield "tasks.mix: review is written, not scored; list a scored task beside it, e.g. {name: explain}"
+        yield f"tasks.mixture: is empty, and dataset={exp.dataset.name} provides no task"
+    if exp.tasks.mixture and not exp.scored_mix:
+        yield "tasks.mixture: review is written, not scored; list a scored task beside it, e.g. {name: explain}"
     ranks = any(entry.name == "topk" for entry in exp.task_mix)
     if ranks and isinstance(exp.dataset, schema.SyntheticConfig) and exp.tasks.candidates > exp.dataset.items:
         yield f"tasks.candidates: {exp.tasks.candidates}, but dataset.items is {exp.dataset.items}"
@@ -244,7 +244,7 @@ def _task_problems(exp: ExperimentConfig) -> Iterator[str]:
     if exp.evaluate.length_normalisation == "mean" and "?}" in wording:
         yield (
             "evaluate.length_normalisation: mean, but prompts.topk asks the candidates one by one, and a Yes has no "
-            "length; use none, or a wording without {candidates?}, e.g. prompts=late"
+            "length; use none, or a wording without {candidates?}, e.g. prompts=slots_late"
         )
 
 

@@ -14,9 +14,19 @@ COLD = ("zero", "mean", "content")
 
 @dataclass
 class CFConfig:
-    """A collaborative-filtering model."""
+    """A collaborative-filtering model.
+
+    ``out_of_fold`` (0, or 2 and more): training examples are fused with the vectors of CF models that were fitted
+    without their fold of the training rows, all others with those of the model that was fitted on all.
+    """
 
     name: str = MISSING
+    out_of_fold: int = 0
+
+    def problems(self) -> Iterator[str]:
+        """Check ranges."""
+        if self.out_of_fold < 0 or self.out_of_fold == 1:
+            yield f"out_of_fold: must be 0 (none) or at least 2, got {self.out_of_fold}"
 
     @property
     def has_vectors(self) -> bool:
@@ -36,24 +46,26 @@ class CFConfig:
 
 @dataclass
 class BiasConfig(CFConfig):
-    """Item mean + user mean, each shrunk towards the global mean with ``pseudo_counts`` (the bias baseline)."""
+    """Item mean + user mean, each shrunk towards the global mean with ``shrinkage`` (the bias baseline)."""
 
-    pseudo_counts: float = 5.0
+    shrinkage: float = 5.0
 
     def problems(self) -> Iterator[str]:
         """Shrinkage cannot be negative."""
-        yield from at_least("pseudo_counts", self.pseudo_counts, 0)
+        yield from super().problems()
+        yield from at_least("shrinkage", self.shrinkage, 0)
 
 
 @dataclass
 class PopularityConfig(CFConfig):
     """The item's training positives, the same order for everyone; clicks by its shrunk mean."""
 
-    pseudo_counts: float = 5.0
+    shrinkage: float = 5.0
 
     def problems(self) -> Iterator[str]:
         """Shrinkage cannot be negative."""
-        yield from at_least("pseudo_counts", self.pseudo_counts, 0)
+        yield from super().problems()
+        yield from at_least("shrinkage", self.shrinkage, 0)
 
 
 @dataclass
@@ -72,6 +84,7 @@ class ItemKNNConfig(CFConfig):
 
     def problems(self) -> Iterator[str]:
         """Ranges of the numbers."""
+        yield from super().problems()
         for name in ("history_items", "neighbours"):
             yield from at_least(name, getattr(self, name), 1)
         yield from at_least("shrinkage", self.shrinkage, 0)
@@ -88,7 +101,7 @@ class FeaturesConfig(CFConfig):
 
     model: str = "logistic"
     history_items: int = 10
-    pseudo_counts: float = 5.0
+    shrinkage: float = 5.0
     folds: int = 10
     regularisation: float = 0.01
     learning_rate: float = 0.05
@@ -103,8 +116,9 @@ class FeaturesConfig(CFConfig):
 
     def problems(self) -> Iterator[str]:
         """Ranges of the numbers."""
+        yield from super().problems()
         yield from one_of("model", self.model, ("logistic", "trees", "both"))
-        yield from at_least("pseudo_counts", self.pseudo_counts, 0)
+        yield from at_least("shrinkage", self.shrinkage, 0)
         yield from at_least("folds", self.folds, 2)
         yield from at_least("leaves", self.leaves, 2)
         for name in ("history_items", "iterations", "patience_iterations"):
@@ -118,7 +132,7 @@ class EmbeddingConfig(CFConfig):
 
     Scores start at the additive counts (``folds`` of the training rows, so that no row meets its own
     label); the vectors learn what is left. ``embedding_l2`` weighs the squares of the vectors that a row
-    touches. ``content``: items also have a vector made of their title's words and year. ``cold``: the vector
+    touches. ``title_features``: items also have a vector made of their title's words and year. ``cold``: the vector
     of an id that train never met and the model says nothing of: ``zero``, ``mean`` (of the trained rows),
     ``content`` (ridge regression on title words, users get the mean) or ``learned`` (the one that predicts the
     training rows best when their id is hidden), the last two with the strength ``cold_l2``.
@@ -131,9 +145,9 @@ class EmbeddingConfig(CFConfig):
     epochs: int = 60
     patience_epochs: int = 6
     batch_size: int = 1024
-    pseudo_counts: float = 5.0
+    shrinkage: float = 5.0
     folds: int = 10
-    content: bool = True
+    title_features: bool = True
     cold: str = "zero"
     cold_l2: float = 10.0
     loss: str = "bce"
@@ -145,11 +159,12 @@ class EmbeddingConfig(CFConfig):
 
     def problems(self) -> Iterator[str]:
         """Ranges of the numbers."""
+        yield from super().problems()
         for name in ("dim", "epochs", "patience_epochs", "batch_size"):
             yield from at_least(name, getattr(self, name), 1)
         yield from positive(self, "learning_rate")
         yield from at_least("embedding_l2", self.embedding_l2, 0)
-        yield from at_least("pseudo_counts", self.pseudo_counts, 0)
+        yield from at_least("shrinkage", self.shrinkage, 0)
         yield from at_least("folds", self.folds, 2)
         yield from one_of("cold", self.cold, (*COLD, "learned"))
         yield from at_least("cold_l2", self.cold_l2, 0)
@@ -208,19 +223,19 @@ class SequenceConfig(EmbeddingConfig):
 class SASRecConfig(SequenceConfig):
     """SASRec (Kang and McAuley 2018): causal self-attention over the history.
 
-    ``item_start``: item vectors begin at small ``random`` numbers, or at what ``likes`` say of who is near whom.
+    ``item_init``: item vectors begin at small ``random`` numbers, or at what ``likes`` say of who is near whom.
     """
 
     blocks: int = 1
     heads: int = 1
-    item_start: str = "random"
+    item_init: str = "random"
 
     def problems(self) -> Iterator[str]:
         """Ranges, and heads that divide the width."""
         yield from super().problems()
         yield from at_least("blocks", self.blocks, 1)
         yield from at_least("heads", self.heads, 1)
-        yield from one_of("item_start", self.item_start, ("random", "likes"))
+        yield from one_of("item_init", self.item_init, ("random", "likes"))
         if self.heads >= 1 and self.dim % self.heads:
             yield f"heads: must divide dim ({self.dim}), got {self.heads}"
 

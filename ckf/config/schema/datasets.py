@@ -32,8 +32,8 @@ class FilterConfig:
 
     ``since``, ``until``: a date in UTC; rows from it on, rows before it. ``min_item_count``,
     ``min_user_count``: rows whose item or user has at least ``value`` interactions, counted in the
-    table as it is (``counted: now``), as it was before the first filter (``start``), or as it was
-    after the last earlier step of a name (``counted: since``). ``k_core``: users and items with
+    table as it is (``count_scope: now``), as it was before the first filter (``start``), or as it was
+    after the last earlier step of a name (``count_scope: since``). ``k_core``: users and items with
     fewer than ``value`` go, again and again until none is left (``iterate``), or once, both counted
     on the same table. ``min_history``: rows whose user has fewer than ``value`` earlier interactions
     become history only; a source with histories of its own loses rows whose history is shorter.
@@ -41,7 +41,7 @@ class FilterConfig:
 
     name: str = MISSING
     value: Any = MISSING
-    counted: str = "now"
+    count_scope: str = "now"
     iterate: bool = True
 
     def problems(self) -> Iterator[str]:
@@ -51,16 +51,14 @@ class FilterConfig:
             yield f"value: {self.value!r} is not a date in quotes, e.g. '2014-01-01'"
         if self.name in COUNT_FILTERS and (not isinstance(self.value, int) or self.value < 1):
             yield f"value: must be a whole number of at least 1, got {self.value!r}"
-        if self.counted != "now" and self.name not in ("min_item_count", "min_user_count"):
-            yield f"counted: '{self.counted}' has a meaning for min_item_count and min_user_count alone"
+        if self.count_scope != "now" and self.name not in ("min_item_count", "min_user_count"):
+            yield f"count_scope: '{self.count_scope}' has a meaning for min_item_count and min_user_count alone"
 
 
 @dataclass
 class DatasetConfig:
-    """A source of interactions. ``provides`` lists the tasks its columns can serve.
+    """A source of interactions. ``supported_tasks`` lists the tasks its columns can serve.
 
-    ``default_steps`` is what ``train.max_steps`` is unless set; null means by ``train.epochs``.
-    ``default_cold_users_up_to`` is what ``split.cold_users_up_to`` is unless set (of presets).
     ``duplicates`` says which of a user's interactions with one item stays (by time), or refuses them.
     ``like_threshold``: a rating from it on is a click, where the source has no clicks of its own.
     ``rating_scale``: lowest and highest rating. ``max_bad_rows``: as many rows that cannot be used are
@@ -68,9 +66,7 @@ class DatasetConfig:
     """
 
     name: str = MISSING
-    provides: list[str] = field(default_factory=list)
-    default_steps: int | None = None
-    default_cold_users_up_to: int = 0
+    supported_tasks: list[str] = field(default_factory=list)
     filters: list[FilterConfig] = field(default_factory=list)
     duplicates: str = "first"
     like_threshold: float = 4.0
@@ -87,9 +83,9 @@ class DatasetConfig:
             yield f"rating_scale: must be the lowest and the highest rating, e.g. [1,5], got {self.rating_scale}"
         for place, step in enumerate(self.filters):
             earlier = [other.name for other in self.filters[:place]]
-            if step.counted not in ("now", "start", *earlier):
+            if step.count_scope not in ("now", "start", *earlier):
                 allowed = ", ".join(dict.fromkeys(("now", "start", *earlier)))
-                yield f"filters[{place}].counted: '{step.counted}' is no earlier step; one of {allowed}"
+                yield f"filters[{place}].count_scope: '{step.count_scope}' is no earlier step; one of {allowed}"
 
 
 @dataclass

@@ -21,8 +21,8 @@ from ckf.config.schema.training import (
     EvaluateConfig,
     LoggerConfig,
     MethodConfig,
-    NoiseConfig,
     PathsConfig,
+    PerturbationConfig,
     PretrainConfig,
     TrainConfig,
     TrainerConfig,
@@ -54,10 +54,10 @@ class ExperimentConfig:
     launcher: LauncherConfig = MISSING
     search: SearchConfig = MISSING
     method: MethodConfig = MISSING
-    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    perturbation: PerturbationConfig = field(default_factory=PerturbationConfig)
     baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
-    force: bool = False
+    overwrite: bool = False
 
     def problems(self) -> Iterator[str]:
         """Rules across groups."""
@@ -69,7 +69,7 @@ class ExperimentConfig:
     @property
     def task_mix(self) -> list[TaskConfig]:
         """The tasks of this run: as listed, or every task the dataset provides with weight 1."""
-        return self.tasks.mix or [TaskConfig(name=task) for task in self.dataset.provides]
+        return self.tasks.mixture or [TaskConfig(name=task) for task in self.dataset.supported_tasks]
 
     @property
     def scored_mix(self) -> list[TaskConfig]:
@@ -85,6 +85,6 @@ class ExperimentConfig:
     def ranking(self) -> int | str:
         """What names the protocol of the candidate lists: their length or file, and how titles are compared."""
         mean = "-mean" if self.evaluate.length_normalisation == "mean" else ""
-        if self.evaluate.candidates.endswith(".parquet"):
-            return f"file-{file_hash(Path(self.evaluate.candidates))[:8]}{mean}"
+        if self.evaluate.candidate_file is not None:
+            return f"file-{file_hash(Path(self.evaluate.candidate_file))[:8]}{mean}"
         return f"c{self.tasks.candidates}{mean}" if mean else self.tasks.candidates

@@ -17,15 +17,15 @@ MAPS = ("linear", "mlp", "meta", "meta_attention")
 class FusionConfig:
     """How CF vectors become slot embeddings.
 
-    ``match_scale`` starts slots at the norm of the backbone's word embeddings (else torch's own
-    initialisation). ``item_side=personal`` turns item vectors by the user's matrix as well.
+    ``match_embedding_norm`` starts slots at the norm of the backbone's word embeddings (else torch's own
+    initialisation). ``item_projection=personal`` turns item vectors by the user's matrix as well.
     """
 
     name: str = MISSING
     tokens_per_slot: int = 1
     dropout: float = 0.0
-    match_scale: bool = True
-    item_side: str = "shared"
+    match_embedding_norm: bool = True
+    item_projection: str = "shared"
 
     @property
     def fuses(self) -> bool:
@@ -46,7 +46,7 @@ class FusionConfig:
         """Check ranges."""
         yield from at_least("tokens_per_slot", self.tokens_per_slot, 1)
         yield from fraction("dropout", self.dropout, open_top=True)
-        yield from one_of("item_side", self.item_side, ("shared", "personal"))
+        yield from one_of("item_projection", self.item_projection, ("shared", "personal"))
 
 
 @dataclass
@@ -151,8 +151,8 @@ class SoftPromptFusionConfig(FusionConfig):
     def problems(self) -> Iterator[str]:
         """There is no item side."""
         yield from super().problems()
-        if self.item_side != "shared":
-            yield f"item_side: soft prompts know no items; must be shared, got {self.item_side}"
+        if self.item_projection != "shared":
+            yield f"item_projection: soft prompts know no items; must be shared, got {self.item_projection}"
 
 
 @dataclass
@@ -176,8 +176,8 @@ class BinaryFusionConfig(FusionConfig):
         yield from one_of("code", self.code, ("plain", "dotted"))
         if self.code == "dotted" and self.bits % 8:
             yield f"bits: must be a multiple of 8 for code=dotted, got {self.bits}"
-        if self.item_side != "shared":
-            yield f"item_side: codes are not mapped; must be shared, got {self.item_side}"
+        if self.item_projection != "shared":
+            yield f"item_projection: codes are not mapped; must be shared, got {self.item_projection}"
 
 
 @dataclass
@@ -211,12 +211,12 @@ class CurriculumConfig:
 class SigmoidCurriculumConfig(CurriculumConfig):
     """CKF: the weight moves from the text stream to the CF stream along a sigmoid over the steps."""
 
-    apply: str = "loss"
+    schedule_target: str = "loss"
     steepness: float = 8.0
 
     def problems(self) -> Iterator[str]:
         """Check the names."""
-        yield from one_of("apply", self.apply, ("loss", "lr"))
+        yield from one_of("schedule_target", self.schedule_target, ("loss", "lr"))
         if self.steepness <= 0:
             yield f"steepness: must be above 0, got {self.steepness:g}"
 

@@ -52,6 +52,7 @@ class PretrainedConfig(CFConfig):
 
     def problems(self) -> Iterator[str]:
         """File formats, names, and id files that would not be read."""
+        yield from super().problems()
         yield from one_of("ids", self.ids, ("raw", "position", "raw_position"))
         yield from one_of("missing", self.missing, ("refuse", "cold"))
         yield from one_of("scores", self.scores, ("none", "dot", "sigmoid"))

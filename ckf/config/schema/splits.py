@@ -21,7 +21,7 @@ class SplitConfig:
     set, by month slots where ``train_months``, ``val_months`` and ``test_months`` are set (first and
     last month of each, counted from the month of the earliest interaction as 0, as CoLLM's split
     does; other months are left out), else by the fractions. ``user_cold`` and ``item_cold`` hold
-    out a share of the users or items, drawn by ``split_seed`` and raw id. ``cold_users_up_to``: users
+    out a share of the users or items, drawn by ``split_seed`` and raw id. ``cold_user_max_interactions``: users
     with at most so many interactions are put wholly into test, whatever the split. ``train_fraction``: the
     share of the training interactions that is kept, drawn by ``split_seed`` and raw ids (a smaller share is
     part of a larger one); val and test stay as they are.
@@ -36,7 +36,7 @@ class SplitConfig:
     val_months: list[int] | None = None
     test_months: list[int] | None = None
     split_seed: int = 0
-    cold_users_up_to: int = 0
+    cold_user_max_interactions: int = 0
     train_fraction: float = 1.0
 
     def problems(self) -> Iterator[str]:
@@ -46,7 +46,7 @@ class SplitConfig:
         yield from fraction("test_fraction", self.test_fraction, open_top=True)
         if not 0 < self.train_fraction <= 1:
             yield f"train_fraction: must be above 0 and at most 1, got {self.train_fraction:g}"
-        yield from at_least("cold_users_up_to", self.cold_users_up_to, 0)
+        yield from at_least("cold_user_max_interactions", self.cold_user_max_interactions, 0)
         if self.val_fraction + self.test_fraction >= 1:
             yield (
                 f"val_fraction: with test_fraction it leaves no training data "

@@ -40,18 +40,18 @@ class TaskConfig:
 class TasksConfig:
     """Which tasks are trained and evaluated, and how their examples are made.
 
-    ``mix=[]`` (tasks=auto): every task the data provides. ``same_time``: whether a history may hold items
-    of the target's own second; ``auto``: only where the source brings its histories. ``negatives``: drawn
+    ``mixture=[]`` (tasks=auto): every task the data provides. ``history_same_timestamp``: whether a history may hold
+    items of the target's own second; ``auto``: only where the source brings its histories. ``negatives``: drawn
     uniformly or by training popularity. ``protocol=released`` makes the released code's choices and stamps
     every result.
     """
 
-    mix: list[TaskConfig] = field(default_factory=list)
+    mixture: list[TaskConfig] = field(default_factory=list)
     history_items: int = 10
     candidates: int = 10
     review_words: int = 100
     negatives_seed: int = 0
-    same_time: str = "auto"
+    history_same_timestamp: str = "auto"
     negatives: str = "uniform"
     protocol: str = "strict"
 
@@ -60,14 +60,14 @@ class TasksConfig:
         yield from at_least("history_items", self.history_items, 1)
         yield from at_least("candidates", self.candidates, 2)
         yield from at_least("review_words", self.review_words, 1)
-        yield from one_of("same_time", self.same_time, ("auto", "exclude", "keep"))
+        yield from one_of("history_same_timestamp", self.history_same_timestamp, ("auto", "exclude", "keep"))
         yield from one_of("negatives", self.negatives, ("uniform", "popularity"))
         yield from one_of("protocol", self.protocol, ("strict", "released"))
         if self.protocol == "released" and self.negatives != "uniform":
             yield f"negatives: '{self.negatives}', but protocol=released draws uniformly; use uniform"
-        names = [task.name for task in self.mix]
+        names = [task.name for task in self.mixture]
         for name in sorted({n for n in names if names.count(n) > 1}):
-            yield f"mix: task '{name}' is listed {names.count(name)} times"
+            yield f"mixture: task '{name}' is listed {names.count(name)} times"
 
 
 @dataclass

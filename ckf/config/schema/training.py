@@ -31,8 +31,6 @@ class PretrainConfig:
 class TrainConfig:
     """Fine-tuning. ``max_steps`` (optimizer steps) wins over ``epochs`` (passes over the largest task).
 
-    ``vector_folds`` (0, or 2 and more): training examples are fused with the vectors of CF models that were fitted
-    without their fold of the training rows, all others with those of the model that was fitted on all.
     ``workers``: processes that prepare batches beside the one that trains; null is one where there is a core for it.
     """
 
@@ -53,7 +51,6 @@ class TrainConfig:
     checkpoint_every_steps: int = 200
     gradient_checkpointing: bool = False
     workers: int | None = None
-    vector_folds: int = 0
 
     def problems(self) -> Iterator[str]:
         """Check ranges."""
@@ -66,8 +63,6 @@ class TrainConfig:
             yield from at_least(name, getattr(self, name), 1)
         yield from at_least("max_length_tokens", self.max_length_tokens, 16)
         yield from at_least("workers", self.workers, 0)
-        if self.vector_folds < 0 or self.vector_folds == 1:
-            yield f"vector_folds: must be 0 (none) or at least 2, got {self.vector_folds}"
         yield from one_of("schedule", self.schedule, ("linear", "cosine", "constant"))
         yield from fraction("warmup_fraction", self.warmup_fraction)
         for name in ("learning_rate", "fusion_learning_rate"):
@@ -82,26 +77,28 @@ PROTOCOLS = ("slots", "generate", "constrained")
 class EvaluateConfig:
     """Scoring. ``max_examples`` keeps a named-random subset of each task and stamps the result.
 
-    ``candidates=FILE.parquet`` answers lists of one's own. ``candidates=all`` ranks the whole catalogue besides:
-    ``retrieval`` (the CF model's vectors, or the slots' match with the last hidden state) orders it, and the
+    ``candidate_source=file`` answers the lists of ``candidate_file``. ``candidate_source=all`` ranks the
+    whole catalogue besides: ``retrieval`` (the CF model's vectors, or the slots' match with the last hidden
+    state) orders it, and the
     language model orders the first ``rerank_items`` anew. ``protocols`` are further ways to answer the lists:
     ``slots`` (match), ``generate`` (greedy, free) and ``constrained`` (greedy among the candidates' titles).
     ``length_normalisation=mean`` divides a title's log-probability by its tokens. Reviews are written with at
-    most ``text_tokens`` tokens: greedily, or ``sampled`` at ``temperature`` with ``text_seed``.
+    most ``max_new_tokens`` tokens: greedily, or ``sampled`` at ``temperature`` with ``generation_seed``.
     """
 
     splits: list[str] = field(default_factory=lambda: ["test"])
     batch_size: int = 128
     max_examples: int | None = None
     bootstrap_samples: int = 1000
-    candidates: str = "listed"
+    candidate_source: str = "listed"
+    candidate_file: str | None = None
     retrieval: str = "cf"
     rerank_items: int = 100
     protocols: list[str] = field(default_factory=list)
     length_normalisation: str = "none"
-    text_decoding: str = "greedy"
-    text_tokens: int = 64
-    text_seed: int = 0
+    decoding: str = "greedy"
+    max_new_tokens: int = 64
+    generation_seed: int = 0
     temperature: float = 1.0
 
     def problems(self) -> Iterator[str]:
@@ -110,15 +107,21 @@ class EvaluateConfig:
         yield from at_least("max_examples", self.max_examples, 1)
         yield from at_least("bootstrap_samples", self.bootstrap_samples, 10)
         yield from at_least("rerank_items", self.rerank_items, 2)
-        yield from at_least("text_tokens", self.text_tokens, 1)
-        yield from at_least("text_seed", self.text_seed, 0)
-        if self.candidates not in ("listed", "all") and not self.candidates.endswith(".parquet"):
-            yield f"candidates: '{self.candidates}' is not allowed; one of listed, all, or a file (lists.parquet)"
+        yield from at_least("max_new_tokens", self.max_new_tokens, 1)
+        yield from at_least("generation_seed", self.generation_seed, 0)
+        yield from one_of("candidate_source", self.candidate_source, ("listed", "all", "file"))
+        if self.candidate_file is not None and not self.candidate_file.endswith(".parquet"):
+            yield f"candidate_file: '{self.candidate_file}' is no Parquet file, e.g. lists.parquet"
+        if (self.candidate_source == "file") != (self.candidate_file is not None):
+            yield (
+                f"candidate_source: '{self.candidate_source}' with candidate_file={self.candidate_file or 'null'}; "
+                "lists of your own need candidate_source=file and candidate_file=lists.parquet"
+            )
         yield from one_of("retrieval", self.retrieval, ("cf", "slots"))
         yield from one_of("length_normalisation", self.length_normalisation, ("none", "mean"))
-        yield from one_of("text_decoding", self.text_decoding, ("greedy", "sampled"))
+        yield from one_of("decoding", self.decoding, ("greedy", "sampled"))
         if self.temperature <= 0:
-            yield f"temperature: must be above 0, got {self.temperature:g} (text_decoding=greedy takes the best token)"
+            yield f"temperature: must be above 0, got {self.temperature:g} (decoding=greedy takes the best token)"
         for protocol in self.protocols:
             yield from one_of("protocols", protocol, PROTOCOLS)
         for split in self.splits:
@@ -187,31 +190,31 @@ class MethodConfig:
 
 
 @dataclass
-class NoiseConfig:
+class PerturbationConfig:
     """What is spoiled on purpose, in training and in scoring alike (experiments/robustness); nothing unless set.
 
     ``vectors``: Gaussian noise on CF vectors, in units of each dimension's spread over the trained rows. ``titles``:
     share of the words of every title in a prompt that are replaced by words of other titles. ``shuffled_history``: the
-    titles of a history in a random order. Drawn by ``noise_seed``, what it is for and the id.
+    titles of a history in a random order. Drawn by ``perturbation_seed``, what it is for and the id.
     """
 
     vectors: float = 0.0
     titles: float = 0.0
     shuffled_history: bool = False
-    noise_seed: int = 0
+    perturbation_seed: int = 0
 
     def problems(self) -> Iterator[str]:
         """Check ranges."""
         yield from at_least("vectors", self.vectors, 0)
         yield from fraction("titles", self.titles)
-        yield from at_least("noise_seed", self.noise_seed, 0)
+        yield from at_least("perturbation_seed", self.perturbation_seed, 0)
 
 
 @dataclass
 class BaselinesConfig:
     """Rows trained and reported beside the model."""
 
-    text: bool = True
+    text_only: bool = True
 
 
 @dataclass

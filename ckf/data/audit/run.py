@@ -136,7 +136,7 @@ def _graded(tally: Tally, settings: ExampleSettings, *, imported: bool) -> Itera
     found = tally["history_at_the_same_time"]
     kept = settings.keeps_same_time(imported=imported)
     says = "examples whose history holds an item of the target's own second" + (
-        " (tasks.same_time=exclude leaves them out)" if kept else ""
+        " (tasks.history_same_timestamp=exclude leaves them out)" if kept else ""
     )
     level = PASS if not found.count else WARN if kept else STOP
     yield Finding("history_at_the_same_time", level, says, found.count, found.of, found.first)

@@ -67,9 +67,9 @@ class VectorFusion(Fusion):
     at a known scale for every CF model. A cold id (a row of zeros) stays zero, which then is the average user
     or item. A pair has ``2 d + 1`` features: the product and the difference of the two vectors and the CF
     model's own logit, standardised over random pairs. Maps are linear, or have one hidden layer of
-    ``map_hidden``. With ``match_scale`` a slot starts with ``embedding_norm``, the norm of a word embedding.
+    ``map_hidden``. With ``match_embedding_norm`` a slot starts with ``embedding_norm``, the norm of a word embedding.
 
-    ``item_side="personal"`` multiplies item vectors by the row's personal matrix (`personal_matrices`), or,
+    ``item_projection="personal"`` multiplies item vectors by the row's personal matrix (`personal_matrices`), or,
     where the fusion has none, scales them by the user's vector: ``v + v * u``, elementwise.
     ``pair_bias``: the last dimension of both tables is a bias, not a factor.
     Parameters of a linear map: ``(in + 1) k D`` for k tokens a slot, in = d or 2 d + 1.
@@ -91,19 +91,19 @@ class VectorFusion(Fusion):
         slots: Sequence[SlotKind] = ("user", "item"),
         tokens_per_slot: int = 1,
         dropout: float = 0.0,
-        match_scale: bool = True,
-        item_side: str = "shared",
+        match_embedding_norm: bool = True,
+        item_projection: str = "shared",
         pair_bias: bool = False,
         map_hidden: int | None = None,
     ) -> None:
         super().__init__(cf_dim, llm_dim, tokens_per_slot, slots)
-        self.item_side, self.pair_bias = item_side, pair_bias
+        self.item_projection, self.pair_bias = item_projection, pair_bias
         self.dropout = nn.Dropout(dropout)
         widths = {"user": cf_dim, "item": cf_dim, "pair": 2 * cf_dim + 1}
         for kind, width in widths.items():
             self.register_buffer(f"{kind}_mean", torch.zeros(width))
             self.register_buffer(f"{kind}_std", torch.ones(width))
-        norm = embedding_norm if match_scale else None
+        norm = embedding_norm if match_embedding_norm else None
         self.maps = nn.ModuleDict(
             {kind: make_map(widths[kind], llm_dim, tokens_per_slot, map_hidden, norm) for kind in self.slots}
         )
@@ -163,7 +163,7 @@ class VectorFusion(Fusion):
     def _item_vectors(self, slots: SlotBatch, users: Tensor, matrices: Tensor | None) -> Tensor:
         """Vectors [N, d] of the item slots, personal where that is asked for."""
         items = self.standardise(slots.items, "item")
-        if self.item_side != "personal":
+        if self.item_projection != "personal":
             return items
         if matrices is None:
             return items + items * users[slots.item_rows]

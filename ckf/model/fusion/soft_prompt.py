@@ -23,12 +23,12 @@ class SoftPromptFusion(Fusion):
         embedding_norm: float,
         tokens_per_slot: int = 8,
         dropout: float = 0.0,
-        match_scale: bool = True,
+        match_embedding_norm: bool = True,
     ) -> None:
         super().__init__(0, llm_dim, tokens_per_slot, ("soft",))
         self.dropout = nn.Dropout(dropout)
         self.vectors = nn.Parameter(torch.randn(tasks, tokens_per_slot, llm_dim))
-        if match_scale:
+        if match_embedding_norm:
             self.vectors.data.mul_(embedding_norm / self.vectors.data.norm(dim=-1).mean())
 
     def forward(self, slots: SlotBatch) -> Tensor:

@@ -28,7 +28,7 @@ class BatchPlan:
         self.pools = [np.flatnonzero(task_index == t) for t in range(len(tasks))]
         for task, pool in zip(tasks, self.pools, strict=True):
             if not len(pool):
-                raise DataError(f"task {task}: the training split has no example of it; leave it out of tasks.mix")
+                raise DataError(f"task {task}: the training split has no example of it; leave it out of tasks.mixture")
         self.quotas = quotas(weights, global_batch_size)
         self._order = lru_cache(maxsize=4 * len(tasks))(self._draw_order)
 

@@ -38,7 +38,7 @@ def interactions(path: Path, history_items: int) -> CFData:
 def model_class(name: str, epochs: int, batch: int, dim: int, **extra: Any) -> tuple[Any, Any]:
     """Class and config of a model as it is compared: same width, batch and epochs, no content, nothing stops early."""
     same: dict[str, Any] = {
-        "dim": dim, "epochs": epochs, "patience_epochs": epochs + 1, "batch_size": batch, "content": False,
+        "dim": dim, "epochs": epochs, "patience_epochs": epochs + 1, "batch_size": batch, "title_features": False,
         "loss": "bpr", **extra,
     }  # fmt: skip
     match name:

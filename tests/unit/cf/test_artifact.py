@@ -20,7 +20,7 @@ from ckf.core.artifact_store import read_json
 from ckf.core.errors import ArtifactError
 from tests.worlds import small_source, write_world
 
-MF = MFConfig(name="mf", dim=4, epochs=3, batch_size=256, content=False)
+MF = MFConfig(name="mf", dim=4, epochs=3, batch_size=256, title_features=False)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_nan_wrong_height_and_unequal_widths_are_refused(data, tmp_path):
 
 def test_a_learned_null_predicts_best_when_the_user_is_hidden(data):
     """Against the zero vector and the mean of users, on the rows it is learned from; its gradient is zero there."""
-    model = fit_model(MFConfig(name="mf", dim=4, epochs=20, batch_size=256, content=False), data, 0)
+    model = fit_model(MFConfig(name="mf", dim=4, epochs=20, batch_size=256, title_features=False), data, 0)
     users, items = model.vectors()
     null, null_item = model.nulls(items, 0.1)
     partners, click = items[data.train.item].astype(np.float64), data.train.click

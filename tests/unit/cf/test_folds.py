@@ -21,7 +21,7 @@ from ckf.core.rng import hash_ids
 from ckf.data.readers.synthetic import make_synthetic
 from tests.worlds import SMALL, write_world
 
-SHORT = {"dim": 4, "epochs": 3, "batch_size": 128, "folds": 3, "content": False}
+SHORT = {"dim": 4, "epochs": 3, "batch_size": 128, "folds": 3, "title_features": False}
 FOLDS = 3
 
 
@@ -124,9 +124,24 @@ def test_noise_reaches_the_folds_and_the_control_has_none(fitted):
 
 def test_the_text_companion_reads_no_vectors_whatever_the_folds():
     """So runs with and without folds are measured against one text-only training."""
-    from ckf.config.compose import compose, fingerprint_payload
+    from ckf.config.compose import compose
+    from ckf.config.serialization import fingerprint_payload
     from ckf.pipeline.run import text_only_baseline
 
-    with_folds, without = (compose(["method=ckf_plus", f"train.vector_folds={n}"])[0] for n in (5, 0))
+    with_folds, without = (compose(["method=ckf_plus", f"cf.out_of_fold={n}"])[0] for n in (5, 0))
     assert fingerprint_payload(with_folds) != fingerprint_payload(without)
     assert fingerprint_payload(text_only_baseline(with_folds)) == fingerprint_payload(text_only_baseline(without))
+
+
+def test_the_folds_name_a_cf_artifact_only_where_a_fusion_reads_them():
+    from ckf.config.compose import compose
+    from ckf.core.artifact_store import Artifact
+    from ckf.pipeline.artifacts import cf_artifact_dir
+
+    data = Artifact(Path("data"), "hash", reused=True)
+
+    def place(*overrides):
+        return cf_artifact_dir(compose([*overrides])[0], data, data)
+
+    assert place("fusion=none", "cf.out_of_fold=5") == place("fusion=none") == place("fusion=linear")
+    assert place("fusion=linear", "cf.out_of_fold=5") != place("fusion=linear")

@@ -46,9 +46,9 @@ def test_items_liked_together_are_near_and_others_are_not(data):
 @pytest.mark.parametrize("dim", [4, 64])
 def test_sasrec_begins_there_if_told_so(data, dim):
     """Also where there are fewer items than numbers."""
-    still = {"dim": dim, "epochs": 1, "learning_rate": 1e-12, "folds": 3, "history_items": 1, "content": False}
+    still = {"dim": dim, "epochs": 1, "learning_rate": 1e-12, "folds": 3, "history_items": 1, "title_features": False}
     told, random = (
-        fit_model(SASRecConfig("sasrec", item_start=start, **still), data, 0).net.items.ids.weight.numpy()
+        fit_model(SASRecConfig("sasrec", item_init=start, **still), data, 0).net.items.ids.weight.numpy()
         for start in ("likes", "random")
     )
     near = told[1:6] @ told[1:6].T

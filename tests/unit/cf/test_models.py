@@ -38,7 +38,7 @@ EMBEDDING = [
     LightGCNConfig("lightgcn", **SHORT),
     LightGCNConfig("lightgcn", loss="bpr", **SHORT),
     SASRecConfig("sasrec", history_items=5, loss="bpr", **SHORT),
-    SASRecConfig("sasrec", history_items=5, blocks=2, item_start="likes", **SHORT),
+    SASRecConfig("sasrec", history_items=5, blocks=2, item_init="likes", **SHORT),
     DINConfig("din", history_items=5, **SHORT),
 ]
 COUNTING = [

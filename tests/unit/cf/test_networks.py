@@ -44,7 +44,7 @@ SHORT = {"dim": 4, "epochs": 3, "batch_size": 16, "folds": 3}
 
 @pytest.mark.parametrize("layers", [0, 1, 3])
 def test_propagation_is_the_dense_matrix_product(layers):
-    model = LightGCNModel(DATA, LightGCNConfig("lightgcn", layers=layers, content=False, **SHORT), 0)
+    model = LightGCNModel(DATA, LightGCNConfig("lightgcn", layers=layers, title_features=False, **SHORT), 0)
     liked = np.zeros((USERS + 1, ITEMS + 1))
     train = DATA.train
     liked[train.user[train.click > 0], train.item[train.click > 0]] = 1
@@ -208,7 +208,7 @@ def test_din_pools_as_a_loop_would_do_it(din):
 
 def test_the_gradient_of_mf_by_hand():
     """d loss / d p_u of cross-entropy plus penalty, for one row: (sigmoid(s) - y) q_v + 2 l2 p_u."""
-    model = MFModel(DATA, MFConfig("mf", content=False, embedding_l2=0.3, **SHORT), 0)
+    model = MFModel(DATA, MFConfig("mf", title_features=False, embedding_l2=0.3, **SHORT), 0)
     model.net.requires_grad_(True)
     model._columns = model._training_columns()
     train = DATA.train
@@ -256,6 +256,6 @@ def test_content_gives_a_cold_item_a_vector_and_nothing_without_it():
     cold = int(np.setdiff1d(np.arange(1, ITEMS + 1), DATA.train.item[DATA.train.item != 3])[0])
     train = DATA.train.rows(np.flatnonzero(DATA.train.item != cold))
     data = dataclasses.replace(DATA, train=train)
-    with_content, without = (MFModel(data, MFConfig("mf", content=c, **SHORT), 0).net for c in (True, False))
+    with_content, without = (MFModel(data, MFConfig("mf", title_features=c, **SHORT), 0).net for c in (True, False))
     assert (without.item_side(torch.tensor([cold])) == 0).all()
     assert (with_content.item_side(torch.tensor([cold]))[0, :-1] != 0).all()

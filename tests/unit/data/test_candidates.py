@@ -145,7 +145,10 @@ def test_items_of_the_targets_own_second(tmp_path: Path) -> None:
             found |= {(row.user, row.item, int(i)) for i in row.history[times == row.timestamp]}
         return found
 
-    out = {name: built(dataset, tmp_path / name, ["rating"], same_time=name) for name in ("auto", "exclude", "keep")}
+    out = {
+        name: built(dataset, tmp_path / name, ["rating"], history_same_timestamp=name)
+        for name in ("auto", "exclude", "keep")
+    }
     assert not same_second(out["exclude"])
     pd.testing.assert_frame_equal(out["auto"], out["exclude"])
     kept = same_second(out["keep"])
@@ -194,7 +197,7 @@ def test_the_released_row_counts_on_collms_split(tmp_path: Path) -> None:
     line = report["history_at_the_same_time"]
     assert (line.level, line.count, line.of) == ("warn", 17_749, len(strict))
     assert report["eval_history_from_held_out"].count == 25_917
-    excluded = built(dataset, tmp_path / "e", ["ctr"], same_time="exclude", history_items=10)
+    excluded = built(dataset, tmp_path / "e", ["ctr"], history_same_timestamp="exclude", history_items=10)
     assert len(excluded) == 51_623
     assert audit(dataset, tmp_path / "e")["history_at_the_same_time"].count == 0
 

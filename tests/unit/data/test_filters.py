@@ -65,9 +65,9 @@ def test_counts_in_the_table_of_an_earlier_step():
         [(0, 0, old), (0, 1, new), (0, 2, new), (1, 1, new), (1, 3, new), (1, 1, old), (2, 1, new), (2, 4, old)]
     )
     recent, popular = FilterConfig("since", "2014-01-01"), FilterConfig("min_item_count", 3)
-    released, _ = run(rows, recent, popular, FilterConfig("min_user_count", 2, counted="since"))
+    released, _ = run(rows, recent, popular, FilterConfig("min_user_count", 2, count_scope="since"))
     assert set(released.select("user", "item").iter_rows()) == {(0, 1), (1, 1)}
-    at_start, _ = run(rows, recent, popular, FilterConfig("min_user_count", 2, counted="start"))
+    at_start, _ = run(rows, recent, popular, FilterConfig("min_user_count", 2, count_scope="start"))
     assert set(at_start.select("user", "item").iter_rows()) == {(0, 1), (1, 1), (2, 1)}
     with pytest.raises(DataError, match="min_user_count 2: no interaction is left of 3"):
         run(rows, recent, popular, FilterConfig("min_user_count", 2))
@@ -103,7 +103,7 @@ def test_every_step_is_on_record():
         (FilterConfig("sinze", 1), "name: 'sinze' is not allowed"),
         (FilterConfig("since", 2014), "value: 2014 is not a date in quotes"),
         (FilterConfig("k_core", 0), "value: must be a whole number of at least 1, got 0"),
-        (FilterConfig("k_core", 5, counted="start"), "counted: 'start' has a meaning for"),
+        (FilterConfig("k_core", 5, count_scope="start"), "count_scope: 'start' has a meaning for"),
     ],
 )
 def test_faulty_filters_are_refused(step, line):
@@ -111,6 +111,6 @@ def test_faulty_filters_are_refused(step, line):
 
 
 def test_counting_after_a_step_that_is_not_earlier_is_refused():
-    filters = [FilterConfig("min_user_count", 2, counted="since"), FilterConfig("since", "2014-01-01")]
+    filters = [FilterConfig("min_user_count", 2, count_scope="since"), FilterConfig("since", "2014-01-01")]
     (line,) = DatasetConfig("x", filters=filters).problems()
-    assert line == "filters[0].counted: 'since' is no earlier step; one of now, start"
+    assert line == "filters[0].count_scope: 'since' is no earlier step; one of now, start"

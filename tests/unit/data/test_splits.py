@@ -86,7 +86,7 @@ def test_cold_splits_hold_out_whole_users_or_items_by_name(kind):
 
 
 def test_users_with_few_interactions_go_wholly_into_test():
-    split = split_of(rows(), SplitConfig("leave_last_out", cold_users_up_to=2))
+    split = split_of(rows(), SplitConfig("leave_last_out", cold_user_max_interactions=2))
     assert split == ["train", "train", "val", "test", "test", "test"]
 
 

@@ -78,7 +78,7 @@ def trained_a_little(fusion: Fusion) -> Fusion:
 @pytest.mark.parametrize("side", ["shared", "personal"])
 def test_the_personal_matrix_reads_the_history(collator, mixed, kind, side):
     """User slots move with the history under the meta-networks alone; item slots only where their side is personal."""
-    fusion = trained_a_little(make_fusion(kind, 16, item_side=side))
+    fusion = trained_a_little(make_fusion(kind, 16, item_projection=side))
     batch = collator.training(mixed, [1.0] * len(mixed), slots=True)
     moved = (fusion(batch.slots) - fusion(swapped_history(batch).slots)).abs().amax(dim=1) > 1e-6
     longer = torch.tensor([len(x.history) > 1 for x in mixed])
@@ -92,7 +92,7 @@ def test_the_personal_matrix_reads_the_history(collator, mixed, kind, side):
 @pytest.mark.parametrize("kind", ["linear", "mlp", "meta", "meta_attention"])
 def test_a_personal_item_side_depends_on_the_user(collator, mixed, tables, kind):
     for side in ("shared", "personal"):
-        fusion = trained_a_little(make_fusion(kind, 16, item_side=side))
+        fusion = trained_a_little(make_fusion(kind, 16, item_projection=side))
         batch = collator.training(mixed, [1.0] * len(mixed), slots=True).slots
         mask = batch.history_mask.roll(1, dims=0)
         other = dataclasses.replace(
@@ -146,13 +146,13 @@ def test_slots_start_with_the_norm_of_a_word_embedding(collator, tables, mixed, 
 
 
 @pytest.mark.parametrize("kind", FUSIONS)
-def test_match_scale_follows_the_backbone(kind):
-    """Twice the embedding norm, twice the slot; without match_scale torch's own start, whatever the norm."""
+def test_match_embedding_norm_follows_the_backbone(kind):
+    """Twice the embedding norm, twice the slot; without match_embedding_norm torch's own start, whatever the norm."""
     config = SCHEMAS["fusion"][kind]
 
     def start(norm: float, match: bool) -> torch.Tensor:
         torch.manual_seed(0)
-        fusion = build_fusion(config(name=kind, match_scale=match), CF_DIM, 16, norm, tasks=4)
+        fusion = build_fusion(config(name=kind, match_embedding_norm=match), CF_DIM, 16, norm, tasks=4)
         name = "vectors" if kind == "soft_prompt" else f"maps.user.{2 if kind == 'mlp' else 0}.weight"
         return fusion.state_dict()[name]
 

@@ -104,7 +104,7 @@ def test_without_a_pair_slot_a_frozen_backbone_does_not_multiply_user_and_item(
 
 @pytest.mark.parametrize("kind", ["linear", "mlp", "meta", "meta_attention"])
 def test_with_a_personal_item_side_every_map_learns_it(backbone_folder, encoder, prompts, world, kind):
-    assert learned(backbone_folder, encoder, prompts, world, kind, "late", item_side="personal", steps=200) > 0.9
+    assert learned(backbone_folder, encoder, prompts, world, kind, "late", item_projection="personal", steps=200) > 0.9
 
 
 def test_text_alone_cannot_whatever_the_adapters_learn(backbone_folder, encoder, prompts, world):

@@ -84,6 +84,6 @@ def test_what_a_template_holds_is_what_is_filled(encoder, prompts, tables, mixed
 
 def test_no_map_is_built_for_a_slot_that_no_template_holds():
     assert set(make_fusion("meta", 16, slots=("user", "pair")).maps) == {"user", "pair"}
-    exp, _ = compose(["prompts=pair", "tasks=[ctr,topk]"])
+    exp, _ = compose(["prompts=slots_pair", "tasks=[ctr,topk]"])
     assert slot_kinds(exp, ["ctr", "topk"]) == ("user", "item", "pair")
     assert slot_kinds(compose([])[0], ["ctr"]) == ("user", "item")

@@ -84,7 +84,7 @@ def test_the_branch_lies_within_the_windows(kind, checkpoint, tables, collator, 
     assert (wide - right).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("options", [{"tokens_per_slot": 3}, {"item_side": "personal"}])
+@pytest.mark.parametrize("options", [{"tokens_per_slot": 3}, {"item_projection": "personal"}])
 def test_wider_slots_and_other_maps(backbone_folder, encoder, prompts, tables, options):
     own = PromptEncoder(
         encoder.tokenizer, prompts, TITLES, encoder.rating_labels, tokens_per_slot=options.get("tokens_per_slot", 1)

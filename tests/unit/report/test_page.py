@@ -19,7 +19,7 @@ from tests.unit.report.runs import make_run
 SWEEP = """
 title: Fusion & rank
 question: Which?
-overrides: [dataset=synthetic, baselines.text=false]
+overrides: [dataset=synthetic, baselines.text_only=false]
 grid: {fusion: [linear, meta], lora.rank: [4, 8], seed: [0, 1]}
 rows: [fusion, lora.rank]
 metrics: [test/ctr/auc, test/rating/rmse, cost/train_seconds, test/ctr/auc@warm_seen]
@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for (fusion, rank), auc in KEY.items():
         for seed in (0, 1):
             metrics = {"test/ctr/auc": auc + seed / 100, "text/test/ctr/auc": None, "test/rating/rmse": 2 - auc}
-            lines = [f"fusion={fusion}", f"lora.rank={rank}", f"seed={seed}", "baselines.text=false"]
+            lines = [f"fusion={fusion}", f"lora.rank={rank}", f"seed={seed}", "baselines.text_only=false"]
             predictions(make_run(home / f"outputs/{fusion}{rank}-{seed}", *lines, metrics=metrics))
     render_table(home / "ranks", home / "outputs", figures=home / "figures")
     return home / "ranks"
@@ -74,7 +74,7 @@ def test_every_figure_says_where_it_comes_from(page: str) -> None:
     run = next(run for run in meta["runs"] if run["seed"] == 1)
     assert (run["run"], run["commit"], run["data"]) == ("meta8-1", "0123", "abc")
     assert run["values"]["ctr/auc"] == "0.7100"
-    assert run["command"] == "ckf dataset=synthetic baselines.text=false fusion=meta lora.rank=8 seed=1"
+    assert run["command"] == "ckf dataset=synthetic baselines.text_only=false fusion=meta lora.rank=8 seed=1"
     bias = next(line for line in lines if line["name"] == "bias baseline")
     assert bias["runs"][0]["values"]["ctr/auc"] == "0.6600"
 

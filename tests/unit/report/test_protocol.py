@@ -20,7 +20,9 @@ def test_released_results_are_stamped(tmp_path: Path) -> None:
         assert ("Protocol released" in text.partition("## Caveats")[2]) == (name == "released")
 
 
-@pytest.mark.parametrize("override", ["tasks.protocol=released", "tasks.negatives=popularity", "tasks.same_time=keep"])
+@pytest.mark.parametrize(
+    "override", ["tasks.protocol=released", "tasks.negatives=popularity", "tasks.history_same_timestamp=keep"]
+)
 def test_protocols_do_not_share_a_column(tmp_path: Path, override: str) -> None:
     runs = [load_run(make_run(tmp_path / name, *more)) for name, more in (("a", ()), ("b", (override,)))]
     with pytest.raises(ArtifactError, match=f"differ in {override.split('=')[0]}"):

@@ -60,7 +60,7 @@ def test_a_kill_between_the_two_renames_loses_nothing(files):
 def test_without_a_whole_checkpoint_the_run_stops(files):
     write(files, 4)
     files.last.write_bytes(b"")
-    with pytest.raises(CkfError, match=r"last\.ckpt: unreadable.*force=true"):
+    with pytest.raises(CkfError, match=r"last\.ckpt: unreadable.*overwrite=true"):
         files.newest(print)
 
 

@@ -73,7 +73,7 @@ def test_the_epochs_of_a_cf_model_reach_the_configured_logger_once(tmp_path, cf)
     assert Kept.lines[2][1] == {"cf/kept/epoch": 2, "cf/kept/epochs_run": 2, "cf/kept/val_auc": 0.7}
     logged(own, cf)
     assert len(Kept.lines) == 3, "a CF model that is reused is no new trial"
-    logged(dataclasses.replace(own, force=True), cf)
+    logged(dataclasses.replace(own, overwrite=True), cf)
     assert len(Kept.lines) == 6
 
 

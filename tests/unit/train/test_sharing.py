@@ -109,7 +109,7 @@ def test_the_stream_mode_is_chosen_and_named(world, encoder):
     assert path.share_prefix
     assert str(path).startswith("shared prefix (")
     assert str(path).endswith("of the slot prompts' tokens are the text prompts' too)")
-    early = path_of("sigmoid", world, collator_of(world, encoder, "early"))
+    early = path_of("sigmoid", world, collator_of(world, encoder, "slots_early"))
     assert not early.share_prefix
     assert str(early).startswith("two passes (slots stand early: ")
     for curriculum in ("joint", "two_stage", "text_only"):
