@@ -242,14 +242,24 @@ def reliability_curves(curves: dict[str, Reliability], title: str) -> str:
 def svg(figure: Figure) -> str:
     """A figure as SVG text; the same picture is the same text: no date, no random ids.
 
-    Letters are text and lengths have one decimal, so that a figure in a repository is small and its changes are few.
+    Letters are text, lengths have one decimal and groups without a meaning go: a figure in a repository is small.
     """
     import matplotlib as mpl
 
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "ckf", "svg.fonttype": "none"}):
+    with mpl.rc_context({"svg.hashsalt": "ckf", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "Verdana"]}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r"-?\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), text)
+    text = re.sub(r"<[^>]*>", lambda tag: _short_tag(tag[0]), text)
+    while (shorter := re.sub(r"<g>((?:(?!</?g\b).)*)</g>", r"\1", text, flags=re.DOTALL)) != text:
+        text = shorter
     return re.sub(r"\s*\n\s*", "\n", text)
+
+
+def _short_tag(tag: str) -> str:
+    """A tag with lengths of one decimal, without what has no effect."""
+    tag = re.sub(r'^<g id="[^"]*"', "<g", tag)
+    tag = re.sub(r' transform="rotate\(-?0 [^"]*"| version="[^"]*"', "", tag)
+    tag = re.sub(r"-?\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), tag)
+    return re.sub(r"\s+", " ", tag)

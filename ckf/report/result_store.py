@@ -30,8 +30,8 @@ BASELINES = {"text": "text-only", "cf": "CF model", "bias": "bias baseline"}
 CARRIED_OVER = "format1:"
 """Start of the key of a result that was made before the present format of runs: shown, but not done."""
 DIRTY = "-dirty"
-ANY = "*"
-"""In ``results.csv``: a baseline's figure that is the same in every row, or for every seed as well."""
+ANY, AND = "*", "; "
+"""In ``results.csv``: every row or seed, and what separates the rows that share a baseline's figure."""
 COLUMNS = ("row", "seed", "source", "split", "task", "metric", "slice", "protocol", "value", "low", "high", "n")
 Figure = tuple[float, float | None, float | None, float | None]
 """A value, the ends of its interval and its number of rows or lists."""
@@ -175,7 +175,7 @@ def read_results(path: Path) -> list[tuple[Provenance, dict[str, float]]]:
             low, high, count = (float(line[key]) if line[key] else None for key in ("low", "high", "n"))
             figure = (float(line["value"]), low, high, count)
             for row, seed in figures:
-                if line["row"] in (ANY, row) and line["seed"] in (ANY, str(seed)):
+                if (line["row"] == ANY or row in line["row"].split(AND)) and line["seed"] in (ANY, str(seed)):
                     figures[row, seed][one] = figure
         except ValueError as error:
             raise ArtifactError(f"{results_path(path)}: line {number} cannot be read ({error})") from None
@@ -187,35 +187,43 @@ def write_results(
 ) -> None:
     """Write both files of a sweep file, each in one step; lines keep the order of the sweep.
 
-    A baseline's figure that all rows share is written once (``*``).
+    A baseline's figure is written once for all rows that share it (``*``: every row, every seed).
     """
     figures = [figures_of(metrics, shown) for _, metrics in results]
     places = [(kept.row, kept.seed) for kept, _ in results]
-    seeds = list(dict.fromkeys(seed for _, seed in places))
-    shared: list[list[Any]] = []
-    for one in (one for one in shown if one.source in BASELINES):
-        whole = {found.get(one) for found in figures}
-        groups = {seed: [found for (_, s), found in zip(places, figures, strict=True) if s == seed] for seed in seeds}
-        if len(whole) == 1 and len(figures) > 1 and None not in whole:
-            shared.append(_line(ANY, ANY, one, figures[0][one]))
-            groups = {ANY: figures}  # type: ignore[dict-item]
-        else:
-            groups = {s: members for s, members in groups.items() if len(members) > 1 and _agree(members, one)}
-            shared += [_line(ANY, seed, one, members[0][one]) for seed, members in groups.items()]
-        for members in groups.values():
-            for found in members:
-                del found[one]
+    if any(AND in row for row, _ in places):
+        raise ArtifactError(f"{path}: a row's name may not hold '{AND}', which separates rows in results.csv")
+    baselines = [one for one in shown if one.source in BASELINES]
+    shared = [line for one in baselines for line in _shared_lines(one, places, figures)]
     own = [
         _line(row, seed, one, figure)
         for (row, seed), found in zip(places, figures, strict=True)
         for one, figure in found.items()
+        if one.source not in BASELINES
     ]
     _write_csv(results_path(path), COLUMNS, [*shared, *own])
     _write_csv(provenance_path(path), [field.name for field in fields(Provenance)], [astuple(k) for k, _ in results])
 
 
-def _agree(members: Sequence[Mapping[MetricIdentity, Figure]], one: MetricIdentity) -> bool:
-    return one in members[0] and all(found.get(one) == members[0][one] for found in members)
+def _shared_lines(
+    one: MetricIdentity, places: Sequence[tuple[str, int]], figures: Sequence[Mapping[MetricIdentity, Figure]]
+) -> list[list[Any]]:
+    """A line for each different figure of a baseline, with all the rows that have it."""
+    rows_of = {seed: [row for row, other in places if other == seed] for _, seed in places}
+    groups: dict[tuple[Figure, tuple[str, ...]], list[int]] = {}
+    for seed in rows_of:
+        members: dict[Figure, list[str]] = {}
+        for (row, other), found in zip(places, figures, strict=True):
+            if other == seed and one in found:
+                members.setdefault(found[one], []).append(row)
+        for figure, rows in members.items():
+            groups.setdefault((figure, tuple(rows)), []).append(seed)
+    lines = []
+    for (figure, rows), seeds in groups.items():
+        name = ANY if len(rows) > 1 and all(list(rows) == rows_of[seed] for seed in seeds) else AND.join(rows)
+        shown: Sequence[object] = (ANY,) if len(seeds) > 1 and len(seeds) == len(rows_of) else seeds
+        lines += [_line(name, seed, one, figure) for seed in shown]
+    return lines
 
 
 def _line(row: str, seed: object, one: MetricIdentity, figure: Figure) -> list[Any]:

@@ -21,8 +21,9 @@ from ckf.report.table_rows import BIAS, TableRow, heading, same_data, table_line
 def render_table(place: Path, outputs: Path, figures: Path | None = None) -> Path:
     """Gather a sweep's results from ``outputs`` and write its table; ``place`` is its file or the folder of sweep.yaml.
 
-    Beside the file: ``results.csv``, ``provenance.csv``, ``RESULTS.md`` and its figures. In ``outputs/tables``, not
-    meant for a repository: one page (HTML) with prompts and provenance of each figure, the table as LaTeX and CSV.
+    Beside the file: ``results.csv``, ``provenance.csv``, ``RESULTS.md`` and the first of its figures. In
+    ``outputs/tables``, not for a repository: one page (HTML) with all figures and the origin of every number, and the
+    table as LaTeX and CSV.
     ``figures``: a folder that the figures are written to as PDF as well, for a paper.
 
     Raises:
@@ -34,26 +35,23 @@ def render_table(place: Path, outputs: Path, figures: Path | None = None) -> Pat
     lines, target = table_lines(sweep, results), rendered_path(path)
     table = make_table(sweep, lines)
     drawn = {kind: figure for kind in sweep.figures if (figure := draw(kind, sweep, lines)) is not None}
-    names = {kind: _figure_name(target, kind, number) for number, kind in enumerate(drawn)}
     pictures = {kind: svg(figure) for kind, figure in drawn.items()}
+    shown = ""
     page = outputs / "tables" / f"{sweep_name(path)}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(sweep_page(page, sweep, table, lines, results, missing, pictures), encoding="utf-8")
     page.with_suffix(".tex").write_text(latex_table(table), encoding="utf-8")
     page.with_suffix(".csv").write_text(csv_table(table), encoding="utf-8")
-    for kind, text in pictures.items():
-        target.with_name(names[kind]).write_text(text, encoding="utf-8")
-    target.write_text(_markdown(path, sweep, table, lines, results, missing, names), encoding="utf-8")
+    for kind, text in list(pictures.items())[:1]:
+        target.with_suffix(".svg").write_text(text, encoding="utf-8")
+        shown = f"![{heading(sweep.metrics[0])}, {kind}]({target.with_suffix('.svg').name})"
+    target.write_text(_markdown(path, sweep, table, lines, results, missing, shown), encoding="utf-8")
     if figures is not None:
         figures.mkdir(parents=True, exist_ok=True)
         for kind, figure in drawn.items():
-            name = f"{path.parent.name}-{Path(names[kind]).stem.removeprefix('RESULTS').strip('-') or kind}.pdf"
+            name = f"{sweep_name(path)}-{kind}.pdf"
             figure.savefig(figures / name, metadata={"CreationDate": None})
     return target
-
-
-def _figure_name(target: Path, kind: str, number: int) -> str:
-    return f"{target.stem}.svg" if number == 0 else f"{target.stem}-{kind}.svg"
 
 
 def make_table(sweep: Sweep, lines: Sequence[TableRow]) -> Table:
@@ -109,15 +107,14 @@ def _seeds(line: TableRow) -> str:
 
 def _markdown(
     path: Path, sweep: Sweep, table: Table, lines: Sequence[TableRow], results: Sequence[Result], missing: list[str],
-    figures: dict[str, str],
+    figure: str,
 ) -> str:  # fmt: skip
     text = f"# {sweep.title}\n\n{sweep.question}\n\n"
     text += f"Made by `{table_command(path)}` (base: `{' '.join(sweep.overrides)}`). "
     text += "Mean ± sd over seeds; best mean in bold, second best underlined. "
     text += f"Figures of single runs, with their intervals, are in `{results_path(path).name}`.\n\n"
     text += markdown_table(table) + "".join(f"\n\n{line}" for line in (table.note, *table.caveats) if line) + "\n"
-    for kind, name in figures.items():
-        text += f"\n![{heading(sweep.metrics[0])}, {kind}]({name})\n"
+    text += f"\n{figure}\n" if figure else ""
     metric = sweep.metrics[0]
     pairs = [*from_text(lines, metric), *from_control(sweep, lines, metric)]
     text += "".join(f"\n- {pair.row} minus {pair.other}, {heading(metric)}: {pair}" for pair in pairs) + "\n"

@@ -134,18 +134,22 @@ def test_figures_come_back_as_they_were_kept(folder, tmp_path):
     own = {
         "test/ctr/auc@warm_3": 0.123457, "test/ctr/n@warm_3": 40.0, "test/topk/ndcg@10[c10]@users_q1": 0.5,
         "test/ctr/auc_minus_text": 0.1, "test/ctr/auc_minus_text_low": 0.05, "test/ctr/auc_minus_text_high": 0.15,
-        "cost/train_seconds": 12.5, "oracle/test/ctr/auc_share": 0.9, "text/test/ctr/auc@warm_3": 0.51,
+        "cost/train_seconds": 12.5, "oracle/test/ctr/auc_share": 0.9, 
     }  # fmt: skip
     bias = {"bias/test/ctr/auc@warm_3": 0.6, "bias/test/topk/ndcg@10[c10]@users_q1": 0.4}
+    text = {row: {"text/test/ctr/auc@warm_3": 0.52 if row == "b" else 0.51} for row in ("a, b=1", "b", "c")}
     results = [
-        (Provenance(f"k{row}{seed}", row, seed, "c", "0", "d", "v", "m", None), {**own, **bias, **extra})
-        for row in ("a, b=1", "b")
+        (Provenance(f"k{row}{seed}", row, seed, "c", "0", "d", "v", "m", None), {**own, **bias, **extra, **text[row]})
+        for row in ("a, b=1", "b", "c")
         for seed, extra in ((0, {"cf/test/ctr/auc@warm_3": 0.7}), (1, {"cf/test/ctr/auc@warm_3": 0.8}))
     ]
     write_results(folder / "sweep.yaml", results, shown_metrics(sweep))
     assert read_results(folder / "sweep.yaml") == results
     lines = (folder / "results.csv").read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if ",bias," in line or ",cf," in line] == [
+    shared = [line for line in lines if any(f",{source}," in line for source in ("text", "cf", "bias"))]
+    assert shared == [
+        '"a, b=1; c",*,text,test,ctr,auc,warm_3,,0.51,,,',
+        "b,*,text,test,ctr,auc,warm_3,,0.52,,,",
         "*,0,cf,test,ctr,auc,warm_3,,0.7,,,",
         "*,1,cf,test,ctr,auc,warm_3,,0.8,,,",
         "*,*,bias,test,ctr,auc,warm_3,,0.6,,,",
