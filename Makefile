@@ -11,7 +11,7 @@ TORCH ?= torch==2.13.0
 ARGS ?=
 JOBS ?= 2
 DATASET ?= synthetic
-CF ?= mf
+CF ?= mf_plus
 TRIALS ?= 20
 FORM ?= sweep
 SWEEP ?= experiments/main
@@ -102,7 +102,7 @@ docs: install ## docs/configuration.md, made from the configs
 speed-prepare: install ## preparing 1 million made reviews: ckf, pandas and row by row, side by side
 	$(BIN)/python experiments/speed/prepare/run.py cache/speed-prepare
 
-tune-cf: install ## search settings of a CF model by its val figures: DATASET=synthetic CF=mf TRIALS=20
+tune-cf: install ## search settings of a CF model by its val figures: DATASET=synthetic CF=mf_plus TRIALS=20
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[tune]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m ckf.sweep.tune_cf dataset=$(DATASET) cf=$(CF) trials=$(TRIALS) $(ARGS)
 

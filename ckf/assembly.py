@@ -22,6 +22,7 @@ from ckf.prompts.collate import Collators
 from ckf.prompts.encode import PromptEncoder
 from ckf.prompts.perturbation import perturb_titles
 from ckf.runs.folder import METADATA
+from ckf.tasks import BUILT_IN
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def build_collators(
         max_length_tokens=exp.train.max_length_tokens,
         chat=getattr(exp.backbone, "chat_template", "none") == "auto",
         shuffle_seed=exp.perturbation.perturbation_seed if exp.perturbation.shuffled_history else None,
+        tasks=exp.task_set,
     )
     tables = tables or load_tables(exp, inputs)
     codes = None
@@ -71,7 +73,8 @@ def load_tables(exp: ExperimentConfig, inputs: Inputs) -> VectorTables | None:
 
 def rating_scale(examples: Path) -> list[str]:
     """The ratings of the training split's examples as text, lowest first; empty where there are none."""
-    rated = [("split", "==", "train"), ("task", "in", ["rating", "explain"])]
+    names = [name for name, task in BUILT_IN.items() if task.on_rating_scale]
+    rated = [("split", "==", "train"), ("task", "in", names)]
     labels = pd.read_parquet(examples / "examples.parquet", columns=["label"], filters=rated)["label"]
     return [f"{value:g}" for value in sorted(labels.unique())]
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ckf.config.option_groups import did_you_mean
-from ckf.config.schema import TASKS, ExperimentConfig, NoBackboneConfig
+from ckf.config.schema import ExperimentConfig, NoBackboneConfig
 from ckf.core.errors import ConfigError
+from ckf.tasks import BUILT_IN
 
 if TYPE_CHECKING:
     from ckf.cli.inspection import Request
 
 SPLITS = ("train", "val", "test")
 EXPORTS = ("processed_json", "jsonl")
+_SCORED = [name for name, task in BUILT_IN.items() if not task.written]
 _KEYS = {"prepare": ("export", "out"), "inspect": ("task", "n", "split", "slots", "example")}
 
 
@@ -80,7 +82,7 @@ def take_arguments(verb: str, overrides: Sequence[str]) -> OwnArguments:
 
 def _faults(values: dict[str, str]) -> list[str]:
     problems = []
-    for key, allowed in (("task", TASKS), ("slots", ("true", "false")), ("export", EXPORTS)):
+    for key, allowed in (("task", _SCORED), ("slots", ("true", "false")), ("export", EXPORTS)):
         value = values.get(key)
         if value and value not in allowed:
             problems.append(

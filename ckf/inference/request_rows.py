@@ -22,6 +22,7 @@ from ckf.eval.evaluate import device_of
 from ckf.eval.predictions import predictions
 from ckf.eval.score import answer_log_probabilities
 from ckf.runs.evaluation_log import record_evaluation
+from ckf.tasks import DEFAULT_TASK
 
 if TYPE_CHECKING:
     from ckf.inference.predictor import Predictor
@@ -124,13 +125,13 @@ def _records(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _example(trained: Predictor, row: dict[str, Any], number: int) -> Example:
     known, tasks = trained.known, [task.name for task in trained.exp.scored_mix]
-    task = str(row.get("task", "ctr"))
-    if task not in tasks:
-        raise DataError(f"task '{task}' is none that the run was trained on ({', '.join(tasks)})")
+    name = str(row.get("task", DEFAULT_TASK))
+    if name not in tasks:
+        raise DataError(f"task '{name}' is none that the run was trained on ({', '.join(tasks)})")
     if "user" not in row:
         raise DataError("user is missing")
-    item = 0
-    if task == "topk":
+    item, task = 0, trained.exp.task_set[name]
+    if task.lists:
         candidates = np.asarray([_item(trained, name) for name in row.get("candidates", [])], dtype=np.int64)
         if len(candidates) < 2:
             raise DataError(f"candidates: a list needs two items at least, got {len(candidates)}")
@@ -142,20 +143,21 @@ def _example(trained: Predictor, row: dict[str, Any], number: int) -> Example:
             raise DataError("item is missing")
         item = _item(trained, row["item"])
     before = int(row["timestamp"]) if "timestamp" in row else None
-    example = known.example(task, known.user(row["user"]), item, before)
+    example = known.example(name, task, known.user(row["user"]), item, before)
     if "history" in row:
         example = _with_history(trained, example, row)
     review = row.get("review")
-    if task == "explain" and not str(review or "").split():
+    shown = "review" in task.placeholders
+    if shown and not str(review or "").split():
         raise DataError("review is missing")
-    words = " ".join(str(review).split()[: trained.exp.tasks.review_words]) if task == "explain" else None
-    return dataclasses.replace(example, example_id=f"{task}/row/{number}", candidates=candidates, review=words)
+    words = " ".join(str(review).split()[: trained.exp.tasks.review_words]) if shown else None
+    return dataclasses.replace(example, example_id=f"{name}/row/{number}", candidates=candidates, review=words)
 
 
 def _with_history(trained: Predictor, example: Example, row: dict[str, Any]) -> Example:
     items = np.asarray([_item(trained, name) for name in row["history"]], dtype=np.int64)
     ratings = np.asarray(row.get("history_ratings", []), dtype=np.float32)
-    if example.task == "rating" and len(ratings) != len(items):
+    if trained.exp.task_set[example.task].history_ratings and len(ratings) != len(items):
         raise DataError(f"history_ratings: {len(ratings)} ratings for {len(items)} items of the history")
     return dataclasses.replace(example, history=items, history_ratings=ratings)
 

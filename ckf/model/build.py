@@ -137,7 +137,7 @@ def _own_options(cfg: CustomFusionConfig) -> dict[str, Any]:
 
 def slot_kinds(exp: ExperimentConfig, tasks: Sequence[str]) -> tuple[SlotKind, ...]:
     """Kinds of slots that the prompts of these tasks hold, in the order of `SLOTS`."""
-    wordings = [getattr(exp.prompts, task).slots for task in tasks]
+    wordings = [exp.prompts.of(exp.task_set[task]).slots for task in tasks]
     return tuple(kind for kind in SLOTS if any(f"<{kind}>" in wording for wording in wordings))
 
 

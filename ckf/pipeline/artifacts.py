@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckf.config.schema import (
-    TASKS,
-    WRITTEN,
     BiasConfig,
     EmbeddingConfig,
     ExperimentConfig,
@@ -17,6 +15,7 @@ from ckf.config.schema import (
     TinyBackboneConfig,
 )
 from ckf.core.artifact_store import Artifact, Store, fingerprint, to_jsonable
+from ckf.tasks import BUILT_IN
 
 if TYPE_CHECKING:
     from ckf.cf.trainer import OnEpoch
@@ -57,8 +56,11 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
     from ckf.data.audit import LeakError, write_audit
     from ckf.data.examples import build_examples
 
-    tasks = [*exp.dataset.supported_tasks, *(task.name for task in exp.task_mix if task.name in WRITTEN)]
+    more = [entry for entry in exp.task_mix if entry.name not in exp.dataset.supported_tasks]
+    tasks = [*exp.dataset.supported_tasks, *(entry.name for entry in more)]
     settings = {key: value for key, value in to_jsonable(exp.tasks).items() if key != "mixture"} | {"tasks": tasks}
+    if own := {entry.name: entry.target for entry in more if entry.target is not None}:
+        settings["own_tasks"] = own
 
     def build(out: Path) -> None:
         build_examples(
@@ -149,7 +151,8 @@ def get_backbone(exp: ExperimentConfig, dataset: Artifact) -> tuple[str, str]:
         case TinyBackboneConfig():
             from ckf.model.tiny_backbone import build_tiny
 
-            wording = {task: getattr(exp.prompts, task).text for task in TASKS}  # slots do not shape the vocabulary
+            listed = [task for task in BUILT_IN.values() if task.listed_by_datasets]
+            wording = {task.name: exp.prompts.of(task).text for task in listed}  # slots do not shape the vocabulary
             settings = {**to_jsonable(exp.backbone), "pretrain": exp.pretrain, "prompts": wording}
             settings.pop("dtype")
             cfg = exp.backbone

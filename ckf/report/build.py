@@ -74,9 +74,10 @@ def summary_content(runs: list[Run]) -> Content:
     same_protocol(runs)
     tasks = list(dict.fromkeys(task.name for run in runs for task in run.config.scored_mix))
     candidates = runs[0].config.ranking
+    tasks_by_name = {name: task for run in runs for name, task in run.config.task_set.items()}
     columns = {}
     for task in tasks:
-        title, metric = next(iter(task_columns(task, candidates).items()))
+        title, metric = next(iter(task_columns(tasks_by_name[task], candidates).items()))
         columns[f"{task} {title}"] = f"test/{task}/{metric}"
     rows: list[list[Cell]] = []
     for members in _by_config(runs):

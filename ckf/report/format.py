@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ckf.metrics import protocol_tag
+from ckf.report.load_runs import COST
 from ckf.report.table import Number
+from ckf.tasks import BUILT_IN, Task, find_metric
 
 SOURCES = ("model", "text", "cf", "bias")
 
 
-def task_columns(task: str, candidates: int | str) -> dict[str, str]:
+def task_columns(task: Task, candidates: int | str) -> dict[str, str]:
     """Column title to metric name."""
-    tag = protocol_tag(candidates)
-    if task == "ctr":
-        return {"AUC": "auc", "UAUC": "uauc", "log-loss": "logloss", "ECE": "ece", "rows": "n", "users": "uauc_users"}
-    if task == "topk":
-        names = ("hr@1", "hr@3", "hr@5", "ndcg@10", "mrr")
-        return {**{f"{name.upper()} {tag}": f"{name}{tag}" for name in names}, "lists": "n"}
-    return {"RMSE": "rmse", "MAE": "mae", "accuracy": "accuracy", "rows": "n"}
+    return task.columns(protocol_tag(candidates))
 
 
 def metric_number(metric: str, value: float | None) -> Number:
     """Counts are whole, figures have four decimals."""
-    return Number(value, form=".0f" if metric.split("@")[0] in ("n", "uauc_users") else ".4f")
+    known = find_metric(metric)
+    return Number(value, form=f".{known.decimals if known else 4}f")
 
 
 def digits(metric: str) -> str:
@@ -33,8 +32,9 @@ def digits(metric: str) -> str:
     return ".2f" if metric.endswith("_gib") else ".4f"
 
 
-def lower_is_better(metric: str) -> bool:
-    """Whether a metric is an error or a cost."""
-    if metric.endswith("per_second"):
-        return False
-    return any(word in metric for word in ("rmse", "mae", "logloss", "ece", "_seconds", "_gib", "_parameters"))
+def lower_is_better(metric: str, tasks: Mapping[str, Task] = BUILT_IN) -> bool:
+    """Whether less of a metric is better: as its task says, or of what a run cost, all but a rate."""
+    if metric.startswith(COST):
+        return not metric.endswith("per_second")
+    known = find_metric(metric, tasks)
+    return known is not None and known.direction == "lower"

@@ -12,16 +12,16 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from ckf.config.sweep_file import Sweep
 from ckf.core.errors import CkfError
-from ckf.metrics import with_worst_scores
 from ckf.metrics.identity import MetricIdentity
 from ckf.report.compare_runs import prompts_of
 from ckf.report.format import metric_number
 from ckf.report.load_runs import COST, Run, load_predictions
 from ckf.report.plots import reliability_curves, training_curves
 from ckf.report.result_store import Result
-from ckf.report.run_tables import calibration
+from ckf.report.run_tables import binary_task, calibration
 from ckf.report.table import Table, marks_of, number, significance_signs
 from ckf.report.table_rows import TableRow, heading
+from ckf.tasks.measure import with_worst_scores
 
 _SHOWN = 6
 """Prompts of each run on the page; the run's own report and predictions have all."""
@@ -144,7 +144,10 @@ def _examples(run: Run) -> list[dict[str, str]]:
         rows = load_predictions(run, "test")
     except CkfError:
         return []
-    mine = with_worst_scores(rows[(rows["source"] == "model") & (rows["task"] == "ctr")], "ctr")
+    task = binary_task(run)
+    if task is None:
+        return []
+    mine = with_worst_scores(rows[(rows["source"] == "model") & (rows["task"] == task.name)], task)
     if mine.empty:
         return []
     mine = mine.assign(error=(mine["score"] - mine["label"]).abs()).sort_values(["error", "example_id"], kind="stable")

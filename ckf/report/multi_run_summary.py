@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ckf.config.schema import TASKS
 from ckf.config.serialization import fingerprint_payload
 from ckf.config.sweep_file import Sweep
-from ckf.report.format import task_columns
+from ckf.metrics import protocol_tag
 from ckf.report.html_page import sweep_page
 from ckf.report.load_runs import Run, cost_metrics
 from ckf.report.plots import draw, svg
@@ -60,10 +59,12 @@ def _result(run: Run, keys: Sequence[str]) -> Result:
 
 
 def _metrics(runs: Sequence[Run]) -> list[str]:
-    tasks = [task for task in TASKS if any(t.name == task for run in runs for t in run.config.task_mix)]
-    candidates = runs[0].config.tasks.candidates
-    found = [f"test/{task}/{next(iter(task_columns(task, candidates).values()))}" for task in tasks]
-    return found + (["test/ctr/uauc"] if "ctr" in tasks else [])
+    every = {name: task for run in runs for name, task in run.config.task_set.items()}
+    mixed = {entry.name for run in runs for entry in run.config.scored_mix}
+    tasks = [task for name, task in every.items() if name in mixed]
+    tag = protocol_tag(runs[0].config.tasks.candidates)
+    found = [f"test/{task.name}/{task.headline.key(tag)}" for task in tasks]
+    return found + [f"test/{task.name}/uauc" for task in tasks if task.binary]
 
 
 def _flat(node: object, prefix: str = "") -> dict[str, Any]:

@@ -247,11 +247,12 @@ def svg(figure: Figure) -> str:
     import matplotlib as mpl
 
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "ckf", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "Verdana"]}):
+    with mpl.rc_context({"svg.hashsalt": "ckf", "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r"<[^>]*>", lambda tag: _short_tag(tag[0]), text)
+    text = text.replace("*{", "text{font-family: 'DejaVu Sans', Verdana, sans-serif} *{", 1)
     while (shorter := re.sub(r"<g>((?:(?!</?g\b).)*)</g>", r"\1", text, flags=re.DOTALL)) != text:
         text = shorter
     return re.sub(r"\s*\n\s*", "\n", text)
@@ -260,6 +261,8 @@ def svg(figure: Figure) -> str:
 def _short_tag(tag: str) -> str:
     """A tag with lengths of one decimal, without what has no effect."""
     tag = re.sub(r'^<g id="[^"]*"', "<g", tag)
+    tag = re.sub(r"font-family: [^;]*; ", "", tag)
     tag = re.sub(r' transform="rotate\(-?0 [^"]*"| version="[^"]*"', "", tag)
     tag = re.sub(r"-?\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), tag)
+    tag = re.sub(r"([:;]) ", r"\1", tag).replace(";stroke-linecap:square", "")
     return re.sub(r"\s+", " ", tag)

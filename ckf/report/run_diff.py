@@ -85,7 +85,7 @@ def better_run(found: TaskComparison) -> str:
 def _changes_text(changes: list[Change], prompts: dict[str, str]) -> str:
     text = ""
     for change in changes:
-        unit = "ranks" if change.task == "topk" else "in score"
+        unit = "ranks" if change.of_ranks else "in score"
         text += (
             f"- {change.split}/{change.task}, {change.kind} {change.id}: {change.mean_change:+.4f} {unit} on average "
         )

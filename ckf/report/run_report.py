@@ -71,7 +71,7 @@ def source_names(run: Run) -> dict[str, str]:
 
 
 def _task_table(run: Run, split: str, task: str) -> Table:
-    columns = {**task_columns(task, run.config.ranking), **catalogue_columns(run, split, task)}
+    columns = {**task_columns(run.config.task_set[task], run.config.ranking), **catalogue_columns(run, split, task)}
     names = source_names(run)
     rows: list[list[Cell]] = []
     spans: list[Cell] = []
@@ -80,9 +80,9 @@ def _task_table(run: Run, split: str, task: str) -> Table:
         if any(value is not None for value in values.values()):
             rows.append([names[source], *(metric_number(*pair) for pair in values.items())])
             spans.append(_interval(run, f"{split}/{task}/{next(iter(columns.values()))}", source))
-    if task == "ctr":
+    if run.config.task_set[task].has_oracle:
         for key, name in (("truth", "planted truth"), ("text", "best reader of text"), ("counting", "best counting")):
-            value = run.metrics.get(f"oracle/{split}/ctr/auc_{key}")
+            value = run.metrics.get(f"oracle/{split}/{task}/auc_{key}")
             if value is not None:
                 rows.append([f"oracle: {name}", Number(value), *[MISSING] * (len(columns) - 1)])
                 spans.append(MISSING)
@@ -193,7 +193,7 @@ def _lost_to_counting(run: Run, split: str) -> list[str]:
     """The first figure of each task in which the bias baseline is as good or better."""
     lost = []
     for task in (t.name for t in run.config.scored_mix):
-        title, metric = next(iter(task_columns(task, run.config.ranking).items()))
+        title, metric = next(iter(task_columns(run.config.task_set[task], run.config.ranking).items()))
         model, bias = run.get(f"{split}/{task}/{metric}"), run.get(f"{split}/{task}/{metric}", "bias")
         if model is not None and bias is not None:
             ahead = bias - model if lower_is_better(metric) else model - bias

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
-from ckf.metrics import Reliability, are_probabilities, protocol_tag, reliability, with_worst_scores
+from ckf.metrics import Reliability, are_probabilities, protocol_tag, reliability
 from ckf.report.format import SOURCES, lower_is_better, metric_number, task_columns
 from ckf.report.load_runs import Run, load_predictions
 from ckf.report.table import MISSING, Cell, Interval, Number, Table
+from ckf.tasks import Task
+from ckf.tasks.measure import with_worst_scores
 
 GROUPS = {
     "users": ("least active quarter of users", "2nd quarter", "3rd quarter", "most active quarter of users"),
@@ -33,11 +35,20 @@ _WRITERS = {"": "this model", "text/": "text-only", "frequent/": "the item's mos
 
 
 def first_task(run: Run) -> tuple[str, str, str]:
-    """The task that stands for a run (ctr where it has it): its name, and its headline metric's title and name."""
+    """The task that stands for a run: its name, and its headline metric's title and name.
+
+    It is the first task with the answers No and Yes, or the first of all.
+    """
     tasks = [task.name for task in run.config.scored_mix]
-    task = "ctr" if "ctr" in tasks else tasks[0]
-    title, metric = next(iter(task_columns(task, run.config.ranking).items()))
+    binary = binary_task(run)
+    task = binary.name if binary else tasks[0]
+    title, metric = next(iter(task_columns(run.config.task_set[task], run.config.ranking).items()))
     return task, title, metric
+
+
+def binary_task(run: Run) -> Task | None:
+    """The run's first task with the answers No and Yes."""
+    return next((entry.task for entry in run.config.scored_mix if entry.task.binary), None)
 
 
 def catalogue_columns(run: Run, split: str, task: str) -> dict[str, str]:
@@ -65,28 +76,35 @@ def quartile_table(run: Run, split: str) -> Table:
 
 
 def position_table(run: Run, split: str) -> Table:
-    """topk: the headline metric by the place of the target among the candidates; a fair reader has no favourite."""
+    """Lists: the headline metric by the place of the target among the candidates; a fair reader has no favourite."""
     candidates = run.config.tasks.candidates
-    title, metric = next(iter(task_columns("topk", run.config.ranking).items()))
+    task = next((entry.task for entry in run.config.scored_mix if entry.task.lists), None)
+    if task is None:
+        return Table("", [], [])
+    title, metric = next(iter(task_columns(task, run.config.ranking).items()))
     parts = [f"@position_{place}" for place in range(candidates)]
     rows: list[list[Cell]] = []
     for source in SOURCES:
-        values = [run.get(f"{split}/topk/{metric}{part}", source) for part in parts]
+        values = [run.get(f"{split}/{task.name}/{metric}{part}", source) for part in parts]
         if any(value is not None for value in values):
             rows.append([_SHORT[source], *(Number(value, form=".3f") for value in values)])
     if rows:
-        rows.append(["lists", *(metric_number("n", run.get(f"{split}/topk/n{part}")) for part in parts)])
-    return Table(f"topk {title} by the target's position ({split})", ["", *map(str, range(1, candidates + 1))], rows)
+        rows.append(["lists", *(metric_number("n", run.get(f"{split}/{task.name}/n{part}")) for part in parts)])
+    return Table(
+        f"{task.name} {title} by the target's position ({split})", ["", *map(str, range(1, candidates + 1))], rows
+    )
 
 
 def calibration(run: Run, split: str) -> dict[str, Reliability]:
     """Reliability curve of each source whose clicks are probabilities; empty where the predictions are not kept."""
     if not (run.path / "predictions" / f"{split}.parquet").is_file():
         return {}
-    rows = load_predictions(run, split)
+    task, rows = binary_task(run), load_predictions(run, split)
+    if task is None:
+        return {}
     curves = {}
     for source in SOURCES:
-        mine = with_worst_scores(rows[(rows["source"] == source) & (rows["task"] == "ctr")], "ctr")
+        mine = with_worst_scores(rows[(rows["source"] == source) & (rows["task"] == task.name)], task)
         scores = mine["score"].to_numpy(dtype=float)
         if len(mine) and are_probabilities(scores):
             curves[_SHORT[source]] = reliability(mine["label"].to_numpy(), scores)
@@ -97,7 +115,7 @@ def difference_table(run: Run, split: str) -> Table:
     """Each task's headline metric of this model minus each baseline's, paired by example."""
     rows: list[list[Cell]] = []
     for task in (task.name for task in run.config.scored_mix):
-        title, metric = next(iter(task_columns(task, run.config.ranking).items()))
+        title, metric = next(iter(task_columns(run.config.task_set[task], run.config.ranking).items()))
         for source in SOURCES[1:]:
             key = f"{split}/{task}/{metric}_minus_{source}"
             if f"{key}_p_holm" in run.metrics:

@@ -48,12 +48,13 @@ def test_all_problems_at_once() -> None:
         "fusion: 'nnoe' is not an option; did you mean 'none'? "
         "(one of binary, custom, linear, meta, meta_attention, mlp, none, random, soft_prompt)",
         "cf: 'mff' is not an option; did you mean 'mf'? "
-        "(one of bias, din, features, itemknn, lightgcn, mf, popularity, pretrained, sasrec)",
+        "(one of bias, din, din_plus, features, itemknn, lightgcn, lightgcn_plus, mf, mf_plus, popularity, pretrained, "
+        "sasrec, sasrec_plus)",
         "~split: a key cannot be deleted; set it to another value",
         "lora.rnak: unknown key; did you mean 'lora.rank'?",
         "lora.rank: 'big' is not an int",
         "tasks.mixture[0].nmae: unknown key; did you mean 'tasks.mixture[0].name'?",
-        "tasks.mixture[1]: 5 is not a group of keys (name, weight)",
+        "tasks.mixture[1]: 5 is not a group of keys (name, weight, target)",
         "datset: unknown key; did you mean 'dataset'?",
         "fusoin: unknown key; did you mean 'fusion'?",
         "rank: unknown key; did you mean 'lora.rank'?",

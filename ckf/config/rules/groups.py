@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from ckf.config import schema
 from ckf.config.registry import SCHEMAS
 from ckf.config.rules.model import backbone_problems, lora_problems
-from ckf.config.schema import TASKS, WRITTEN, ExperimentConfig
+from ckf.config.schema import ExperimentConfig
 from ckf.core.artifact_store import to_jsonable
+from ckf.tasks import BUILT_IN
 
 MAY_CARRY_SPLIT = (schema.CollmConfig, schema.TabularConfig, schema.RecboleConfig)
 """Datasets whose files carry their split, or may."""
@@ -142,10 +143,10 @@ def _slot_problems(exp: ExperimentConfig) -> Iterator[str]:
         case _:
             fits, usable = (mapped,), "slots_late, slots_early, slots_pair"
     faults: dict[str, list[str]] = {}
-    for task in (task.name for task in exp.task_mix if task.name in (*TASKS, *WRITTEN)):
-        fault = _slot_fault(getattr(exp.prompts, task).slots, fits)
-        if fault:
-            faults.setdefault(fault, []).append(task)
+    for task in (entry.known_task for entry in exp.task_mix):
+        fault = _slot_fault(exp.prompts.of(task).slots, fits) if task else None
+        if task and fault:
+            faults.setdefault(fault, []).append(task.name)
     for fault, (first, *others) in faults.items():
         also = f" ({', '.join(others)} too)" if others else ""
         where = f"prompts.{first}.slots: fusion={exp.fusion.name}"
@@ -223,21 +224,25 @@ def _split_problems(exp: ExperimentConfig) -> Iterator[str]:
 
 def _task_problems(exp: ExperimentConfig) -> Iterator[str]:
     provides = exp.dataset.supported_tasks
+    listed = {name: task for name, task in BUILT_IN.items() if task.listed_by_datasets}
     for index, task in enumerate(provides):
-        if task not in TASKS:
-            yield f"dataset.supported_tasks[{index}]: '{task}' is not a task; one of {', '.join(TASKS)}"
+        if task not in listed:
+            yield f"dataset.supported_tasks[{index}]: '{task}' is not a task; one of {', '.join(listed)}"
+    there = {need for name in provides if name in listed for need in listed[name].needs}
     for index, entry in enumerate(exp.tasks.mixture):
-        known = (*provides, *WRITTEN) if "explain" in provides else tuple(provides)  # who has reviews can write them
-        if entry.name in (*TASKS, *WRITTEN) and entry.name not in known:
-            yield (
-                f"tasks.mixture[{index}].name: {entry.name}, but dataset={exp.dataset.name} provides "
-                f"{', '.join(provides) or 'no task'}"
-            )
+        mine = entry.known_task
+        if mine is None or entry.name in provides or (not mine.listed_by_datasets and mine.needs <= there):
+            continue
+        yield (
+            f"tasks.mixture[{index}].name: {entry.name}, but dataset={exp.dataset.name} provides "
+            f"{', '.join(provides) or 'no task'}"
+        )
     if not exp.task_mix:
         yield f"tasks.mixture: is empty, and dataset={exp.dataset.name} provides no task"
     if exp.tasks.mixture and not exp.scored_mix:
-        yield "tasks.mixture: review is written, not scored; list a scored task beside it, e.g. {name: explain}"
-    ranks = any(entry.name == "topk" for entry in exp.task_mix)
+        written = ", ".join(entry.name for entry in exp.tasks.mixture)
+        yield f"tasks.mixture: {written} is written, not scored; list a scored task beside it, e.g. {{name: explain}}"
+    ranks = any(entry.known_task and entry.known_task.lists for entry in exp.task_mix)
     if ranks and isinstance(exp.dataset, schema.SyntheticConfig) and exp.tasks.candidates > exp.dataset.items:
         yield f"tasks.candidates: {exp.tasks.candidates}, but dataset.items is {exp.dataset.items}"
     wording = exp.prompts.topk.slots if exp.fusion.fuses else exp.prompts.topk.text
