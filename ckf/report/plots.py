@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import statistics
+import zlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -252,10 +253,18 @@ def svg(figure: Figure) -> str:
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r"<[^>]*>", lambda tag: _short_tag(tag[0]), text)
-    text = text.replace("*{", "text{font-family: 'DejaVu Sans', Verdana, sans-serif} *{", 1)
     while (shorter := re.sub(r"<g>((?:(?!</?g\b).)*)</g>", r"\1", text, flags=re.DOTALL)) != text:
         text = shorter
-    return re.sub(r"\s*\n\s*", "\n", text)
+    return re.sub(r"\s*\n\s*", "\n", _with_classes(text))
+
+
+def _with_classes(text: str) -> str:
+    """Styles that are repeated element by element, as classes; named by content, since a page has many figures."""
+    styles = dict.fromkeys(re.findall(r'style="([^"]*)"', text))
+    names = {style: f"s{zlib.crc32(style.encode()):08x}" for style in styles}
+    text = re.sub(r'style="([^"]*)"', lambda found: f'class="{names[found[1]]}"', text)
+    rules = ["text{font-family:'DejaVu Sans',Verdana,sans-serif}", *(f".{n}{{{style}}}" for style, n in names.items())]
+    return text.replace("*{", " ".join(rules) + " *{", 1)
 
 
 def _short_tag(tag: str) -> str:

@@ -216,8 +216,8 @@ def _shared_lines(
         for (row, other), found in zip(places, figures, strict=True):
             if other == seed and one in found:
                 members.setdefault(found[one], []).append(row)
-        for figure, rows in members.items():
-            groups.setdefault((figure, tuple(rows)), []).append(seed)
+        for figure, names in members.items():
+            groups.setdefault((figure, tuple(names)), []).append(seed)
     lines = []
     for (figure, rows), seeds in groups.items():
         name = ANY if len(rows) > 1 and all(list(rows) == rows_of[seed] for seed in seeds) else AND.join(rows)
@@ -355,7 +355,7 @@ def _provenance(key: str, row: Mapping[str, Any], trial: Trial, run: Run) -> Pro
 
 def versions_text(versions: Mapping[str, Any]) -> str:
     """Versions of the packages that can move a figure, on one line; the run's own folder has all of them."""
-    named = ("ckf", "torch", "pytorch-lightning", "transformers", "peft")
+    named = ("torch", "transformers", "peft")
     return "; ".join(
         f"{name} {versions[name]}" for name in named if versions.get(name, "not installed") != "not installed"
     )

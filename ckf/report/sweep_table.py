@@ -17,6 +17,9 @@ from ckf.report.significance import SIGNIFICANCE, from_control, from_text, mark_
 from ckf.report.table import MISSING, Cell, Number, Table, csv_table, latex_table, markdown_table
 from ckf.report.table_rows import BIAS, TableRow, heading, same_data, table_lines
 
+_NAMED = 10
+"""Unfinished trials that a table names at most."""
+
 
 def render_table(place: Path, outputs: Path, figures: Path | None = None) -> Path:
     """Gather a sweep's results from ``outputs`` and write its table; ``place`` is its file or the folder of sweep.yaml.
@@ -119,7 +122,8 @@ def _markdown(
     pairs = [*from_text(lines, metric), *from_control(sweep, lines, metric)]
     text += "".join(f"\n- {pair.row} minus {pair.other}, {heading(metric)}: {pair}" for pair in pairs) + "\n"
     if missing:
-        text += f"\nNot finished: {', '.join(missing)}.\n"
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        text += f"\nNot finished: {', '.join(missing[:_NAMED])}{more}.\n"
     return text + f"\n{provenance_line(results)}\n"
 
 

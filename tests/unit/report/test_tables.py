@@ -114,7 +114,7 @@ def test_a_result_says_where_it_comes_from(folder, tmp_path):
     config = compose(["dataset=synthetic", "fusion=meta", "seed=1"])[0]
     assert kept == {
         "key": result_key(config), "row": "fusion=meta", "seed": "1", "commit": "0123", "data": "abc",
-        "command": "ckf dataset=synthetic fusion=meta seed=1", "versions": "ckf 0.1.0",
+        "command": "ckf dataset=synthetic fusion=meta seed=1", "versions": "torch 2.0",
         "machine": "2 cores, Python 3.11.0", "seconds": "3.5",
     }  # fmt: skip
     text = (folder / "results.csv").read_text(encoding="utf-8")
