@@ -72,7 +72,7 @@ def plan(exp: ExperimentConfig) -> None:
     """
     if isinstance(exp.backbone, NoBackboneConfig) or isinstance(exp.curriculum, NoCurriculumConfig):
         raise ConfigError([f"plan: backbone={exp.backbone.name} with curriculum={exp.curriculum.name} trains nothing"])
-    from ckf.train.cost_report import cost_report
+    from ckf.train.cost_estimate import describe_cost
 
     try:
         dataset = prepare_dataset(exp)
@@ -80,5 +80,5 @@ def plan(exp: ExperimentConfig) -> None:
     except CkfError as error:  # the parts can be counted without any data
         log(f"data: {str(error).splitlines()[0]}")
         folders = None
-    for line in cost_report(exp, folders):
+    for line in describe_cost(exp, folders):
         log(line)

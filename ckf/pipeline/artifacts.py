@@ -127,14 +127,14 @@ def content_key(exp: ExperimentConfig) -> ExperimentConfig:
     Where the CF vectors are given, no seed draws anything there.
     """
     if exp.lora.init:
-        from ckf.model.peft_io import by_content as adapters_by_content
+        from ckf.model.peft_io import with_content_hashes as adapters_by_content
 
         exp = dataclasses.replace(exp, lora=adapters_by_content(exp.lora))
     if not isinstance(exp.cf, PretrainedConfig):
         return exp
-    from ckf.cf.vectors.external import by_content
+    from ckf.cf.vectors.external import with_content_hashes
 
-    return dataclasses.replace(exp, cf=by_content(exp.cf), seed=0)
+    return dataclasses.replace(exp, cf=with_content_hashes(exp.cf), seed=0)
 
 
 def fit_bias_baseline(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Artifact:

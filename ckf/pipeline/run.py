@@ -82,12 +82,12 @@ def cf(exp: ExperimentConfig) -> Path:
 
 def train(exp: ExperimentConfig) -> Path:
     """``ckf train``: everything up to the trained model, without scoring it; returns the run folder."""
-    return ranks.first_alone(exp, lambda: _run(exp, until_trained=True))
+    return ranks.on_first_rank(exp, lambda: _run(exp, until_trained=True))
 
 
 def run(exp: ExperimentConfig) -> Path:
     """``ckf``: the main job, from source files to the report; returns the run folder."""
-    return ranks.first_alone(exp, lambda: _run(exp, until_trained=False))
+    return ranks.on_first_rank(exp, lambda: _run(exp, until_trained=False))
 
 
 def evaluate(run_path: Path, overrides: list[str], *, out: Path | None = None, elsewhere: Sequence[str] = ()) -> Path:
