@@ -9,6 +9,7 @@ from pathlib import Path
 from ckf.config.compose import load_yaml, with_overrides
 from ckf.config.option_groups import did_you_mean
 from ckf.core.errors import CkfError, ConfigError, Problem
+from ckf.tasks import DEFAULT_TASK
 
 EXPORTS = ("peft", "merged")
 
@@ -153,8 +154,8 @@ def diff(folders: Sequence[str], arguments: Sequence[str]) -> Path | None:
 def export(arguments: Sequence[str]) -> Path:
     """``ckf export run=PATH task=TASK format=peft|merged out=DIR [tolerance=X]``."""
     own, overrides = _sorted("export", arguments, ["run", "task", "format", "out", "tolerance"])
-    _needed(own, run="outputs/NAME", task="ctr", out="DIR")
-    problems = [Problem(line, "ckf export takes no config") for line in overrides]
+    _needed(own, run="outputs/NAME", task=DEFAULT_TASK, out="DIR")
+    problems = [Problem(f"{line}", "ckf export takes no config") for line in overrides]
     kind = own.get("format", EXPORTS[0])
     if kind not in EXPORTS:
         problems.append(
