@@ -34,6 +34,17 @@ SPLITS = ("train", "val", "test")
 _SHOWN = 3
 
 
+@dataclasses.dataclass(frozen=True)
+class UnusableRow:
+    """A row that cannot be scored: its number in the input, counted from 0, and why."""
+
+    row: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"row {self.row}: {self.reason}"
+
+
 def score_rows(trained: Predictor, rows: pd.DataFrame, first: int) -> pd.DataFrame:
     """Scores of rows numbered from ``first``: columns row, task, user, item, position, score and answer.
 
@@ -45,7 +56,7 @@ def score_rows(trained: Predictor, rows: pd.DataFrame, first: int) -> pd.DataFra
     return score_examples(trained, examples, np.arange(first, first + len(rows)))
 
 
-def refuse_faults(faults: Sequence[str], where: str) -> None:
+def refuse_faults(faults: Sequence[UnusableRow], where: str) -> None:
     """Stop at rows that cannot be scored.
 
     Raises:
@@ -53,7 +64,7 @@ def refuse_faults(faults: Sequence[str], where: str) -> None:
     """
     if faults:
         more = f" (and {len(faults) - _SHOWN} more such rows)" if len(faults) > _SHOWN else ""
-        raise DataError(f"{where}: {'; '.join(faults[:_SHOWN])}{more}")
+        raise DataError(f"{where}: {'; '.join(map(str, faults[:_SHOWN]))}{more}")
 
 
 def score_examples(trained: Predictor, examples: list[Example], numbers: np.ndarray) -> pd.DataFrame:
@@ -91,8 +102,8 @@ def is_own(example: Example) -> bool:
     return "/row/" in example.example_id
 
 
-def read_rows(trained: Predictor, rows: pd.DataFrame, first: int) -> tuple[list[Example], list[str]]:
-    """The rows as examples, and a line for each that cannot be one.
+def read_rows(trained: Predictor, rows: pd.DataFrame, first: int) -> tuple[list[Example], list[UnusableRow]]:
+    """The rows as examples, and those that cannot be one.
 
     Raises:
         DataError: a column is missing or not known.
@@ -109,7 +120,7 @@ def read_rows(trained: Predictor, rows: pd.DataFrame, first: int) -> tuple[list[
         try:
             examples.append(_example(trained, row, number))
         except DataError as fault:
-            faults.append(f"row {number}: {fault}")
+            faults.append(UnusableRow(number, str(fault)))
     return examples, faults
 
 
@@ -169,14 +180,15 @@ def _item(trained: Predictor, name: Any) -> int:
     return number
 
 
-def _named_examples(trained: Predictor, names: list[str], first: int) -> tuple[list[Example], list[str]]:
+def _named_examples(trained: Predictor, names: list[str], first: int) -> tuple[list[Example], list[UnusableRow]]:
     """Examples by their ids; each split's table is read once and kept with the run."""
     places = trained.prepared
     examples, faults = [], []
     for number, name in enumerate(names, start=first):
         found = places.get(name)
         if found is None:
-            faults.append(f"row {number}: no example '{name}' (one reads task/split/user-item, e.g. ctr/test/12-7)")
+            reason = f"no example '{name}' (one reads task/split/user-item, e.g. ctr/test/12-7)"
+            faults.append(UnusableRow(number, reason))
         else:
             table, place = found
             examples.append(table[place])
