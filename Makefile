@@ -76,7 +76,7 @@ format: install ## rewrite the code in ruff's format
 check: install ## compose and check every option and every sweep
 	$(BIN)/python -m ckf check --all
 
-table-%: install ## a table: run what is missing of experiments/<name>/sweep.yaml, render it; FORM=small|full|ml1m
+table-%: install ## a table: run what is missing of experiments/<name>/sweep.yaml, render it (HTML in outputs/tables); FORM=small|full|ml1m
 	OMP_NUM_THREADS=1 $(BIN)/python -m ckf sweep experiments/$*/$(FORM).yaml --jobs $(JOBS) $(ARGS)
 	$(BIN)/python -m ckf report table=experiments/$*/$(FORM).yaml
 
@@ -88,13 +88,13 @@ tables-small: install ## every table in its small form: built-in data, and ML-1M
 
 figures: install ## the figures of every table that has results, as PDF in figures/
 	@for file in $(wildcard experiments/*/*.yaml); do \
-		results=$$(dirname $$file)/results$$(basename $$file .yaml | sed 's/^sweep$$//; s/^\(.\)/-\1/'); \
-		[ -d $$results ] || continue; \
+		results=$$(dirname $$file)/results$$(basename $$file .yaml | sed 's/^sweep$$//; s/^\(.\)/-\1/').csv; \
+		[ -f $$results ] || continue; \
 		$(BIN)/python -m ckf report table=$$file figures=figures || exit 1; \
 	done
 
 dashboard: install ## the review report in Weights & Biases: SWEEP=experiments/main (needs `wandb login`)
-	$(BIN)/python -m ckf.report.wandb_report $(SWEEP)
+	$(BIN)/python -m ckf.report.wandb_tables $(SWEEP)
 
 docs: install ## docs/configuration.md, made from the configs
 	$(BIN)/python docs/make_configuration.py

@@ -9,6 +9,7 @@ from pathlib import Path
 from ckf.config.compose import load_yaml, with_overrides
 from ckf.config.option_groups import did_you_mean
 from ckf.core.errors import CkfError, ConfigError
+from ckf.tasks import DEFAULT_TASK
 
 EXPORTS = ("peft", "merged")
 
@@ -147,7 +148,7 @@ def diff(folders: Sequence[str], arguments: Sequence[str]) -> Path | None:
 def export(arguments: Sequence[str]) -> Path:
     """``ckf export run=PATH task=TASK format=peft|merged out=DIR [tolerance=X]``."""
     own, overrides = _sorted("export", arguments, ["run", "task", "format", "out", "tolerance"])
-    _needed(own, run="outputs/NAME", task="ctr", out="DIR")
+    _needed(own, run="outputs/NAME", task=DEFAULT_TASK, out="DIR")
     problems = [f"{line}: ckf export takes no config" for line in overrides]
     kind = own.get("format", EXPORTS[0])
     if kind not in EXPORTS:

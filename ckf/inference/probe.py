@@ -17,8 +17,7 @@ from ckf.eval.fusion_diagnostics import gradient_shares, slot_health
 from ckf.eval.predictions import predictions
 from ckf.eval.score import answer_log_probabilities
 from ckf.inference.predictor import Predictor
-from ckf.report.format import MISSING, Table, number
-from ckf.report.render_tables import markdown_table
+from ckf.report.table import MISSING, Table, markdown_table, number
 from ckf.runs.evaluation_log import record_evaluation
 from ckf.tasks.measure import compute_metrics
 

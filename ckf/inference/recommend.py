@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ckf.inference.predictor import Predictor
-from ckf.report.format import MISSING, Table, number
-from ckf.report.render_tables import markdown_table
+from ckf.report.table import MISSING, Table, markdown_table, number
 
 
 def recommendation(trained: Predictor, user: str, top: int = 10, rerank: int = 100, *, seen: bool = False) -> str:

@@ -140,8 +140,8 @@ class PromptsConfig:
 
     def of(self, task: Task) -> PromptConfig:
         """The wording of a task: as configured, or, of a user's own task, as the task brings it."""
-        configured: PromptConfig | None = getattr(self, task.name, None)
-        return configured or PromptConfig.default(task.wording)
+        configured = getattr(self, task.name, None)
+        return configured if isinstance(configured, PromptConfig) else PromptConfig.default(task.wording)
 
     def problems(self) -> Iterator[str]:
         """Check each task's wording."""

@@ -8,7 +8,7 @@ import pytest
 
 from ckf.report.build import report
 from ckf.report.load_runs import load_run
-from ckf.report.slice_tables import calibration
+from ckf.report.run_tables import calibration
 from tests.unit.report.runs import METRICS, make_run, tables
 
 
