@@ -11,7 +11,7 @@ TORCH ?= torch==2.13.0
 ARGS ?=
 JOBS ?= 2
 DATASET ?= synthetic
-CF ?= mf
+CF ?= mf_plus
 TRIALS ?= 20
 FORM ?= sweep
 SWEEP ?= experiments/main
@@ -76,7 +76,7 @@ format: install ## rewrite the code in ruff's format
 check: install ## compose and check every option and every sweep
 	$(BIN)/python -m ckf check --all
 
-table-%: install ## a table: run what is missing of experiments/<name>/sweep.yaml, render it; FORM=small|full|ml1m
+table-%: install ## a table: run what is missing of experiments/<name>/sweep.yaml, render it (HTML in outputs/tables); FORM=small|full|ml1m
 	OMP_NUM_THREADS=1 $(BIN)/python -m ckf sweep experiments/$*/$(FORM).yaml --jobs $(JOBS) $(ARGS)
 	$(BIN)/python -m ckf report table=experiments/$*/$(FORM).yaml
 
@@ -88,13 +88,13 @@ tables-small: install ## every table in its small form: built-in data, and ML-1M
 
 figures: install ## the figures of every table that has results, as PDF in figures/
 	@for file in $(wildcard experiments/*/*.yaml); do \
-		results=$$(dirname $$file)/results$$(basename $$file .yaml | sed 's/^sweep$$//; s/^\(.\)/-\1/'); \
-		[ -d $$results ] || continue; \
+		results=$$(dirname $$file)/results$$(basename $$file .yaml | sed 's/^sweep$$//; s/^\(.\)/-\1/').csv; \
+		[ -f $$results ] || continue; \
 		$(BIN)/python -m ckf report table=$$file figures=figures || exit 1; \
 	done
 
 dashboard: install ## the review report in Weights & Biases: SWEEP=experiments/main (needs `wandb login`)
-	$(BIN)/python -m ckf.report.wandb_report $(SWEEP)
+	$(BIN)/python -m ckf.report.wandb_tables $(SWEEP)
 
 docs: install ## docs/configuration.md, made from the configs
 	$(BIN)/python docs/make_configuration.py
@@ -102,7 +102,7 @@ docs: install ## docs/configuration.md, made from the configs
 speed-prepare: install ## preparing 1 million made reviews: ckf, pandas and row by row, side by side
 	$(BIN)/python experiments/speed/prepare/run.py cache/speed-prepare
 
-tune-cf: install ## search settings of a CF model by its val figures: DATASET=synthetic CF=mf TRIALS=20
+tune-cf: install ## search settings of a CF model by its val figures: DATASET=synthetic CF=mf_plus TRIALS=20
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[tune]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m ckf.sweep.tune_cf dataset=$(DATASET) cf=$(CF) trials=$(TRIALS) $(ARGS)
 

@@ -22,11 +22,13 @@ from ckf.prompts.collate import Collators
 from ckf.prompts.encode import PromptEncoder
 from ckf.prompts.perturbation import perturb_titles
 from ckf.runs.folder import METADATA
+from ckf.tasks import BUILT_IN
+from ckf.tasks.rating import rating_text
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Folders of the artifacts that a run is made from; ``cf`` is None when nothing is fused."""
+    """Folders of the artifacts that a run is made from; ``cf`` is None where no CF vectors are read."""
 
     dataset: Path
     examples: Path
@@ -37,7 +39,7 @@ class Inputs:
 def build_collators(
     exp: ExperimentConfig, inputs: Inputs, tokenizer: Any, tables: VectorTables | None = None
 ) -> Collators:
-    """Make the collator of a run: titles, rating scale, wording and CF vectors (memory-mapped, unless given)."""
+    """Make the collators of a run: titles, rating scale, wording and CF vectors (memory-mapped, unless given)."""
     titles = read_item_titles(inputs.dataset)
     if exp.perturbation.titles:
         titles = perturb_titles(titles, exp.perturbation.titles, exp.perturbation.perturbation_seed)
@@ -50,6 +52,7 @@ def build_collators(
         max_length_tokens=exp.train.max_length_tokens,
         chat=getattr(exp.backbone, "chat_template", "none") == "auto",
         shuffle_seed=exp.perturbation.perturbation_seed if exp.perturbation.shuffled_history else None,
+        tasks=exp.task_set,
     )
     tables = tables or load_tables(exp, inputs)
     codes = None
@@ -60,7 +63,7 @@ def build_collators(
 
 
 def load_tables(exp: ExperimentConfig, inputs: Inputs) -> VectorTables | None:
-    """CF vectors of a run, shuffled for ``fusion=random``, with the noise asked for; None when nothing is fused."""
+    """CF vectors of a run, shuffled for ``fusion=random`` and perturbed as configured; None where none are read."""
     if inputs.cf is None or not exp.fusion.reads_vectors:
         return None
     tables = VectorTables.load(inputs.cf)
@@ -71,9 +74,10 @@ def load_tables(exp: ExperimentConfig, inputs: Inputs) -> VectorTables | None:
 
 def rating_scale(examples: Path) -> list[str]:
     """The ratings of the training split's examples as text, lowest first; empty where there are none."""
-    rated = [("split", "==", "train"), ("task", "in", ["rating", "explain"])]
+    names = [name for name, task in BUILT_IN.items() if task.on_rating_scale]
+    rated = [("split", "==", "train"), ("task", "in", names)]
     labels = pd.read_parquet(examples / "examples.parquet", columns=["label"], filters=rated)["label"]
-    return [f"{value:g}" for value in sorted(labels.unique())]
+    return [rating_text(value) for value in sorted(labels.unique())]
 
 
 def task_names(exp: ExperimentConfig) -> list[str]:
@@ -82,20 +86,20 @@ def task_names(exp: ExperimentConfig) -> list[str]:
 
 
 def scored_tasks(exp: ExperimentConfig) -> list[str]:
-    """Those of them whose answers are scored."""
+    """The tasks of a run whose answers are scored, in the order of their indices."""
     return [task.name for task in exp.scored_mix]
 
 
 def load_trained(exp: ExperimentConfig, inputs: Inputs, run: Path) -> tuple[Recommender, Collators]:
-    """Rebuild a trained run's model and collator from its folder alone (its tokenizer, its config).
+    """Rebuild a trained run's model and collators from its folder alone (its tokenizer, its config).
 
     Raises:
-        ArtifactError: its backbone or tokenizer is gone or is another one (`ckf.model.provenance`).
+        ArtifactError: its backbone or tokenizer is missing or differs (`ckf.model.provenance`).
     """
-    card, revision = read_json(run / METADATA), getattr(exp.backbone, "revision", None)
-    check_identity(run, card, inputs.backbone, revision)
+    metadata, revision = read_json(run / METADATA), getattr(exp.backbone, "revision", None)
+    check_identity(run, metadata, inputs.backbone, revision)
     collator = build_collators(exp, inputs, load_tokenizer(run / "tokenizer"))
     model = build_recommender(exp, inputs.backbone, collator.tables, task_names(exp))
-    check_identity(run, card, inputs.backbone, revision)  # a hub name is in the cache only now
+    check_identity(run, metadata, inputs.backbone, revision)  # a hub model is in the cache only now
     load_model(model, run)
     return model.eval(), collator

@@ -15,15 +15,15 @@ _TRIES = 20  # of drawing an item that the user has not liked
 class BPRSampler:
     """For a liked row: another row of its user that was not liked, or, where the user dislikes nothing, a drawn item.
 
-    ``liked``: the rows that BPR trains on.
+    ``liked``: the rows that BPR trains on. ``sampled``: the item is always drawn, from all that the user has not liked.
     """
 
-    def __init__(self, data: CFData, seed: int) -> None:
+    def __init__(self, data: CFData, seed: int, *, sampled: bool = False) -> None:
         train = self.train = data.train
         self.n_items = data.n_items
         self.generator = generator_for(seed, "bpr negatives")
         self.liked = np.flatnonzero(train.click > 0)
-        disliked = np.flatnonzero(train.click <= 0)
+        disliked = np.flatnonzero((train.click <= 0) & (not sampled))
         self.disliked = disliked[np.argsort(train.user[disliked], kind="stable")]
         self.count = np.bincount(train.user[disliked], minlength=data.n_users + 1)
         self.first = np.cumsum(self.count) - self.count

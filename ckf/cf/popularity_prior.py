@@ -47,6 +47,11 @@ class Ranking:
         weights = LogisticRegression(C=1.0, max_iter=1000).fit(features, labels).coef_[0]
         return cls(log_positives, float(weights[0]), float(weights[1]))
 
+    @classmethod
+    def by_score(cls, data: CFData) -> Ranking:
+        """The model's score alone, no popularity."""
+        return cls(np.zeros(data.n_items + 1), 0.0, 1.0)
+
     def score(self, item: np.ndarray, logit: np.ndarray) -> np.ndarray:
         """Score by which candidates are ordered. [n]"""
         return self.popularity * self.log_positives[item] + self.liking * logit

@@ -34,7 +34,7 @@ def audit(exp: ExperimentConfig) -> Path:
         for path in sorted((Path(exp.paths.cache) / "cf").glob("*/artifact.json"))
         if read_json(path).get("inputs") == [dataset.hash, examples.hash]
     ]
-    report = audit_artifacts(dataset.path, examples.path, trained)
+    report = audit_artifacts(dataset.path, examples.path, trained, exp.task_set)
     log(report.to_markdown())
     raise_on_violation(report)
     return examples.path

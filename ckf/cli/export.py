@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ckf.cli.arguments import Argument, Typed, Verb
 from ckf.core.errors import ConfigError, Problem
+from ckf.tasks import DEFAULT_TASK
 
 FORMATS = ("peft", "merged")
 
@@ -30,7 +31,7 @@ VERB = Verb(
     call,
     arguments=(
         Argument("run", "folder of the run", "outputs/NAME", required=True),
-        Argument("task", "the task that the adapters shall serve", "ctr", required=True),
+        Argument("task", "the task that the adapters shall serve", DEFAULT_TASK, required=True),
         Argument("format", "peft: one adapter (default); merged: the backbone's weights with it merged in", "merged",
                  allowed=FORMATS),
         Argument("out", "folder to write", "DIR", required=True),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ckf.cli.arguments import Argument, Typed, Verb
-from ckf.config.schema import TASKS, ExperimentConfig, NoBackboneConfig
+from ckf.config.option_groups import did_you_mean
+from ckf.config.schema import ExperimentConfig, NoBackboneConfig
 from ckf.core.errors import ConfigError, Problem
+from ckf.tasks import BUILT_IN, DEFAULT_TASK
 
 if TYPE_CHECKING:
     from ckf.cli.inspection import Request
@@ -56,9 +58,13 @@ def _check_example(typed: Typed) -> None:
 
 def _check_config(typed: Typed, exp: ExperimentConfig) -> None:
     problems, task, has = [], typed.values.get("task"), exp.dataset.supported_tasks
+    known = list(dict.fromkeys([*has, *(entry.name for entry in exp.task_mix)]))
     if isinstance(exp.backbone, NoBackboneConfig):
         problems.append(Problem("backbone=none", "has no tokenizer to inspect with; use backbone=tiny or hf"))
-    if task and task not in has:
+    if task and task not in known and task not in BUILT_IN:
+        near = did_you_mean(task, known)
+        problems.append(Problem("task", f"'{task}' is not allowed{near} (one of {', '.join(known)})"))
+    elif task and task not in known:
         problems.append(Problem("task", f"{task}, but dataset={exp.dataset.name} provides {', '.join(has)}"))
     if problems:
         raise ConfigError(problems)
@@ -69,11 +75,11 @@ VERB = Verb(
     "show examples as the model gets them: text, tokens, label mask, slots, what was cut",
     call,
     arguments=(
-        Argument("task", "examples of this task (default: every task of the mixture)", "ctr", allowed=tuple(TASKS)),
+        Argument("task", "examples of this task (default: every task of the mixture)", DEFAULT_TASK),
         Argument("n", "how many of each task (default 3)", "3", count_of="examples"),
         Argument("split", "of this split (default train)", "test", allowed=("train", "val", "test")),
         Argument("slots", "the prompt with slots, or the text-only one", "false", allowed=("true", "false")),
-        Argument("example", "one example by its id", "ctr/test/12-7"),
+        Argument("example", "one example by its id", "TASK/test/12-7"),
     ),
     composes=True,
     examples=("ckf inspect task=topk n=1 split=test             # one ranking prompt, token by token",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ckf.cli.arguments import Typed, Verb
 from ckf.config.schema import NoBackboneConfig, NoCurriculumConfig
-from ckf.core.errors import CkfError, ConfigError, Problem
+from ckf.core.errors import CkfError, ConfigError, Problem, first_line
 
 
 def call(typed: Typed) -> None:
@@ -18,15 +18,15 @@ def call(typed: Typed) -> None:
         what = f"backbone={exp.backbone.name} with curriculum={exp.curriculum.name} trains nothing"
         raise ConfigError([Problem("plan", what)])
     from ckf.pipeline.artifacts import get_tokenizer, log, prepare_dataset, prepare_examples
-    from ckf.train.cost_report import cost_report
+    from ckf.train.cost_estimate import describe_cost
 
     try:
         dataset = prepare_dataset(exp)
         folders = dataset.path, prepare_examples(exp, dataset).path, get_tokenizer(exp, dataset)
     except CkfError as error:  # the parts can be counted without any data
-        log(f"data: {str(error).splitlines()[0]}")
+        log(f"data: {first_line(error)}")
         folders = None
-    for line in cost_report(exp, folders):
+    for line in describe_cost(exp, folders):
         log(line)
 
 

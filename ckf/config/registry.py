@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from ckf.config import schema
+from ckf.tasks import BUILT_IN
 
 BACKBONE_PRESETS = (
     "qwen3_0_6b", "qwen3_1_7b", "qwen2_5_1_5b", "llama3_2_1b", "llama3_1_8b", "llama2_7b", "vicuna_7b",
@@ -32,10 +33,10 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {
         "popularity": schema.PopularityConfig,
         "itemknn": schema.ItemKNNConfig,
         "features": schema.FeaturesConfig,
-        "mf": schema.MFConfig,
-        "lightgcn": schema.LightGCNConfig,
-        "sasrec": schema.SASRecConfig,
-        "din": schema.DINConfig,
+        **dict.fromkeys(("mf", "mf_plus"), schema.MFConfig),
+        **dict.fromkeys(("lightgcn", "lightgcn_plus"), schema.LightGCNConfig),
+        **dict.fromkeys(("sasrec", "sasrec_plus"), schema.SASRecConfig),
+        **dict.fromkeys(("din", "din_plus"), schema.DINConfig),
         "pretrained": schema.PretrainedConfig,
     },
     "backbone": {
@@ -56,7 +57,7 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {
         "binary": schema.BinaryFusionConfig,
         "custom": schema.CustomFusionConfig,
     },
-    "tasks": dict.fromkeys(("auto", "all", *schema.TASKS, *schema.WRITTEN), schema.TasksConfig),
+    "tasks": dict.fromkeys(("auto", "all", *BUILT_IN), schema.TasksConfig),
     "prompts": dict.fromkeys(
         ("slots_late", "slots_early", "slots_pair", "soft_prompt", "text_codes"), schema.PromptsConfig
     ),

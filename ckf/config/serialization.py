@@ -14,10 +14,11 @@ from yaml import YAMLError
 from ckf.config.option_groups import load_groups
 from ckf.config.overrides import assign_all, read_overrides
 from ckf.config.registry import SCHEMAS
-from ckf.config.schema import TASKS, WRITTEN, ExperimentConfig
+from ckf.config.schema import ExperimentConfig
 from ckf.config.validate import validate
 from ckf.core.artifact_store import FORMAT, to_jsonable
 from ckf.core.errors import ConfigError, Problem
+from ckf.tasks import BUILT_IN
 
 _UNNAMED = ("name", "seed", "method", "paths", "logger", "launcher", "search", "overwrite")
 """What does not tell one run from another: labels, places, and the seed (it stands beside the hash)."""
@@ -114,10 +115,12 @@ def fingerprint_payload(exp: ExperimentConfig) -> dict[str, Any]:
     for key in ("root", "download", "memory_mb", "licence"):
         payload["dataset"].pop(key, None)
     payload["train"].pop("workers", None)
-    for task in {*WRITTEN} - {entry.name for entry in exp.tasks.mixture}:  # the wording is used by nobody
-        payload["prompts"].pop(task)
+    mixed = {entry.name for entry in exp.tasks.mixture}
+    for name, task in BUILT_IN.items():  # datasets do not name it, so only a mixture that lists it shows its wording
+        if not task.listed_by_datasets and name not in mixed:
+            payload["prompts"].pop(name)
     if not exp.fusion.fuses:  # so that runs with different slots share one text-only baseline
         payload["train"].pop("fusion_learning_rate", None)
-        for task in (*TASKS, *WRITTEN):
-            payload["prompts"].get(task, {}).pop("slots", None)
+        for name in BUILT_IN:
+            payload["prompts"].get(name, {}).pop("slots", None)
     return payload

@@ -127,14 +127,23 @@ def grid_points(fixed: Sequence[str], axes: list[list[str]]) -> list[Trial]:
     return [Trial(" ".join(point) or "single run", (*fixed, *point)) for point in itertools.product(*axes)]
 
 
-def results_folder(path: Path) -> Path:
-    """Where the results of a sweep file are kept: ``results/`` of sweep.yaml, ``results-small/`` of small.yaml."""
-    return path.with_name("results" if path.stem == "sweep" else f"results-{path.stem}")
+def results_path(path: Path) -> Path:
+    """Where a sweep file keeps its figures: ``results.csv`` of sweep.yaml, ``results-small.csv`` of small.yaml."""
+    return _beside(path, "results", ".csv")
+
+
+def provenance_path(path: Path) -> Path:
+    """Where a sweep file keeps the origin of its figures: ``provenance.csv``, or ``provenance-small.csv``."""
+    return _beside(path, "provenance", ".csv")
 
 
 def rendered_path(path: Path) -> Path:
     """Where the table of a sweep file is written: ``RESULTS.md``, or ``RESULTS-small.md``."""
-    return path.with_name("RESULTS.md" if path.stem == "sweep" else f"RESULTS-{path.stem}.md")
+    return _beside(path, "RESULTS", ".md")
+
+
+def _beside(path: Path, name: str, ending: str) -> Path:
+    return path.with_name((name if path.stem == "sweep" else f"{name}-{path.stem}") + ending)
 
 
 def sweep_name(path: Path) -> str:

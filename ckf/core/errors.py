@@ -58,3 +58,9 @@ class DataError(CkfError):
 
 class ArtifactError(CkfError):
     """A cached artifact or a run folder that is missing, incomplete or does not fit."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where the message is empty."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -12,15 +12,13 @@ from ckf.config.schema import ExperimentConfig
 from ckf.metrics import (
     auc,
     compare,
-    compute_metrics,
-    headline,
     holm,
     intervals,
-    protocol_metrics,
+    protocol_tag,
     quartiles,
-    task_statistics,
-    with_worst_scores,
 )
+from ckf.tasks import Task
+from ckf.tasks.measure import compute_metrics, protocol_metrics, task_statistics, with_worst_scores
 
 MODEL, TEXT, CF, BIAS = "model", "text", "cf", "bias"
 
@@ -47,18 +45,20 @@ def metrics_of(everything: pd.DataFrame, split: str, exp: ExperimentConfig) -> d
     metrics: dict[str, float] = {}
     for source, rows in everything.groupby("source", sort=False):
         prefix = "" if source == MODEL else f"{source}/"
-        found = compute_metrics(rows, split, exp.ranking)
+        found = compute_metrics(rows, split, exp.ranking, exp.task_set)
         found.update(headline_intervals(rows, split, exp))
         metrics.update({f"{prefix}{key}": value for key, value in found.items()})
     return {**metrics, **paired_differences(everything, split, exp)}
 
 
-def further_metrics(rows: pd.DataFrame, split: str, protocol: str) -> dict[str, float]:
+def further_metrics(rows: pd.DataFrame, split: str, protocol: str, tasks: Mapping[str, Task]) -> dict[str, float]:
     """Metrics of every source under a further protocol, whose tag stands in every name."""
     metrics: dict[str, float] = {}
     for source, part in rows.groupby("source", sort=False):
         prefix = "" if source == MODEL else f"{source}/"
-        metrics.update({f"{prefix}{key}": value for key, value in protocol_metrics(part, split, protocol).items()})
+        metrics.update(
+            {f"{prefix}{key}": value for key, value in protocol_metrics(part, split, protocol, tasks).items()}
+        )
     return metrics
 
 
@@ -66,8 +66,9 @@ def headline_intervals(rows: pd.DataFrame, split: str, exp: ExperimentConfig) ->
     """``<metric>_low`` and ``_high`` of each task's headline metric: 95%, bootstrap over users."""
     found: dict[str, float] = {}
     for task, part in rows.groupby("task", sort=False):
-        name = headline(str(task), exp.ranking)
-        statistics, users = task_statistics(str(task), part, exp.ranking, only=name)
+        mine = exp.task_set[str(task)]
+        name = mine.headline.key(protocol_tag(exp.ranking))
+        statistics, users = task_statistics(mine, part, exp.ranking, only=name)
         low, high = intervals(statistics, users, exp.evaluate.bootstrap_samples, 0)[name]
         if not np.isnan(low):
             found.update({f"{split}/{task}/{name}_low": low, f"{split}/{task}/{name}_high": high})
@@ -85,7 +86,7 @@ def paired_differences(everything: pd.DataFrame, split: str, exp: ExperimentConf
         by_source = {str(source): part for source, part in rows.groupby("source", sort=False)}
         for other in (TEXT, CF, BIAS):
             if MODEL in by_source and other in by_source:
-                found.update(_difference(by_source, str(task), other, split, exp))
+                found.update(_difference(by_source, exp.task_set[str(task)], other, split, exp))
     tested = [key for key in found if key.endswith("_p")]
     for key, p in zip(tested, holm([found[key] for key in tested]), strict=True):
         found[f"{key}_holm"] = p
@@ -93,14 +94,14 @@ def paired_differences(everything: pd.DataFrame, split: str, exp: ExperimentConf
 
 
 def _difference(
-    by_source: Mapping[str, pd.DataFrame], task: str, other: str, split: str, exp: ExperimentConfig
+    by_source: Mapping[str, pd.DataFrame], task: Task, other: str, split: str, exp: ExperimentConfig
 ) -> dict[str, float]:
-    name, candidates = headline(task, exp.ranking), exp.ranking
+    name, candidates = task.headline.key(protocol_tag(exp.ranking)), exp.ranking
     model = by_source[MODEL]
     a, users = task_statistics(task, model, candidates, only=name)
     b, _ = task_statistics(task, align_predictions(model, by_source[other]), candidates, only=name)
     (c,) = compare(a, b, users, exp.evaluate.bootstrap_samples, 0)
-    key = f"{split}/{task}/{name}_minus_{other}"
+    key = f"{split}/{task.name}/{name}_minus_{other}"
     return {key: c.difference, f"{key}_low": c.low, f"{key}_high": c.high, f"{key}_p": c.p}
 
 
@@ -111,7 +112,7 @@ def align_predictions(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     return rows.drop(columns=["score", "answer"]).merge(answers, on=key, how="left", validate="one_to_one")
 
 
-def oracle_metrics(dataset: Path, everything: pd.DataFrame, split: str) -> dict[str, float]:
+def oracle_metrics(dataset: Path, everything: pd.DataFrame, split: str, tasks: Mapping[str, Task]) -> dict[str, float]:
     """AUC of the planted truth, of the best reader of text and of counting (synthetic data only).
 
     ``auc_share`` is the AUC of the first source, the model, over that of the truth: 1 is the optimum.
@@ -119,11 +120,12 @@ def oracle_metrics(dataset: Path, everything: pd.DataFrame, split: str) -> dict[
     path = dataset / "known.parquet"
     if not path.is_file():
         return {}
-    ctr = everything[(everything["task"] == "ctr") & (everything["source"] == everything["source"].iloc[0])]
-    known = ctr.merge(pd.read_parquet(path), on=["user", "item"], validate="one_to_one")
-    label = known["label"].to_numpy()
-    found = {
-        f"oracle/{split}/ctr/auc_{name}": auc(label, known[name].to_numpy()) for name in ("truth", "text", "counting")
-    }
-    scores = with_worst_scores(known, "ctr")["score"].to_numpy(dtype=float)
-    return {**found, f"oracle/{split}/ctr/auc_share": auc(label, scores) / found[f"oracle/{split}/ctr/auc_truth"]}
+    metrics: dict[str, float] = {}
+    first = everything[everything["source"] == everything["source"].iloc[0]]
+    for name in (name for name in first["task"].unique() if tasks[name].has_oracle):
+        known = first[first["task"] == name].merge(pd.read_parquet(path), on=["user", "item"], validate="one_to_one")
+        label, key = known["label"].to_numpy(), f"oracle/{split}/{name}/auc"
+        found = {f"{key}_{part}": auc(label, known[part].to_numpy()) for part in ("truth", "text", "counting")}
+        scores = with_worst_scores(known, tasks[name])["score"].to_numpy(dtype=float)
+        metrics |= {**found, f"{key}_share": auc(label, scores) / found[f"{key}_truth"]}
+    return metrics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collators
 from ckf.runs.evaluation_log import record_evaluation
 from ckf.runs.folder import METRICS, update_metadata
+from ckf.tasks import Task
+from ckf.tasks.base import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,9 @@ def evaluate_run(
         table = _examples(exp, inputs, split)
         record_evaluation(run, "evaluate", split, len(table), to=None if out is None else str(out))
         metrics.update(_evaluate_split(exp, inputs, run, baselines, loaded, table, target))
-        if loaded is not None and exp.writes:
-            metrics.update(_reviews(exp, inputs, baselines.text, loaded, split, target))
+        if loaded is not None:
+            for entry in exp.written_mix:
+                metrics.update(_texts(entry.task, exp, inputs, baselines.text, loaded, split, target))
     if loaded is not None and exp.fusion.fuses and out is None:
         val = ExampleTable(inputs.examples / "examples.parquet", "val", scored_tasks(exp))
         metrics.update(slot_health(*loaded, val, device_of(exp)))
@@ -95,7 +99,7 @@ def _evaluate_split(
     if own_lists:  # the artifacts' own predictions are of the prepared lists
         frames = baseline_lists(exp, sources, table)
     else:
-        frames = _cf_frames(inputs, table, baselines, as_model=loaded is None)
+        frames = _cf_frames(inputs, table, baselines, exp.task_set, as_model=loaded is None)
     if loaded is not None:
         frame, cut = _model_frame(exp, inputs, run, loaded, table)
         frames.insert(0, frame)
@@ -105,35 +109,35 @@ def _evaluate_split(
     everything = with_counts(pd.concat(frames, ignore_index=True), inputs.dataset)
     everything.to_parquet(target / "predictions" / f"{split}.parquet", index=False)
     metrics.update(metrics_of(everything, split, exp))
-    metrics.update(oracle_metrics(inputs.dataset, everything, split))
-    if "topk" in table.tasks:
-        lists = table.subset(np.flatnonzero(table.task == "topk"))
+    metrics.update(oracle_metrics(inputs.dataset, everything, split, exp.task_set))
+    lists = table.subset(np.flatnonzero([exp.task_set[name].lists for name in table.task]))
+    if len(lists):
         for protocol, rows in further_rankings(exp, sources, lists).items():
             rows = with_counts(rows, inputs.dataset)
             rows.to_parquet(target / "predictions" / f"{split}-{protocol}.parquet", index=False)
-            metrics.update(further_metrics(rows, split, protocol))
+            metrics.update(further_metrics(rows, split, protocol, exp.task_set))
     return metrics
 
 
-def _reviews(
-    exp: ExperimentConfig, inputs: Inputs, text: Path | None, loaded: tuple[Recommender, Collators], split: str,
-    target: Path,
+def _texts(
+    task: Task, exp: ExperimentConfig, inputs: Inputs, text: Path | None, loaded: tuple[Recommender, Collators],
+    split: str, target: Path,
 ) -> dict[str, float]:  # fmt: skip
-    """Write a review for each example, beside the text-only run's and the baselines; keep and measure all of them."""
+    """Generate a text for each example, beside the text-only run's and the baselines; keep and measure all of them."""
     path = inputs.examples / "examples.parquet"
-    table = subsample(ExampleTable(path, split, [texts.TASK]), exp.evaluate.max_examples)
+    table = subsample(ExampleTable(path, split, [task.name]), exp.evaluate.max_examples)
     if not len(table):
         return {}
     examples = [table[row] for row in range(len(table))]
     mine = texts.written_reviews(*loaded, examples, exp.evaluate, slots=exp.fusion.fuses, device=device_of(exp))
     found = {"model": mine}
-    other = texts.text_of_run(text, split, table) if text is not None else None
+    other = texts.text_of_run(text, split, table, task) if text is not None else None
     found |= {"text": other} if other is not None else {}
     rows = texts.review_rows(
-        table, {**found, **texts.baseline_reviews(table, ExampleTable(path, "train", [texts.TASK]))}
+        table, {**found, **texts.baseline_reviews(table, ExampleTable(path, "train", [task.name]))}
     )
-    rows.to_parquet(target / "predictions" / f"{split}-{texts.TASK}.parquet", index=False)
-    return texts.review_metrics(rows, split, texts.decoding_tag(exp.evaluate))
+    rows.to_parquet(target / "predictions" / f"{split}-{task.name}.parquet", index=False)
+    return texts.text_metrics(rows, split, texts.decoding_tag(exp.evaluate), task)
 
 
 def _model_frame(
@@ -164,7 +168,9 @@ def subsample(table: ExampleTable, limit: int | None) -> ExampleTable:
     return table.subset(np.flatnonzero(keep))
 
 
-def _cf_frames(inputs: Inputs, table: ExampleTable, baselines: Baselines, *, as_model: bool) -> list[pd.DataFrame]:
+def _cf_frames(
+    inputs: Inputs, table: ExampleTable, baselines: Baselines, tasks: Mapping[str, Task], *, as_model: bool
+) -> list[pd.DataFrame]:
     titles = read_item_titles(inputs.dataset)
     sources = [(CF, baselines.cf), (BIAS, baselines.bias)]
     if as_model:
@@ -174,7 +180,7 @@ def _cf_frames(inputs: Inputs, table: ExampleTable, baselines: Baselines, *, as_
     for source, folder in sources:
         scores = pd.read_parquet(folder / "predictions.parquet")
         if len(scores):  # given vectors may predict nothing, or some tasks only: those rows stay out of the tables
-            frame = cf_predictions(table, scores, titles, labels, source)
+            frame = cf_predictions(table, scores, Vocabulary(titles, labels), source, tasks)
             frames.append(frame[frame["task"].isin(scores["task"].unique())])
     return frames
 

@@ -96,35 +96,39 @@ def pointwise_scores(
 ) -> np.ndarray:
     """How much the language model thinks that the example's user will like each item. [len(items)]
 
-    The log-odds of Yes where it was trained on ctr, else the expected rating. The items share one prefix.
+    What the run's first task with such a score says: of the built-in ones, ctr gives the log-odds of Yes, else rating
+    the expected rating. The items share one prefix.
 
     Raises:
         ConfigError: it was trained on neither.
     """
-    task = next((name for name in ("ctr", "rating") if name in collator.tasks), None)
+    task = task_of_items(collator, "score") or task_of_items(collator, "rating")
     if task is None:
         raise ConfigError([Problem("re-ranking", "needs a model trained on ctr or rating; this one has neither")])
     return scores_of_task(model, collator, task, example, items, slots=slots, device=device)
+
+
+def task_of_items(collator: Collators, kind: str) -> str | None:
+    """The first task of the run that tells this of single items (`Task.item_score`)."""
+    return next((name for name in collator.tasks if collator.encoder.tasks[name].item_score == kind), None)
 
 
 def scores_of_task(
     model: Recommender, collator: Collators, task: str, example: Example, items: np.ndarray,
     *, slots: bool, device: torch.device,
 ) -> np.ndarray:  # fmt: skip
-    """One figure for each item: ctr the log-odds of Yes, rating the expected rating. [len(items)]"""
-    asked = [
+    """What a task tells of each item (`Task.item_scores`). [len(items)]"""
+    rows = [
         dataclasses.replace(example, task=task, item=int(item), candidates=example.candidates[:0], position=-1)
         for item in items
     ]
     parts: list[np.ndarray] = []
-    for start in range(0, len(asked), 256):
-        parts += score_batch(model, collator, asked[start : start + 256], slots=slots, device=device).answers
-    found = np.stack(parts) if parts else np.empty((0, 2))
-    if task == "ctr":
-        return found[:, 1] - found[:, 0]
-    chances = np.exp(found - found.max(axis=1, keepdims=True))
-    values = np.asarray(collator.encoder.rating_labels, dtype=float)
-    return (chances @ values) / chances.sum(axis=1)
+    for start in range(0, len(rows), 256):
+        parts += score_batch(model, collator, rows[start : start + 256], slots=slots, device=device).answers
+    if not parts:
+        return np.empty(0)
+    labels = collator.encoder.labels(rows[0])
+    return collator.encoder.tasks[task].item_scores(np.stack(parts), labels)
 
 
 def _orders(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +54,7 @@ def slot_health(model: Recommender, collator: Collators, table: ExampleTable, de
     ``zeroed``: slots hold zeros (codes: the code of an unknown id). ``shuffled``: every user has another
     user's vector and every item another item's. ``swapped``: the user's vector, history and code are
     another user's, the item's stay. The rise of the loss comes by task, with a bootstrap interval over
-    users (`LEVEL`). For ctr also the AUC of the sample, as it is and spoiled.
+    users (`LEVEL`). For tasks of two answers also the AUC of the sample, as it is and spoiled.
     """
     sample = _sample(table)
     if not sample:
@@ -77,7 +77,8 @@ def slot_health(model: Recommender, collator: Collators, table: ExampleTable, de
     if tables is not None:
         found["shuffled"] = score(collator.with_tables(tables.shuffled(0)))
         found["swapped"] = score(collator, _swap_users)
-    return _summary(sample, found) | _loss_rises(sample, [_right(collator, x) for x in sample], found)
+    binary = [name for name, task in collator.encoder.tasks.items() if task.binary]
+    return _summary(sample, found, binary) | _loss_rises(sample, [_right(collator, x) for x in sample], found)
 
 
 def gradient_shares(run: Path) -> dict[str, float]:
@@ -138,7 +139,7 @@ def _swap_users(batch: PromptBatch) -> None:
 
 def _right(collator: Collators, example: Example) -> int:
     """Place of the right answer among the possible ones."""
-    if example.task == "topk":
+    if collator.encoder.tasks[example.task].lists:
         return example.position
     return collator.encoder.labels(example).index(collator.encoder.true_label(example))
 
@@ -164,10 +165,9 @@ def _loss_rises(sample: list[Example], right: list[int], found: dict[str, list[n
     return out
 
 
-def _summary(sample: list[Example], found: dict[str, list[np.ndarray]]) -> dict[str, float]:
+def _summary(sample: list[Example], found: dict[str, list[np.ndarray]], binary: Sequence[str]) -> dict[str, float]:
+    """How far the answers move, overall and by task; for tasks with two answers also the AUC of the sample."""
     tasks = np.asarray([example.task for example in sample])
-    ctr = tasks == "ctr"
-    labels = np.asarray([example.label for example in sample])[ctr]
     out: dict[str, float] = {"health/n": float(len(sample))}
     for name, distributions in found.items():
         if name:
@@ -176,7 +176,10 @@ def _summary(sample: list[Example], found: dict[str, list[np.ndarray]]) -> dict[
             out[f"health/change_{name}"] = float(distance.mean())
             for task in dict.fromkeys(tasks.tolist()):
                 out[f"health/{task}/change_{name}"] = float(distance[tasks == task].mean())
-        if ctr.any() and 0 < labels.sum() < len(labels):
-            yes = np.asarray([p[1] for p, mine in zip(distributions, ctr, strict=True) if mine])
-            out[f"health/ctr/auc_{name}" if name else "health/ctr/auc"] = auc(labels, yes)
+        for task in binary:
+            mine = np.flatnonzero(tasks == task)
+            labels = np.asarray([sample[row].label for row in mine])
+            if 0 < labels.sum() < len(labels):
+                yes = np.asarray([distributions[row][1] for row in mine])
+                out[f"health/{task}/auc_{name}" if name else f"health/{task}/auc"] = auc(labels, yes)
     return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,8 @@ from scipy.special import softmax
 
 from ckf.data.example_table import ExampleTable
 from ckf.prompts.collate import Collators
+from ckf.tasks import Task
+from ckf.tasks.base import Vocabulary
 
 
 def predictions(
@@ -22,44 +24,42 @@ def predictions(
 ) -> pd.DataFrame:
     """Turn answer log-probabilities into rows of the predictions file, task by task.
 
-    ctr: the probability of Yes against No. rating and explain: the mean of the distribution over
-    the scale's labels (``answer`` is its mode). topk: one row a candidate, the title's log-probability,
-    with ``mean`` divided by the title's tokens (terminator included).
+    Lists have one row a candidate, scored by its answer's log-probability, which ``mean`` divides by the answer's
+    tokens (terminator included). For other tasks the task makes the score from the answers' probabilities
+    (`Task.scores`), and ``answer`` is the most probable one.
     """
     encoder, frames = collator.encoder, []
-    for task, rows in rows_of_tasks(table):
-        if task == "topk":
+    for name, rows in rows_of_tasks(table):
+        task = encoder.tasks[name]
+        if task.lists:
             frame = list_rows(table, rows, source)
             scores = np.concatenate([log_probabilities[row] for row in rows])
             titles = [encoder.titles[item] for item in frame["item"]]
             if mean:
-                scores = scores / np.asarray([len(encoder.answer_ids("topk", title)) for title in titles])
+                scores = scores / np.asarray([len(encoder.answer_ids(name, title)) for title in titles])
             frames.append(frame.assign(score=scores, answer=titles))
             continue
         labels = encoder.labels(table[int(rows[0])])
         chances = softmax(np.stack([log_probabilities[row] for row in rows]), axis=1)
-        values = (np.asarray(labels) == "Yes") if task == "ctr" else np.asarray(labels, dtype=float)
         answers = np.asarray(labels, dtype=object)[chances.argmax(axis=1)]
-        frames.append(single_rows(table, rows, source).assign(score=chances @ values, answer=answers))
+        frames.append(single_rows(table, rows, source).assign(score=task.scores(chances, labels), answer=answers))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def cf_predictions(
-    table: ExampleTable, scores: pd.DataFrame, titles: Sequence[str], labels: Sequence[str], source: str
+    table: ExampleTable, scores: pd.DataFrame, words: Vocabulary, source: str, tasks: Mapping[str, Task]
 ) -> pd.DataFrame:
     """Rows of the predictions file from a CF artifact's own scores (``example_id``, ``item``, ``score``)."""
-    key, scale, frames = ["example_id", "item"], np.asarray(labels, dtype=float), []
+    key, frames = ["example_id", "item"], []
     known = scores.drop_duplicates(key, keep="last")[[*key, "score"]].astype({"score": float})
-    for task, rows in rows_of_tasks(table):
-        frame = list_rows(table, rows, source) if task == "topk" else single_rows(table, rows, source)
+    for name, rows in rows_of_tasks(table):
+        task = tasks[name]
+        frame = list_rows(table, rows, source) if task.lists else single_rows(table, rows, source)
         frame = frame.merge(known, on=key, how="left", validate="many_to_one")
-        score = frame["score"].to_numpy()
-        if task == "topk":
-            answer = [titles[item] for item in frame["item"]]
-        elif task == "ctr":
-            answer = np.where(score > 0.5, "Yes", "No").tolist()
+        if task.lists:
+            answer = [words.titles[item] for item in frame["item"]]
         else:
-            answer = [labels[i] for i in np.abs(scale - np.nan_to_num(score)[:, None]).argmin(axis=1)]
+            answer = task.answer_of(frame["score"].to_numpy(), task.labels(table[int(rows[0])], words))
         frames.append(frame.assign(answer=answer))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 

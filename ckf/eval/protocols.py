@@ -110,7 +110,7 @@ def _written(
 ) -> list[np.ndarray]:
     """1 for the candidate whose title was written, 0 for the others; NaN for all where it is none of them."""
     encoder = collator.encoder
-    answers = [[encoder.answer_ids("topk", label) for label in encoder.labels(x)] for x in examples]
+    answers = [[encoder.answer_ids(x.task, label) for label in encoder.labels(x)] for x in examples]
     choose: Choice = greedy
     if protocol == "constrained":
         choose = constrained([Trie.of(titles) for titles in answers], encoder.eos)

@@ -60,7 +60,7 @@ class CFRetrieval:
         """
         if not (cf / "items.safetensors").is_file():
             raise ArtifactError(
-                f"{cf}: this CF model keeps no vectors to rank the catalogue by; use cf=mf, lightgcn, sasrec or din, "
+                f"{cf}: this CF model keeps no vectors to rank the catalogue by; use cf=mf_plus or another that has, "
                 "or evaluate.retrieval=slots"
             )
         weights = read_json(cf / "manifest.json").get("ranking", {"popularity": 0.0, "liking": 1.0})

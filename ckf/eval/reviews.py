@@ -16,11 +16,10 @@ from ckf.config.schema import EvaluateConfig
 from ckf.core.rng import hash_ids, hashed_uniform
 from ckf.data.example_table import Example, ExampleTable
 from ckf.eval.generate import Choice, generate, greedy, sampled
-from ckf.metrics import text_metrics
 from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collators
+from ckf.tasks import Task
 
-TASK = "review"
 FREQUENT, RANDOM = "frequent", "random"
 """Floors: the item's most frequent sentence of training reviews; a training review drawn for each example."""
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
@@ -102,26 +101,24 @@ def review_rows(table: ExampleTable, texts: dict[str, list[str]]) -> pd.DataFram
     return pd.concat(frames, ignore_index=True)
 
 
-def review_metrics(rows: pd.DataFrame, split: str, tag: str) -> dict[str, float]:
-    """Flat metrics of a review file, from it alone; others than the model stand below their source's name.
+def text_metrics(rows: pd.DataFrame, split: str, tag: str, task: Task) -> dict[str, float]:
+    """Flat metrics of a file of texts, from it alone; others than the model stand below their source's name.
 
     The baselines decode nothing, but stand under the same tag, as the rows that the model's are read beside.
     """
     found: dict[str, float] = {}
     for source, part in rows.groupby("source", sort=False):
-        key = f"{split}/{TASK}/" if source == "model" else f"{source}/{split}/{TASK}/"
-        texts = part["text"].fillna("").tolist()
-        values = text_metrics(texts, part["reference"].tolist())
+        key = f"{split}/{task.name}/" if source == "model" else f"{source}/{split}/{task.name}/"
+        sample = task.sample(part)
+        values = {metric.name: metric.value(sample) for metric in task.metrics}
+        values |= {"users": part["user"].nunique(), "unusable": int((part["text"].fillna("") == "").sum())}
         found.update({f"{key}{name}{tag}": value for name, value in values.items() if value == value})
-        found[f"{key}n{tag}"] = len(part)
-        found[f"{key}users{tag}"] = int(part["user"].nunique())
-        found[f"{key}unusable{tag}"] = sum(not text for text in texts)
     return found
 
 
-def text_of_run(run: Path, split: str, table: ExampleTable) -> list[str] | None:
-    """The reviews that another run wrote for the same examples; None where it wrote none, or not all of them."""
-    path = run / "predictions" / f"{split}-{TASK}.parquet"
+def text_of_run(run: Path, split: str, table: ExampleTable, task: Task) -> list[str] | None:
+    """The texts that another run wrote for the same examples; None where it wrote none, or not all of them."""
+    path = run / "predictions" / f"{split}-{task.name}.parquet"
     if not path.is_file():
         return None
     rows = pd.read_parquet(path)

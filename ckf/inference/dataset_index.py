@@ -12,6 +12,7 @@ import pandas as pd
 from ckf.data.example_table import Example
 from ckf.data.interaction_keys import raw_ids
 from ckf.data.titles import read_item_titles
+from ckf.tasks import Task
 
 UNKNOWN = 0
 """The user that no table knows: the zero vector, no history."""
@@ -71,21 +72,24 @@ class DatasetIndex:
         """ckf's id of an item by the source's own id."""
         return self._numbers["item"].get(str(name))
 
-    def met(self, user: int) -> np.ndarray:
-        """Items that a user has had to do with."""
+    def seen_items(self, user: int) -> np.ndarray:
+        """Items that a user has interacted with."""
         return self.item[self.first[user] : self.first[user + 1]]
 
-    def example(self, task: str, user: int, item: int, before: int | None = None) -> Example:
+    def example(self, name: str, task: Task, user: int, item: int, before: int | None = None) -> Example:
         """A prompt about a user and an item, with the user's past strictly before a time (all of it where None)."""
         rows = np.arange(self.first[user], self.first[user + 1]) if user else np.empty(0, dtype=int)
         rows = rows[self.item[rows] != item]
-        rows = rows[~np.isnan(self.rating[rows]) if task == "rating" else self.click[rows] > 0]
+        if task.history == "liked":
+            rows = rows[self.click[rows] > 0]
+        if task.history_ratings:
+            rows = rows[~np.isnan(self.rating[rows])]
         if before is not None:
             rows = rows[self.timestamp[rows] < before]
         rows = rows[-self.history_items :]
-        ratings = self.rating[rows] if task == "rating" else np.empty(0)
+        ratings = self.rating[rows] if task.history_ratings else np.empty(0)
         none = np.empty(0, dtype=np.int64)
         return Example(
-            f"{task}/own/{user}-{item}", task, user, item, 0.0, none, -1,
+            f"{name}/own/{user}-{item}", name, user, item, 0.0, none, -1,
             self.item[rows].astype(np.int64), ratings.astype(np.float32), None,
         )  # fmt: skip

@@ -15,7 +15,15 @@ from ckf.core.artifact_store import file_hash, read_json, write_json
 from ckf.core.errors import DataError
 from ckf.inference.dataset_index import UNKNOWN
 from ckf.inference.predictor import Predictor
-from ckf.inference.request_rows import is_own, note_prepared, read_rows, refuse_faults, run_key, score_examples
+from ckf.inference.request_rows import (
+    UnusableRow,
+    is_own,
+    note_prepared,
+    read_rows,
+    refuse_faults,
+    run_key,
+    score_examples,
+)
 
 PART = 4096
 """Rows that are read, scored and written together; memory does not grow with the file."""
@@ -32,7 +40,7 @@ def predict_file(trained: Predictor, source: Path, out: Path, *, skip_bad: bool 
     """
     file = _open(source)
     counts = {"rows": file.metadata.num_rows, "bad": 0, "cold": 0, "resumed": 0}
-    faults: list[str] = []
+    faults: list[UnusableRow] = []
     for first, rows in _parts(file):
         examples, wrong = read_rows(trained, rows, first)
         faults += wrong
@@ -81,7 +89,7 @@ def _parts(file: pq.ParquetFile) -> Iterator[tuple[int, pd.DataFrame]]:
 
 def _score_part(trained: Predictor, rows: pd.DataFrame, first: int, path: Path) -> None:
     examples, faults = read_rows(trained, rows, first)
-    bad = {int(fault.split()[1].rstrip(":")) for fault in faults}
+    bad = {fault.row for fault in faults}
     numbers = np.asarray([number for number in range(first, first + len(rows)) if number not in bad], dtype=np.int64)
     temporary = path.with_suffix(".writing")
     if len(examples):

@@ -18,7 +18,7 @@ from ckf.core.errors import DataError
 from ckf.data.example_table import Example, ExampleTable
 from ckf.eval.evaluate import device_of
 from ckf.eval.extra_protocols import load_catalogue
-from ckf.eval.full_ranking import Catalogue, best_items, scores_of_task
+from ckf.eval.full_ranking import Catalogue, best_items, scores_of_task, task_of_items
 from ckf.eval.retrieval import CFRetrieval
 from ckf.eval.reviews import written_reviews
 from ckf.inference.adhoc_user_vectors import AdhocUserVectors
@@ -26,6 +26,7 @@ from ckf.inference.dataset_index import DatasetIndex
 from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collators
 from ckf.runs.folder import artifact_path, read_run
+from ckf.tasks import BUILT_IN, DEFAULT_TASK
 from ckf.train.distributed.worker import run_inputs
 
 
@@ -100,12 +101,12 @@ class Predictor:
         if top < 1:
             raise DataError(f"top: must be at least 1, got {top}")
         number = self.known.user(user)
-        example = self.known.example("ctr", number, 0)
+        example = self.known.example(DEFAULT_TASK, BUILT_IN[DEFAULT_TASK], number, 0)
         scores = self.retrieval.scores(self.own_users.of(self.retrieval.tables, [example]))[0]
         order = np.full(len(scores), -np.inf)
         order[self.catalogue.items] = scores[self.catalogue.items]
         if not seen:
-            order[self.known.met(number)] = -np.inf
+            order[self.known.seen_items(number)] = -np.inf
         items = best_items(order, max(rerank, top))
         figures = self._judge(example, items) if self.model is not None else {"score": order[items]}
         best = np.argsort(-figures["score"], kind="stable")[:top]
@@ -120,7 +121,7 @@ class Predictor:
                 "rating": figures.get("rating", unrated)[best],
             }
         )
-        if self.exp.writes and self.collator is not None:
+        if self.exp.written_mix and self.collator is not None:
             frame["why"] = self._why(example, chosen, frame["rating"].to_numpy())
         frame.attrs.update({"known": number > 0, "history": [self.known.titles[item] for item in example.history]})
         return frame
@@ -131,19 +132,20 @@ class Predictor:
         assert self.collator is not None
         collator = self.own_users.collator(self.collator, [example])
         slots, device = self.exp.fusion.fuses, device_of(self.exp)
-        rated = self.known.example("rating", example.user, 0)
-        rated = dataclasses.replace(rated, example_id=example.example_id)
         found: dict[str, np.ndarray] = {}
-        if "rating" in collator.tasks:
-            found["rating"] = scores_of_task(self.model, collator, "rating", rated, items, slots=slots, device=device)
-        if "ctr" in collator.tasks:
-            odds = scores_of_task(self.model, collator, "ctr", example, items, slots=slots, device=device)
-            found["score"] = 1 / (1 + np.exp(-odds))
-        elif "rating" in found:
-            found["score"] = found["rating"]
-        else:
-            raise DataError(f"{self.run}: recommends by ctr or rating, and was trained on {', '.join(collator.tasks)}")
-        return found
+        for kind in ("rating", "score"):
+            name = task_of_items(collator, kind)
+            if name is None:
+                continue
+            task = self.exp.task_set[name]
+            prompt = dataclasses.replace(self.known.example(name, task, example.user, 0), example_id=example.example_id)
+            found[kind] = scores_of_task(self.model, collator, name, prompt, items, slots=slots, device=device)
+            if task.binary:
+                found[kind] = 1 / (1 + np.exp(-found[kind]))
+        if not found:
+            able = " or ".join(name for name, task in BUILT_IN.items() if task.item_score)
+            raise DataError(f"{self.run}: recommends by {able}, and was trained on {', '.join(collator.tasks)}")
+        return {"score": found["rating"], **found} if "score" not in found else found
 
     def _why(self, example: Example, items: np.ndarray, ratings: np.ndarray) -> list[str]:
         """The first sentence of the review that the model writes for each item at the rating that it expects."""
@@ -153,7 +155,9 @@ class Predictor:
         scale = np.asarray([float(label) for label in collator.encoder.rating_labels])
         stars = scale[np.abs(scale - np.nan_to_num(ratings, nan=scale.max())[:, None]).argmin(axis=1)]
         asked = [
-            dataclasses.replace(example, task="review", item=int(item), label=float(star), review="")
+            dataclasses.replace(
+                example, task=self.exp.written_mix[0].name, item=int(item), label=float(star), review=""
+            )
             for item, star in zip(items, stars, strict=True)
         ]
         cfg = dataclasses.replace(self.exp.evaluate, decoding="greedy")

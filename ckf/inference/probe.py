@@ -17,10 +17,9 @@ from ckf.eval.fusion_diagnostics import gradient_shares, slot_health
 from ckf.eval.predictions import predictions
 from ckf.eval.score import answer_log_probabilities
 from ckf.inference.predictor import Predictor
-from ckf.metrics import compute_metrics
-from ckf.report.format import MISSING, Table, number
-from ckf.report.render_tables import markdown_table
+from ckf.report.table import MISSING, Table, markdown_table, number
 from ckf.runs.evaluation_log import record_evaluation
+from ckf.tasks.measure import compute_metrics
 
 LISTS = 200
 """Lists whose target is put into every place in turn."""
@@ -41,7 +40,7 @@ def probe(trained: Predictor) -> tuple[str, dict[str, float]]:
     found = gradient_shares(trained.run)
     if exp.fusion.fuses:
         found.update(slot_health(trained.model, trained.collator, val, device_of(exp)))
-    lists = val.subset(np.flatnonzero(val.task == "topk")) if "topk" in tasks else val.subset(np.empty(0, dtype=int))
+    lists = val.subset(np.flatnonzero([exp.task_set[name].lists for name in val.task]))
     if len(lists):
         found.update(positions(trained, subsample(lists, LISTS)))
     tables = [_health(found, tasks), _positions(found)]
@@ -63,7 +62,7 @@ def positions(trained: Predictor, lists: ExampleTable) -> dict[str, float]:
     # the same example stands in the table once for each place
     rows = predictions(table, scores, trained.collator, "model")
     rows["example_id"] = np.repeat(np.arange(len(moved)), [len(x.candidates) for x in moved]).astype(str)
-    found = compute_metrics(rows, "val", exp.ranking)
+    found = compute_metrics(rows, "val", exp.ranking, exp.task_set)
     hits = {key: value for key, value in found.items() if "/hr@1[" in key and "@position_" in key}
     return {f"probe/hr@1@position_{key.rpartition('_')[2]}": value for key, value in hits.items()} | {
         "probe/lists": float(len(lists))

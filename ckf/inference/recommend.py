@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ckf.inference.predictor import Predictor
-from ckf.report.format import MISSING, Table, number
-from ckf.report.render_tables import markdown_table
+from ckf.report.table import MISSING, Table, markdown_table, number
 
 
 def recommendation(trained: Predictor, user: str, top: int = 10, rerank: int = 100, *, seen: bool = False) -> str:
@@ -30,5 +29,6 @@ def _cell(value: object) -> str:
 def _how(trained: Predictor) -> str:
     if trained.model is None:
         return f"score: the CF model's ({trained.exp.cf.name})"
-    task = "the probability of a Yes" if "ctr" in {t.name for t in trained.exp.task_mix} else "the expected rating"
+    liked = any(entry.task.item_score == "score" for entry in trained.exp.task_mix)
+    task = "the probability of a Yes" if liked else "the expected rating"
     return f"retrieved by the CF model ({trained.exp.cf.name}), ordered by the language model: {task}"

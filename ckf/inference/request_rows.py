@@ -22,6 +22,7 @@ from ckf.eval.evaluate import device_of
 from ckf.eval.predictions import predictions
 from ckf.eval.score import answer_log_probabilities
 from ckf.runs.evaluation_log import record_evaluation
+from ckf.tasks import DEFAULT_TASK
 
 if TYPE_CHECKING:
     from ckf.inference.predictor import Predictor
@@ -31,6 +32,17 @@ COLUMNS = (
 )  # fmt: skip
 SPLITS = ("train", "val", "test")
 _SHOWN = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class UnusableRow:
+    """A row that cannot be scored: its number in the input, counted from 0, and why."""
+
+    row: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"row {self.row}: {self.reason}"
 
 
 def score_rows(trained: Predictor, rows: pd.DataFrame, first: int) -> pd.DataFrame:
@@ -44,7 +56,7 @@ def score_rows(trained: Predictor, rows: pd.DataFrame, first: int) -> pd.DataFra
     return score_examples(trained, examples, np.arange(first, first + len(rows)))
 
 
-def refuse_faults(faults: Sequence[str], where: str) -> None:
+def refuse_faults(faults: Sequence[UnusableRow], where: str) -> None:
     """Stop at rows that cannot be scored.
 
     Raises:
@@ -52,7 +64,7 @@ def refuse_faults(faults: Sequence[str], where: str) -> None:
     """
     if faults:
         more = f" (and {len(faults) - _SHOWN} more such rows)" if len(faults) > _SHOWN else ""
-        raise DataError(f"{where}: {'; '.join(faults[:_SHOWN])}{more}")
+        raise DataError(f"{where}: {'; '.join(map(str, faults[:_SHOWN]))}{more}")
 
 
 def score_examples(trained: Predictor, examples: list[Example], numbers: np.ndarray) -> pd.DataFrame:
@@ -90,8 +102,8 @@ def is_own(example: Example) -> bool:
     return "/row/" in example.example_id
 
 
-def read_rows(trained: Predictor, rows: pd.DataFrame, first: int) -> tuple[list[Example], list[str]]:
-    """The rows as examples, and a line for each that cannot be one.
+def read_rows(trained: Predictor, rows: pd.DataFrame, first: int) -> tuple[list[Example], list[UnusableRow]]:
+    """The rows as examples, and those that cannot be one.
 
     Raises:
         DataError: a column is missing or not known.
@@ -108,7 +120,7 @@ def read_rows(trained: Predictor, rows: pd.DataFrame, first: int) -> tuple[list[
         try:
             examples.append(_example(trained, row, number))
         except DataError as fault:
-            faults.append(f"row {number}: {fault}")
+            faults.append(UnusableRow(number, str(fault)))
     return examples, faults
 
 
@@ -124,13 +136,13 @@ def _records(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _example(trained: Predictor, row: dict[str, Any], number: int) -> Example:
     known, tasks = trained.known, [task.name for task in trained.exp.scored_mix]
-    task = str(row.get("task", "ctr"))
-    if task not in tasks:
-        raise DataError(f"task '{task}' is none that the run was trained on ({', '.join(tasks)})")
+    name = str(row.get("task", DEFAULT_TASK))
+    if name not in tasks:
+        raise DataError(f"task '{name}' is none that the run was trained on ({', '.join(tasks)})")
     if "user" not in row:
         raise DataError("user is missing")
-    item = 0
-    if task == "topk":
+    item, task = 0, trained.exp.task_set[name]
+    if task.lists:
         candidates = np.asarray([_item(trained, name) for name in row.get("candidates", [])], dtype=np.int64)
         if len(candidates) < 2:
             raise DataError(f"candidates: a list needs two items at least, got {len(candidates)}")
@@ -142,20 +154,21 @@ def _example(trained: Predictor, row: dict[str, Any], number: int) -> Example:
             raise DataError("item is missing")
         item = _item(trained, row["item"])
     before = int(row["timestamp"]) if "timestamp" in row else None
-    example = known.example(task, known.user(row["user"]), item, before)
+    example = known.example(name, task, known.user(row["user"]), item, before)
     if "history" in row:
         example = _with_history(trained, example, row)
     review = row.get("review")
-    if task == "explain" and not str(review or "").split():
+    shown = "review" in task.placeholders
+    if shown and not str(review or "").split():
         raise DataError("review is missing")
-    words = " ".join(str(review).split()[: trained.exp.tasks.review_words]) if task == "explain" else None
-    return dataclasses.replace(example, example_id=f"{task}/row/{number}", candidates=candidates, review=words)
+    words = " ".join(str(review).split()[: trained.exp.tasks.review_words]) if shown else None
+    return dataclasses.replace(example, example_id=f"{name}/row/{number}", candidates=candidates, review=words)
 
 
 def _with_history(trained: Predictor, example: Example, row: dict[str, Any]) -> Example:
     items = np.asarray([_item(trained, name) for name in row["history"]], dtype=np.int64)
     ratings = np.asarray(row.get("history_ratings", []), dtype=np.float32)
-    if example.task == "rating" and len(ratings) != len(items):
+    if trained.exp.task_set[example.task].history_ratings and len(ratings) != len(items):
         raise DataError(f"history_ratings: {len(ratings)} ratings for {len(items)} items of the history")
     return dataclasses.replace(example, history=items, history_ratings=ratings)
 
@@ -167,14 +180,15 @@ def _item(trained: Predictor, name: Any) -> int:
     return number
 
 
-def _named_examples(trained: Predictor, names: list[str], first: int) -> tuple[list[Example], list[str]]:
+def _named_examples(trained: Predictor, names: list[str], first: int) -> tuple[list[Example], list[UnusableRow]]:
     """Examples by their ids; each split's table is read once and kept with the run."""
     places = trained.prepared
     examples, faults = [], []
     for number, name in enumerate(names, start=first):
         found = places.get(name)
         if found is None:
-            faults.append(f"row {number}: no example '{name}' (one reads task/split/user-item, e.g. ctr/test/12-7)")
+            reason = f"no example '{name}' (one reads task/split/user-item, e.g. ctr/test/12-7)"
+            faults.append(UnusableRow(number, reason))
         else:
             table, place = found
             examples.append(table[place])

@@ -1,4 +1,4 @@
-"""Metrics as pure functions, their uncertainty, and all metrics of one source's predictions. Imports nothing of ckf."""
+"""Metrics as pure functions, and their uncertainty. Which of them a task has is said in `ckf.tasks`."""
 
 from ckf.metrics.classification import (
     Reliability,
@@ -20,14 +20,14 @@ from ckf.metrics.ranking import (
     mrr,
     ndcg,
     popularity_bias,
+    protocol_tag,
     target_ranks,
     top_items,
 )
 from ckf.metrics.ratings import mae, rmse
 from ckf.metrics.resampling import RankedAUC, Ratio, resample, user_weights
 from ckf.metrics.slices import quartiles
-from ckf.metrics.tasks import compute_metrics, headline, protocol_metrics, protocol_tag, task_statistics
-from ckf.metrics.text_overlap import bleu, distinct, rouge, text_metrics
+from ckf.metrics.text_overlap import bleu, distinct, mean_length, rouge
 from ckf.metrics.uncertainty import (
     Comparison,
     auc_interval,
@@ -39,7 +39,7 @@ from ckf.metrics.uncertainty import (
     paired_bootstrap_auc,
     signed_rank,
 )
-from ckf.metrics.unusable_answers import with_worst_clicks, with_worst_scores
+from ckf.metrics.unusable_answers import with_worst_clicks, with_worst_ratings
 
 __all__ = [
     "Comparison",
@@ -52,11 +52,9 @@ __all__ = [
     "bleu",
     "bootstrap_ci",
     "compare",
-    "compute_metrics",
     "coverage",
     "distinct",
     "ece",
-    "headline",
     "hit_rate",
     "holm",
     "interval",
@@ -64,11 +62,11 @@ __all__ = [
     "log_loss",
     "mae",
     "mean_average_precision",
+    "mean_length",
     "mrr",
     "ndcg",
     "paired_bootstrap_auc",
     "popularity_bias",
-    "protocol_metrics",
     "protocol_tag",
     "quartiles",
     "reliability",
@@ -77,8 +75,6 @@ __all__ = [
     "rouge",
     "signed_rank",
     "target_ranks",
-    "task_statistics",
-    "text_metrics",
     "top_items",
     "uauc",
     "user_aucs",
@@ -87,5 +83,5 @@ __all__ = [
     "user_rankings",
     "user_weights",
     "with_worst_clicks",
-    "with_worst_scores",
+    "with_worst_ratings",
 ]

@@ -5,6 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+
+def protocol_tag(candidates: int | str) -> str:
+    """How a ranking metric names its protocol: ``[c10]`` for ten candidates, ``[full]`` for ``full``."""
+    return f"[c{candidates}]" if isinstance(candidates, int) else f"[{candidates}]"
+
+
 NEVER = np.inf
 """Rank of a target that its list does not hold: no hit at any k, reciprocal rank 0."""
 

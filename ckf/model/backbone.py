@@ -1,4 +1,4 @@
-"""Loading a frozen causal language model and its tokenizer, from a folder or a hub name."""
+"""Load a frozen causal language model and its tokenizer, from a folder or by a hub name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ckf.config.schema import EAGER_ONLY, FAMILIES
-from ckf.core.errors import ArtifactError
+from ckf.core.errors import ArtifactError, first_line
 from ckf.model.lora import AdapterRouting
 
 
@@ -19,7 +19,7 @@ def load_tokenizer(path: str | Path, revision: str | None = None, trust_remote_c
     """Load the tokenizer of a backbone.
 
     Raises:
-        ArtifactError: nothing there that ``transformers`` can read.
+        ArtifactError: there is nothing that ``transformers`` can read.
     """
     from transformers import AutoTokenizer
 
@@ -27,7 +27,7 @@ def load_tokenizer(path: str | Path, revision: str | None = None, trust_remote_c
         return AutoTokenizer.from_pretrained(str(path), revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(
-            f"backbone.path: no tokenizer could be loaded from '{path}' ({_first_line(error)})"
+            f"backbone.path: no tokenizer could be loaded from '{path}' ({first_line(error)})"
         ) from None
 
 
@@ -40,7 +40,7 @@ def load_backbone(
     attention: str = "sdpa",
     quantization: str = "none",
 ) -> Any:
-    """Load a causal LM, frozen, without its cache.
+    """Load a causal language model, frozen, with its key-value cache off.
 
     Raises:
         ArtifactError: it cannot be loaded, its weights are incomplete, its family is not one of
@@ -61,7 +61,7 @@ def load_backbone(
             **options,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ArtifactError(f"backbone.path: no model could be loaded from '{path}' ({_first_line(error)})") from None
+        raise ArtifactError(f"backbone.path: no model could be loaded from '{path}' ({first_line(error)})") from None
     if missing := sorted(report["missing_keys"]):
         raise ArtifactError(
             f"backbone.path: the weights in '{path}' are incomplete: {len(missing)} tensors are missing, "
@@ -113,21 +113,21 @@ def quantization_options(kind: str, dtype: str) -> dict[str, Any]:
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=getattr(torch, dtype),
         )
-    # quantised weights cannot be moved later, so each process loads them where it will work
+    # quantised weights cannot be moved later, so each process loads them on its own device
     return {"quantization_config": chosen, "device_map": {"": int(os.environ.get("LOCAL_RANK", "0"))}}
 
 
 def checkpoint_activations(model: Any, routing: AdapterRouting) -> None:
     """Recompute each layer's activations in the backward pass instead of keeping them.
 
-    ``transformers`` does so in training mode alone, and a frozen backbone is not in it; so the layers
-    themselves are put into it, while what is inside them (its dropout) stays as it was. They keep our caches
-    (`ckf.model.attention.prefix_cache`): recomputing a layer records the same keys and values once more.
+    ``transformers`` does so in training mode alone, and a frozen backbone is in evaluation mode; so the layers
+    themselves are set to training mode, but not the modules in them (dropout). Our caches
+    (`ckf.model.attention.prefix_cache`) still work: recomputing a layer records the same keys and values again.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     model.activation_checkpointing_enable({"use_reentrant": False, "context_fn": routing.checkpoint_contexts})
-    model.disable_input_require_grads()  # reentrant checkpoints want them; here words need no gradient
+    model.disable_input_require_grads()  # only reentrant checkpoints need them
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):
             module.training = True
@@ -136,9 +136,9 @@ def checkpoint_activations(model: Any, routing: AdapterRouting) -> None:
 
 @torch.no_grad()
 def embedding_norm(model: Any) -> float:
-    """Mean Euclidean norm of the vectors that words enter the first layer with; slots start at this norm.
+    """Mean Euclidean norm of word embeddings at the first layer's input; slots start with this norm.
 
-    It is that of the embedding layer's output, not of its weights: Gemma's multiplies them by sqrt(hidden_size).
+    It is measured at the embedding layer's output: Gemma multiplies the weights by sqrt(hidden_size) there.
     """
     embed = model.get_input_embeddings()
     total, count = 0.0, embed.weight.shape[0]
@@ -152,7 +152,3 @@ def vocabulary_logits(model: Any, hidden: Tensor) -> Tensor:
     logits: Tensor = model.get_output_embeddings()(hidden).float()
     cap = getattr(model.config, "final_logit_softcapping", None)
     return logits if cap is None else cap * torch.tanh(logits / cap)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,4 +1,4 @@
-"""Typed config to modules: the only place in `ckf.model` that knows the config classes."""
+"""Build modules from the typed config; only this file of `ckf.model` depends on the config classes."""
 
 from __future__ import annotations
 
@@ -74,9 +74,13 @@ def build_fusion(
     tasks: int = 1,
     pair_bias: bool = False,
 ) -> Fusion | None:
-    """Build the fusion of a config for the kinds of slots in use; None where nothing is mapped.
+    """Build the fusion of a config for the kinds of slots in use; None where there is none.
 
-    ``random`` is the map it names, on tables that `ckf.assembly` shuffles; ``binary`` is text.
+    ``random`` is the map that it names, with tables that `ckf.assembly` shuffles; ``binary`` writes codes as text.
+    ``norm`` is the norm of a word embedding.
+
+    Raises:
+        ConfigError: a custom fusion that cannot be imported.
     """
     if isinstance(cfg, SoftPromptFusionConfig):
         return SoftPromptFusion(
@@ -113,10 +117,10 @@ def build_fusion(
 
 
 def custom_fusion(cfg: CustomFusionConfig) -> type[Fusion]:
-    """The user's own class.
+    """Import the user's own fusion class.
 
     Raises:
-        ConfigError: it cannot be imported, or is no fusion.
+        ConfigError: it cannot be imported, or is not a fusion.
     """
     module, _, name = cfg.target.rpartition(".")
     try:
@@ -136,8 +140,8 @@ def _own_options(cfg: CustomFusionConfig) -> dict[str, Any]:
 
 
 def slot_kinds(exp: ExperimentConfig, tasks: Sequence[str]) -> tuple[SlotKind, ...]:
-    """Kinds of slots that the prompts of these tasks hold, in the order of `SLOTS`."""
-    wordings = [getattr(exp.prompts, task).slots for task in tasks]
+    """Kinds of slots in the prompts of these tasks, in the order of `SLOTS`."""
+    wordings = [exp.prompts.of(exp.task_set[task]).slots for task in tasks]
     return tuple(kind for kind in SLOTS if any(f"<{kind}>" in wording for wording in wordings))
 
 
@@ -159,7 +163,7 @@ def init_adapters(model: Recommender, cfg: LoraConfig, backbone: str) -> None:
 def build_recommender(
     exp: ExperimentConfig, backbone: Path | str, tables: VectorTables | None, tasks: list[str]
 ) -> Recommender:
-    """Load the backbone and put adapters and fusion on it; new weights are drawn from ``exp.seed``.
+    """Load the backbone and add adapters and fusion; new weights are drawn from ``exp.seed``.
 
     Raises:
         ConfigError: a LoRA target that the backbone does not have.
@@ -190,7 +194,7 @@ def build_recommender(
             embedding_norm(model),
             slots=slot_kinds(exp, tasks),
             tasks=len(tasks),
-            pair_bias=isinstance(exp.cf, EmbeddingConfig),  # their vectors are [factors, bias]
+            pair_bias=isinstance(exp.cf, EmbeddingConfig),  # the last dimension of their vectors is a bias
         )
         if fusion is not None and tables is not None:
             fusion.fit_normalization(tables)

@@ -1,16 +1,15 @@
-"""Models of a run's shape with random weights, of any number of layers: to count parts and to time passes."""
+"""Models of a run's shape with random weights and any number of layers, to count parameters and to time steps."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ckf.config.schema import EmbeddingConfig, ExperimentConfig, HFBackboneConfig, TinyBackboneConfig
-from ckf.core.errors import ArtifactError
+from ckf.core.errors import ArtifactError, first_line
 from ckf.model.build import adapter_specs, build_fusion, slot_kinds
 from ckf.model.lora import AdapterRouting, inject_lora
 from ckf.model.recommender import Recommender
@@ -18,7 +17,7 @@ from ckf.model.tiny_backbone import tiny_config
 
 
 def backbone_config(exp: ExperimentConfig, vocabulary: int) -> Any:
-    """The ``transformers`` config of a run's backbone; ``vocabulary`` is the tokenizer's, for the tiny one.
+    """The ``transformers`` config of a run's backbone; the tiny one needs the size of the tokenizer's ``vocabulary``.
 
     Raises:
         ArtifactError: there is no config at ``backbone.path``.
@@ -31,12 +30,13 @@ def backbone_config(exp: ExperimentConfig, vocabulary: int) -> Any:
     try:
         return AutoConfig.from_pretrained(exp.backbone.path, revision=exp.backbone.revision)
     except (OSError, ValueError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ArtifactError(f"backbone.path: no config could be loaded from '{exp.backbone.path}' ({first})") from None
+        raise ArtifactError(
+            f"backbone.path: no config could be loaded from '{exp.backbone.path}' ({first_line(error)})"
+        ) from None
 
 
 def cf_width(exp: ExperimentConfig) -> int:
-    """Width of the CF vectors that a config makes; 0 where nothing is read, or where only the tables know."""
+    """Width of the CF vectors that a config makes; 0 where none are read, or where only the tables tell."""
     if not exp.fusion.reads_vectors or not isinstance(exp.cf, EmbeddingConfig):
         return 0
     return exp.cf.dim + 1  # the last number is the bias
@@ -45,7 +45,7 @@ def cf_width(exp: ExperimentConfig) -> int:
 def build_dummy_recommender(
     exp: ExperimentConfig, config: Any, cf_dim: int, tasks: Sequence[str], device: str, layers: int | None = None
 ) -> Recommender:
-    """A recommender of the run's shape on ``device`` ("meta": sizes alone), with ``layers`` of its layers."""
+    """A recommender of the run's shape on ``device`` ("meta": no memory), with the first ``layers`` of its layers."""
     from transformers import AutoModelForCausalLM
 
     config = copy.deepcopy(config)
@@ -71,8 +71,3 @@ def build_dummy_recommender(
             pair_bias=isinstance(exp.cf, EmbeddingConfig),
         )
     return Recommender(model, lora, adapters, routing, fusion)
-
-
-def folder_bytes(folder: Path) -> int:
-    """Bytes of the files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

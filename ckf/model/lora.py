@@ -1,13 +1,12 @@
-"""Multi-LoRA for mixed batches: the adapters of all roles stacked along the rank, chosen row by row.
+"""Multi-LoRA for mixed batches: the adapters of all roles stacked along the rank and selected for each row.
 
 For a projection ``W`` with adapters ``(A_k, B_k, s_k)`` a row of task ``t`` gets
 
     y = W x + sum over k in {shared, t} of  s_k B_k A_k x
 
 (LoRA: Hu et al. 2021, eq. 3; ``s = alpha / r``, with rslora ``alpha / sqrt(r)``). The stack computes
-``A x`` for all adapters at once, zeroes the ranks that are not the row's, and applies the stacked
-``B``. Every adapter takes part in every step, so distributed training needs no search for unused
-parameters, and nothing is ever switched.
+``A x`` for all adapters at once, zeroes the ranks of other tasks' adapters, and applies the stacked ``B``.
+Every adapter takes part in every step, so distributed training needs no search for unused parameters.
 """
 
 from __future__ import annotations
@@ -42,12 +41,12 @@ class AdapterSpec:
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
     def targets(self, module: str) -> bool:
-        """Whether the adapter goes on the module of this dotted name; a target may be its whole end."""
+        """Whether the adapter targets the module of this dotted name; a target is the end of such a name."""
         return any(f".{module}".endswith(f".{target}") for target in self.target_modules)
 
 
 class AdapterRouting:
-    """What the adapted layers of one model read in a forward pass: the rows' tasks, and who may learn."""
+    """State of a forward pass that all adapted layers share: the rows' tasks, and whether adapters learn."""
 
     def __init__(self) -> None:
         self.task_index: Tensor | None = None  # [B]
@@ -55,13 +54,16 @@ class AdapterRouting:
         self._gates: dict[tuple[tuple[int, float], ...], Tensor] = {}
 
     def route(self, task_index: Tensor) -> None:
-        """The tasks [B] of the rows of the passes that follow."""
+        """Set the tasks [B] of the rows of the next passes."""
         self.task_index, self._gates = task_index, {}
 
     def gate(self, layer: MultiLoraLinear) -> Tensor:
-        """Factor [B, 1, R] on each rank of a layer: its adapter's scale, or 0 where the row is another task's.
+        """Factor [B, 1, R] on each rank of a layer: its adapter's scale, or 0 where the row has another task.
 
-        Made once a pass for all layers whose adapters are the same.
+        Computed once a pass for all layers with the same adapters.
+
+        Raises:
+            RuntimeError: the rows' tasks are not set.
         """
         if self.task_index is None:
             raise RuntimeError("the rows' tasks are not set; call the model through Recommender.forward")
@@ -73,13 +75,13 @@ class AdapterRouting:
     def checkpoint_contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         """Contexts of a checkpointed layer's forward pass and of its recomputation.
 
-        The recomputation happens in the backward pass, after other batches may have gone through the
-        model: it must see the rows and the rights of its own forward pass.
+        The recomputation happens in the backward pass, when other batches may have gone through the model. It
+        needs the tasks and the ``learn`` of its own forward pass.
         """
-        return nullcontext(), self._as(dict(vars(self)))
+        return nullcontext(), self._restored(dict(vars(self)))
 
     @contextmanager
-    def _as(self, state: dict[str, object]) -> Iterator[None]:
+    def _restored(self, state: dict[str, object]) -> Iterator[None]:
         now = dict(vars(self))
         vars(self).update(state)
         try:
@@ -91,8 +93,8 @@ class AdapterRouting:
 class MultiLoraLinear(nn.Module):
     """A frozen linear layer (plain or quantised) with the stacked adapters of all roles that target it.
 
-    ``task_of`` gives for each adapter the task index it serves, or -1 for all tasks. Of ``base`` only
-    ``in_features``, ``out_features`` and a call are used: a quantised layer's weight has another shape.
+    ``task_of`` is the task index of each adapter, or -1 for all tasks. Only ``in_features``, ``out_features`` and
+    a call of ``base`` are used, because a quantised layer's weight has another shape.
     """
 
     lora_scale: Tensor
@@ -110,7 +112,7 @@ class MultiLoraLinear(nn.Module):
         self.lora_b = nn.Parameter(torch.zeros(base.out_features, sum(ranks), dtype=torch.float32))
         for block in self.lora_a.data.split(ranks):
             nn.init.kaiming_uniform_(block, a=math.sqrt(5))
-        # adapters beside each other with one rate share its mask; the usual case is one group
+        # consecutive adapters with the same rate share a dropout mask; usually there is one group
         groups = [(rate, list(group)) for rate, group in groupby(adapters, key=lambda adapter: adapter.dropout)]
         self.dropouts = nn.ModuleList(nn.Dropout(rate) for rate, _ in groups)
         self.group_ranks = [sum(adapter.rank for adapter in group) for _, group in groups]
@@ -123,7 +125,7 @@ class MultiLoraLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, in] -> [B, T, out]."""
         gate = self.routing.gate(self)
-        learn = self.routing.learn  # without it gradient still flows to x, and so to the slots
+        learn = self.routing.learn  # without it gradients still flow to x, and so to the slots
         a = self.lora_a if learn else self.lora_a.detach()
         b = self.lora_b if learn else self.lora_b.detach()
         y = self.base(x)
@@ -135,7 +137,7 @@ class MultiLoraLinear(nn.Module):
         return y + F.linear(h * gate.to(h.dtype), b).to(y.dtype)
 
     def weights_of(self, name: str) -> tuple[Tensor, Tensor]:
-        """Return one adapter's ``A`` [r, in] and ``B`` [out, r], as views of the stack."""
+        """One adapter's ``A`` [r, in] and ``B`` [out, r], as views of the stack."""
         start = 0
         for adapter in self.adapters:
             if adapter.name == name:
@@ -148,7 +150,7 @@ class MultiLoraLinear(nn.Module):
 def inject_lora(
     model: nn.Module, adapters: Sequence[AdapterSpec], tasks: Sequence[str], routing: AdapterRouting
 ) -> dict[str, MultiLoraLinear]:
-    """Replace every targeted linear layer of ``model`` in place; return the new layers by module name.
+    """Replace every targeted linear layer of ``model`` in place, and return the new layers by module name.
 
     Raises:
         ValueError: a target that matches no linear layer, or the vocabulary projection (it may be tied

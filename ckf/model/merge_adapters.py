@@ -1,9 +1,8 @@
-"""A trained run for programs that know neither roles nor slots: one plain PEFT adapter, or plain weights.
+"""Export a trained run for programs that know neither roles nor slots: one plain PEFT adapter, or merged weights.
 
-A row of task ``t`` gets ``W x + s_shared B_shared A_shared x + s_t B_t A_t x``. That is one LoRA whose
-``A`` is the two stacked along the rank and whose ``B`` holds the scales: exact, whatever the roles'
-targets and ranks. Projections with fewer ranks than others are padded with zeros, since servers of
-single adapters want one rank for all.
+A row of task ``t`` gets ``W x + s_shared B_shared A_shared x + s_t B_t A_t x``. This is exactly one LoRA: its
+``A`` is the two stacked along the rank, and its ``B`` contains the scales. Projections with fewer ranks than
+others are padded with zeros, because servers of single adapters need one rank for all.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ from ckf.runs.folder import read_run
 FORMATS = ("peft", "merged")
 EXPORT_METADATA = "ckf_export.json"
 TOLERANCE = {"float32": 0.01, "bfloat16": 0.25}
-"""Share of what the adapters do that rounding may change, by the dtype that the weights are kept in."""
+"""Fraction of the adapters' effect that rounding may change, by the dtype of the weights."""
 
 
 def export_run(run: Path, task: str, format: str, out: Path, tolerance: float | None = None) -> Path:
     """Write a trained run's model for one task to the new folder ``out``; nothing is left there on failure.
 
-    ``peft``: the shared and the task's adapter united into one. ``merged``: a ``transformers`` folder with
-    both inside the weights and the run's tokenizer, checked on fixed rows against the adapters themselves.
-    ``ckf_export.json`` says what it is; a fused run's fusion goes along, since its slots are input
-    embeddings that such programs have to be given.
+    ``peft``: the shared and the task's adapter as one. ``merged``: a ``transformers`` folder with both merged into
+    the weights and with the run's tokenizer, checked on fixed rows against the unmerged adapters.
+    ``ckf_export.json`` describes the export. The fusion of a run is copied too: its slots are input embeddings
+    that such programs must be given.
 
     Raises:
         ConfigError: an unknown format or task.
@@ -48,11 +47,11 @@ def export_run(run: Path, task: str, format: str, out: Path, tolerance: float | 
             lose more than ``tolerance``: the mean change of a log-probability by merging, over its mean
             change by the adapters.
     """
-    exp, card = read_run(run)
+    exp, metadata = read_run(run)
     parts = _parts(run, exp, task, format)
     if out.exists() and any(out.iterdir()):
         raise ArtifactError(f"{out}: is not empty; export into a new folder")
-    backbone = card["artifacts"]["backbone"]["path"]
+    backbone = metadata["artifacts"]["backbone"]["path"]
     note: dict[str, Any] = {"run": run.name, "task": task, "format": format, "backbone": backbone}
     note |= {"roles": [part.folder.name for part in parts], "slots": (run / FUSION_METADATA).is_file()}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +60,7 @@ def export_run(run: Path, task: str, format: str, out: Path, tolerance: float | 
         if format == "peft":
             write_concatenated(parts, temporary)
         else:
-            check_identity(run, card, backbone, getattr(exp.backbone, "revision", None))
+            check_identity(run, metadata, backbone, getattr(exp.backbone, "revision", None))
             note["parity"] = _write_merged(run, exp, backbone, parts, temporary, tolerance)
         for name in (FUSION_METADATA, FUSION_WEIGHTS):
             if (run / name).is_file():
@@ -112,10 +111,10 @@ def write_concatenated(parts: Sequence[AdapterFile], folder: Path) -> None:
 
 
 def concat_adapters(parts: Sequence[AdapterFile]) -> tuple[dict[str, tuple[Tensor, Tensor]], int, float]:
-    """Sum adapters: by module the united ``A`` and ``B``, and one rank and alpha for all modules.
+    """Concatenate adapters: ``A`` and ``B`` by module, and one rank and alpha for all modules.
 
-    Where all scales and ranks agree (the roles' targets do not overlap) the tensors stay as they
-    are; else the scales go into ``B``, and alpha equals the rank.
+    Where all scales and ranks agree (the roles' targets do not overlap) the tensors are not changed; otherwise the
+    scales are multiplied into ``B``, and alpha equals the rank.
     """
     modules: dict[str, list[tuple[Tensor, Tensor, float]]] = {}
     for part in parts:
@@ -127,16 +126,16 @@ def concat_adapters(parts: Sequence[AdapterFile]) -> tuple[dict[str, tuple[Tenso
     if len(ranks) == len(scales) == 1:
         stacked = {n: (torch.cat([a for a, _, _ in o]), torch.cat([b for _, b, _ in o], 1)) for n, o in modules.items()}
         return stacked, rank, scales.pop() * rank
-    united = {}
+    padded = {}
     for name, ones in modules.items():
         a = torch.cat([one_a for one_a, _, _ in ones])
         b = torch.cat([one_b * scale for _, one_b, scale in ones], dim=1)
         missing = rank - a.shape[0]
-        united[name] = (
+        padded[name] = (
             torch.cat([a, a.new_zeros(missing, a.shape[1])]),
             torch.cat([b, b.new_zeros(b.shape[0], missing)], dim=1),
         )
-    return united, rank, float(rank)
+    return padded, rank, float(rank)
 
 
 # --- plain weights
@@ -171,7 +170,7 @@ def _write_merged(
             f"{run}: merging changes the log-probabilities of the fixed rows by {lost:.3g} of what the adapters do, "
             f"more than the tolerance of {allowed:g}; export format=peft instead"
         )
-    model.config.use_cache = True  # off in training alone
+    model.config.use_cache = True  # it is off in training
     model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
     agree = float((after.argmax(-1) == before.argmax(-1)).float().mean())
@@ -194,7 +193,7 @@ def fixed_rows(vocabulary: int) -> Tensor:
 
 
 def _with_adapters(model: Any, parts: Sequence[AdapterFile]) -> dict[str, MultiLoraLinear]:
-    """Put adapters from disk on a backbone, all of them for every row."""
+    """Put adapters from disk on a backbone, all of them active for every row."""
     specs = []
     for part in parts:
         a, _, scale = next(iter(part.weights.values()))

@@ -1,4 +1,4 @@
-"""Adapters on disk, one folder a role, in PEFT's own format: stock PEFT loads them unchanged, and its own come in."""
+"""Adapters on disk in PEFT's format, one folder for each role: stock PEFT loads them, and its adapters load here."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ckf.config.schema import LoraConfig
 from ckf.core.artifact_store import file_hash, fingerprint, read_json
-from ckf.core.errors import ArtifactError
+from ckf.core.errors import ArtifactError, first_line
 from ckf.model.lora import AdapterSpec, MultiLoraLinear
 
-WEIGHTS, CARD = "adapter_model.safetensors", "adapter_config.json"
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX = "base_model.model."
 _PLAIN: dict[str, tuple[Any, ...]] = {
     "use_dora": (False, None),
@@ -34,7 +34,7 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """An adapter read from disk: by module its ``A`` [r, in], ``B`` [out, r] and the factor on ``B A x``."""
+    """An adapter from disk; ``weights`` has by module ``A`` [r, in], ``B`` [out, r] and the factor on ``B A x``."""
 
     folder: Path
     backbone: str | None
@@ -97,17 +97,17 @@ def read_adapter(folder: Path) -> AdapterFile:
     """Read a LoRA that PEFT (or `save_adapters`) wrote.
 
     Raises:
-        ArtifactError: a file is missing or broken, or it is more than a plain LoRA of linear layers.
+        ArtifactError: a file is missing or broken, or the adapter is not a plain LoRA of linear layers.
     """
     path = folder / WEIGHTS
     if not path.is_file():
-        raise ArtifactError(f"{path}: no such file; an adapter is a folder with {CARD} and {WEIGHTS}")
-    card = read_json(folder / CARD)
-    _check_plain(folder, card)
+        raise ArtifactError(f"{path}: no such file; an adapter is a folder with {CONFIG} and {WEIGHTS}")
+    config = read_json(folder / CONFIG)
+    _check_plain(folder, config)
     try:
         state = load_file(path)
     except Exception as error:  # safetensors raises its own class, by no public name
-        raise ArtifactError(f"{path}: not a safetensors file ({str(error).splitlines()[0]})") from None
+        raise ArtifactError(f"{path}: not a safetensors file ({first_line(error)})") from None
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         module, _, kind = key.removeprefix(_PREFIX).rpartition(".lora_")
@@ -118,52 +118,52 @@ def read_adapter(folder: Path) -> AdapterFile:
     for module, pair in pairs.items():
         if set(pair) != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
             raise ArtifactError(f"{path}: lora_A and lora_B of {module} do not belong together")
-        weights[module] = (pair["A"], pair["B"], _scale(card, module, pair["A"].shape[0]))
-    targets = card.get("target_modules")
+        weights[module] = (pair["A"], pair["B"], _scale(config, module, pair["A"].shape[0]))
+    targets = config.get("target_modules")
     return AdapterFile(
         folder=folder,
-        backbone=card.get("base_model_name_or_path"),
-        targets=tuple(sorted(targets if isinstance(targets, list) else weights)),  # a string is a pattern of PEFT's
+        backbone=config.get("base_model_name_or_path"),
+        targets=tuple(sorted(targets if isinstance(targets, list) else weights)),  # PEFT takes a string as a pattern
         weights=weights,
     )
 
 
-def by_content(cfg: LoraConfig) -> LoraConfig:
-    """The adapters of a config with the hash of its files in place of each path of ``lora.init``.
+def with_content_hashes(cfg: LoraConfig) -> LoraConfig:
+    """The adapters of a config with a hash of the files in place of each path of ``lora.init``.
 
     Raises:
         ArtifactError: one of them is not there.
     """
     entries = []
     for index, entry in enumerate(cfg.init):
-        files = [Path(entry.path) / name for name in (CARD, WEIGHTS)]
+        files = [Path(entry.path) / name for name in (CONFIG, WEIGHTS)]
         if missing := [path for path in files if not path.is_file()]:
             raise ArtifactError(
-                f"lora.init[{index}]: {missing[0]}: no such file; an adapter is a folder with {CARD} and {WEIGHTS}"
+                f"lora.init[{index}]: {missing[0]}: no such file; an adapter is a folder with {CONFIG} and {WEIGHTS}"
             )
         digest = fingerprint(*(file_hash(path) for path in files))
         entries.append(dataclasses.replace(entry, path=f"sha256:{digest}"))
     return dataclasses.replace(cfg, init=entries)
 
 
-def _check_plain(folder: Path, card: dict[str, Any]) -> None:
-    if card.get("peft_type") != "LORA":
-        raise ArtifactError(f"{folder / CARD}: peft_type is {card.get('peft_type')}; only LORA can be used")
+def _check_plain(folder: Path, config: dict[str, Any]) -> None:
+    if config.get("peft_type") != "LORA":
+        raise ArtifactError(f"{folder / CONFIG}: peft_type is {config.get('peft_type')}; only LORA can be used")
     for key, plain in _PLAIN.items():
-        if card.get(key) not in plain:
-            raise ArtifactError(f"{folder / CARD}: {key} is {card[key]}; only a plain LoRA can be used")
+        if config.get(key) not in plain:
+            raise ArtifactError(f"{folder / CONFIG}: {key} is {config[key]}; only a plain LoRA can be used")
 
 
-def _scale(card: dict[str, Any], module: str, rank: int) -> float:
-    """PEFT's factor for one module: a pattern's alpha where one ends the module's name."""
-    patterns = card.get("alpha_pattern") or {}
-    alpha = next((a for end, a in patterns.items() if f".{module}".endswith(f".{end}")), card["lora_alpha"])
-    return float(alpha) / (math.sqrt(rank) if card.get("use_rslora") else rank)
+def _scale(config: dict[str, Any], module: str, rank: int) -> float:
+    """PEFT's factor for one module; ``alpha_pattern`` may set alpha by the end of the module's name."""
+    patterns = config.get("alpha_pattern") or {}
+    alpha = next((a for end, a in patterns.items() if f".{module}".endswith(f".{end}")), config["lora_alpha"])
+    return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
 @torch.no_grad()
 def load_adapters(folder: Path, layers: Mapping[str, MultiLoraLinear], adapters: Sequence[AdapterSpec]) -> None:
-    """Read every adapter of a run back into its place in the stacks.
+    """Load every adapter of a run into the stacks.
 
     Raises:
         ArtifactError: a missing file, a missing tensor or one of another shape.
@@ -178,13 +178,13 @@ def load_adapters(folder: Path, layers: Mapping[str, MultiLoraLinear], adapters:
 def load_adapter(
     folder: Path, layers: Mapping[str, MultiLoraLinear], adapter: AdapterSpec, backbone: str | None = None
 ) -> None:
-    """Read one adapter from disk into its place in the stacks.
+    """Load one adapter from disk into the stacks.
 
-    ``backbone`` is the name that the adapter's card must agree with (its last part, whatever the
+    ``backbone`` is the name that the adapter's config must agree with (its last part, whatever the
     case: a folder or another account may hold the same weights); None leaves the name alone.
 
     Raises:
-        ArtifactError: it is missing, for another backbone, or its targets, rank or scale are not the role's.
+        ArtifactError: it is missing, for another backbone, or its targets, rank or scale differ from the role's.
     """
     found = read_adapter(folder)
     if backbone is not None and found.backbone and _stem(found.backbone) != _stem(backbone):
@@ -196,15 +196,15 @@ def load_adapter(
     if set(found.weights) != set(mine):
         raise ArtifactError(f"{folder}: {_difference(set(found.weights), set(mine), adapter)}")
     for name, layer in mine.items():
-        if fault := _misfit(*found.weights[name], layer, name, adapter):
-            raise ArtifactError(f"{folder}: {fault}")
+        if problem := _misfit(*found.weights[name], layer, name, adapter):
+            raise ArtifactError(f"{folder}: {problem}")
     for name, layer in mine.items():
         for own, saved in zip(layer.weights_of(adapter.name), found.weights[name][:2], strict=True):
             own.copy_(saved)
 
 
 def _misfit(a: Tensor, b: Tensor, scale: float, layer: MultiLoraLinear, name: str, adapter: AdapterSpec) -> str | None:
-    """Why one module's saved tensors do not fit its layer, or None."""
+    """The reason why one module's saved tensors do not fit its layer; None where they fit."""
     to_a, to_b = layer.weights_of(adapter.name)
     if a.shape[0] != adapter.rank:
         return f"its rank is {a.shape[0]}, that of '{adapter.name}' is {adapter.rank}"
@@ -212,8 +212,8 @@ def _misfit(a: Tensor, b: Tensor, scale: float, layer: MultiLoraLinear, name: st
         alpha = scale * (math.sqrt(adapter.rank) if adapter.rslora else adapter.rank)
         return f"it is scaled by {scale:g}, '{adapter.name}' by {adapter.scale:g}; set alpha {alpha:g} for that role"
     if a.shape != to_a.shape or b.shape != to_b.shape:
-        here = f"{to_a.shape[1]} to {to_b.shape[0]}"
-        return f"{name} maps {a.shape[1]} to {b.shape[0]} features, here it is {here}: another backbone?"
+        expected = f"{to_a.shape[1]} to {to_b.shape[0]}"
+        return f"{name} maps {a.shape[1]} to {b.shape[0]} features, here it is {expected}: another backbone?"
     if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
         return f"the weights of {name} hold NaN or infinity"
     return None

@@ -1,4 +1,4 @@
-"""What a run was trained on and what it learned, by content: its backbone's files, tokenizer, adapters and fusion."""
+"""Hashes of what a run was trained with and of what it learned: backbone, tokenizer, adapters and fusion."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from typing import Any
 from ckf.core.artifact_store import file_hash
 from ckf.core.errors import ArtifactError
 
-_SMALL = (
+_BACKBONE_FILES = (
     "config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt",
     "chat_template*", "spiece.model",
 )  # fmt: skip
-_WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json")
-_LEARNED = ("config.yaml", "adapters/*/*", "fusion.safetensors", "fusion.json")
+_BACKBONE_WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json")
+_TRAINED_FILES = ("config.yaml", "adapters/*/*", "fusion.safetensors", "fusion.json")
 _COMMIT = "commit"
 
 
 def identity(run: Path, backbone: str, revision: str | None = None) -> dict[str, dict[str, str]]:
     """Hashes of the backbone's files, and of the run's tokenizer, config and weights, by name.
 
-    Of a backbone on the hub the commit stands for the weights; of a folder the weights are hashed too.
+    For a backbone on the hub the commit identifies the weights; for a folder the weights are hashed.
     """
-    return {"backbone": _backbone(backbone, revision), **_own(run)}
+    return {"backbone": _backbone(backbone, revision), **_run_hashes(run)}
 
 
-def _own(run: Path) -> dict[str, dict[str, str]]:
-    return {"tokenizer": _hashes(run / "tokenizer", _SMALL), "weights": _hashes(run, _LEARNED)}
+def _run_hashes(run: Path) -> dict[str, dict[str, str]]:
+    return {"tokenizer": _hashes(run / "tokenizer", _BACKBONE_FILES), "weights": _hashes(run, _TRAINED_FILES)}
 
 
-def check_identity(run: Path, card: dict[str, Any], backbone: str, revision: str | None = None) -> None:
+def check_identity(run: Path, metadata: dict[str, Any], backbone: str, revision: str | None = None) -> None:
     """Refuse a run whose backbone, tokenizer, config or weights are no longer what they were after training.
 
-    A card without hashes (of an earlier version of ckf) is not judged.
+    Metadata without hashes is not checked.
 
     Raises:
-        ArtifactError: something is gone or differs; names the file.
+        ArtifactError: a file is missing or differs; the message names it.
     """
-    recorded = card.get("identity")
+    recorded = metadata.get("identity")
     if not recorded:
         return
     if not (run / "tokenizer").is_dir():
@@ -61,9 +61,9 @@ def check_identity(run: Path, card: dict[str, Any], backbone: str, revision: str
             )
     for part, where in (("backbone", backbone), ("tokenizer", str(run / "tokenizer"))):
         if part == "backbone" and not now[part]:
-            continue  # a hub name that is not in the cache yet: it is fetched when it is loaded
-        if fault := _difference(recorded[part], now[part]):
-            raise ArtifactError(f"{run}: its {part} {where} is not the one it was trained with: {fault}")
+            continue  # a hub model that is not in the cache yet: it is fetched on loading
+        if problem := _difference(recorded[part], now[part]):
+            raise ArtifactError(f"{run}: its {part} {where} is not the one it was trained with: {problem}")
 
 
 def _difference(recorded: dict[str, str], now: dict[str, str]) -> str | None:
@@ -82,7 +82,7 @@ def _difference(recorded: dict[str, str], now: dict[str, str]) -> str | None:
 def _backbone(path: str, revision: str | None) -> dict[str, str]:
     folder = Path(path)
     if folder.is_dir():
-        return _hashes(folder, _SMALL + _WEIGHTS)
+        return _hashes(folder, _BACKBONE_FILES + _BACKBONE_WEIGHTS)
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(path, "config.json", revision=revision)
@@ -99,5 +99,5 @@ def _hashes(folder: Path, patterns: tuple[str, ...]) -> dict[str, str]:
 
 @lru_cache(maxsize=256)
 def _hash(path: Path, size: int, changed: int) -> str:
-    """Hash a file once a process as long as its size and time stand: training and scoring both ask."""
+    """Hash a file once a process while its size and time do not change; training and scoring both need it."""
     return file_hash(path)

@@ -1,4 +1,4 @@
-"""The built-in backbone: a small Llama with its own BPE vocabulary, pre-trained on the training split's text.
+"""The built-in backbone: a small Llama with its own BPE vocabulary, pre-trained on text of the training split.
 
 It exists so that the whole system runs, and its claims can be tested, on two CPU cores and without
 downloads. It is saved as an ordinary ``transformers`` folder and loaded like any other.
@@ -20,13 +20,13 @@ from ckf.config.schema import PretrainConfig, PromptsConfig, TinyBackboneConfig
 from ckf.core.rng import generator_for
 
 _PAD, _BOS, _EOS = "<pad>", "<s>", "</s>"
-_PIECE = 16  # interactions in one history document
+_INTERACTIONS_PER_DOCUMENT = 16
 
 
 def corpus(dataset: Path, seed: int) -> list[str]:
-    """Training-split text, one document an entry: titles, histories with verdicts or ratings, reviews.
+    """Documents from the training split: titles, histories with Yes and No or with ratings, reviews.
 
-    Nothing of the val or test split is read but the items' titles, which every method sees.
+    Only the items' titles come from the whole dataset; every method reads those.
     """
     items = pd.read_parquet(dataset / "items.parquet").set_index("item")["title"]
     columns = ["user", "item", "rating", "click", "review", "split"]
@@ -45,11 +45,11 @@ def corpus(dataset: Path, seed: int) -> list[str]:
 
 
 def _history_documents(rows: pd.DataFrame) -> Iterator[str]:
-    """One user's training history in pieces: with verdicts, with ratings, and the liked titles alone."""
-    for start in range(0, len(rows), _PIECE):
-        piece = rows.iloc[start : start + _PIECE]
-        verdicts = zip(piece["title"], piece["click"], strict=True)
-        yield "; ".join(f"{title}? {'Yes' if click else 'No'}" for title, click in verdicts)
+    """One user's training history in pieces: with Yes and No, with ratings, and the liked titles alone."""
+    for start in range(0, len(rows), _INTERACTIONS_PER_DOCUMENT):
+        piece = rows.iloc[start : start + _INTERACTIONS_PER_DOCUMENT]
+        labels = zip(piece["title"], piece["click"], strict=True)
+        yield "; ".join(f"{title}? {'Yes' if click else 'No'}" for title, click in labels)
         if piece["rating"].notna().all():
             yield "; ".join(f"{t}: {r:g}" for t, r in zip(piece["title"], piece["rating"], strict=True))
         if piece["click"].any():
@@ -69,12 +69,12 @@ def build_tiny(
 
 
 def tiny_tokenizer(cfg: TinyBackboneConfig, prompts: PromptsConfig, documents: list[str]) -> Any:
-    """The tokenizer of the tiny backbone for a `corpus` and a wording of the prompts."""
+    """The tokenizer of the tiny backbone, for a `corpus` and the wording of the prompts."""
     return train_tokenizer([*documents, *_wording(prompts)], cfg.vocabulary)
 
 
 def train_tokenizer(documents: list[str], vocabulary: int) -> Any:
-    """Train a byte-level BPE tokenizer: it can write any text in any script, without unknown tokens."""
+    """Train a byte-level BPE tokenizer, which encodes any text without unknown tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -104,7 +104,7 @@ def new_model(cfg: TinyBackboneConfig, tokenizer: Any, seed: int) -> Any:
 
 
 def tiny_config(cfg: TinyBackboneConfig, vocabulary: int) -> Any:
-    """The ``transformers`` config of the tiny backbone, for a tokenizer of so many words."""
+    """The ``transformers`` config of the tiny backbone, for a tokenizer with a vocabulary of that size."""
     from transformers import LlamaConfig
 
     return LlamaConfig(
@@ -116,14 +116,14 @@ def tiny_config(cfg: TinyBackboneConfig, vocabulary: int) -> Any:
         num_key_value_heads=cfg.heads,
         max_position_embeddings=4096,
         tie_word_embeddings=True,
-        initializer_range=0.1,  # at this width transformers' default of 0.02 starts too flat to train in a minute
+        initializer_range=0.1,  # at this width the default of 0.02 trains too slowly
     )
 
 
 def pretrain_model(model: Any, stream: np.ndarray, cfg: PretrainConfig, seed: int) -> None:
     """Next-token training on random windows of the token stream, in place."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=cfg.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
-    rise = max(0.1, 2 / cfg.steps)  # a rise of a single step divides by zero
+    rise = max(0.1, 2 / cfg.steps)  # a warm-up of one step divides by zero
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, cfg.learning_rate, total_steps=cfg.steps, pct_start=rise)
     draw = generator_for(seed, "pretraining windows")
     length = min(cfg.length_tokens, len(stream) - 1)
@@ -150,9 +150,9 @@ def _token_stream(tokenizer: Any, documents: list[str]) -> np.ndarray:
 
 
 def _wording(prompts: PromptsConfig) -> list[str]:
-    """The text prompts' own words, often enough that the vocabulary holds them whole.
+    """The wording of the text prompts, repeated so that the vocabulary holds its words whole.
 
-    Those of the slot prompts are left out, so that runs with other slots have the same backbone.
+    The slot prompts are left out, so that runs with different slots have the same backbone.
     """
     wordings = [prompts.ctr, prompts.rating, prompts.topk, prompts.explain]
     return [text for wording in wordings for text in (wording.text, " Yes", " No")] * 50

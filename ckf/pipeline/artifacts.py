@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckf.config.schema import (
-    TASKS,
-    WRITTEN,
     BiasConfig,
     EmbeddingConfig,
     ExperimentConfig,
@@ -17,6 +15,7 @@ from ckf.config.schema import (
     TinyBackboneConfig,
 )
 from ckf.core.artifact_store import Artifact, Store, fingerprint, to_jsonable
+from ckf.tasks import BUILT_IN
 
 if TYPE_CHECKING:
     from ckf.cf.trainer import OnEpoch
@@ -57,8 +56,11 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
     from ckf.data.audit import LeakError, write_audit
     from ckf.data.examples import build_examples
 
-    tasks = [*exp.dataset.supported_tasks, *(task.name for task in exp.task_mix if task.name in WRITTEN)]
+    more = [entry for entry in exp.task_mix if entry.name not in exp.dataset.supported_tasks]
+    tasks = [*exp.dataset.supported_tasks, *(entry.name for entry in more)]
     settings = {key: value for key, value in to_jsonable(exp.tasks).items() if key != "mixture"} | {"tasks": tasks}
+    if own := {entry.name: entry.target for entry in more if entry.target is not None}:
+        settings["own_tasks"] = own
 
     def build(out: Path) -> None:
         build_examples(
@@ -72,6 +74,7 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
             negatives=exp.tasks.negatives,
             protocol=exp.tasks.protocol,
             out=out,
+            known=exp.task_set,
         )
 
     try:
@@ -92,7 +95,14 @@ def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_ep
     return store(exp).get(
         **_cf_key(exp, dataset, examples),
         build=lambda out: build_cf(
-            exp.cf, dataset.path, examples.path, exp.seed, out, on_epoch, vector_folds=_out_of_fold(exp)
+            exp.cf,
+            dataset.path,
+            examples.path,
+            exp.seed,
+            out,
+            on_epoch,
+            vector_folds=_out_of_fold(exp),
+            tasks=exp.task_set,
         ),
     )
 
@@ -125,14 +135,14 @@ def content_key(exp: ExperimentConfig) -> ExperimentConfig:
     Where the CF vectors are given, no seed draws anything there.
     """
     if exp.lora.init:
-        from ckf.model.peft_io import by_content as adapters_by_content
+        from ckf.model.peft_io import with_content_hashes as adapters_by_content
 
         exp = dataclasses.replace(exp, lora=adapters_by_content(exp.lora))
     if not isinstance(exp.cf, PretrainedConfig):
         return exp
-    from ckf.cf.vectors.external import by_content
+    from ckf.cf.vectors.external import with_content_hashes
 
-    return dataclasses.replace(exp, cf=by_content(exp.cf), seed=0)
+    return dataclasses.replace(exp, cf=with_content_hashes(exp.cf), seed=0)
 
 
 def fit_bias_baseline(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Artifact:
@@ -149,7 +159,8 @@ def get_backbone(exp: ExperimentConfig, dataset: Artifact) -> tuple[str, str]:
         case TinyBackboneConfig():
             from ckf.model.tiny_backbone import build_tiny
 
-            wording = {task: getattr(exp.prompts, task).text for task in TASKS}  # slots do not shape the vocabulary
+            listed = [task for task in BUILT_IN.values() if task.listed_by_datasets]
+            wording = {task.name: exp.prompts.of(task).text for task in listed}  # slots do not shape the vocabulary
             settings = {**to_jsonable(exp.backbone), "pretrain": exp.pretrain, "prompts": wording}
             settings.pop("dtype")
             cfg = exp.backbone

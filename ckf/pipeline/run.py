@@ -63,7 +63,7 @@ def prepare(exp: ExperimentConfig, export: str = "", out: Path | None = None) ->
 
     target = out or Path(exp.paths.outputs) / f"{dataset.path.name}-{export}"
     log(f"export: {export} -> {target}")
-    return export_dataset(dataset.path, examples.path, export, target)
+    return export_dataset(dataset.path, examples.path, export, target, exp.task_set)
 
 
 def cf(exp: ExperimentConfig) -> Path:
@@ -82,12 +82,12 @@ def cf(exp: ExperimentConfig) -> Path:
 
 def train(exp: ExperimentConfig) -> Path:
     """``ckf train``: everything up to the trained model, without scoring it; returns the run folder."""
-    return ranks.first_alone(exp, lambda: _run(exp, until_trained=True))
+    return ranks.on_first_rank(exp, lambda: _run(exp, until_trained=True))
 
 
 def run(exp: ExperimentConfig) -> Path:
     """``ckf``: the main job, from source files to the report; returns the run folder."""
-    return ranks.first_alone(exp, lambda: _run(exp, until_trained=False))
+    return ranks.on_first_rank(exp, lambda: _run(exp, until_trained=False))
 
 
 def evaluate(run_path: Path, overrides: list[str], *, out: Path | None = None, elsewhere: Sequence[str] = ()) -> Path:
@@ -215,7 +215,7 @@ def _logger(exp: ExperimentConfig, folder: Path) -> Logger:
 
 def _mirror(logger: Logger, folder: Path) -> None:
     """Send the results on; a service that fails does not undo a finished run."""
-    from ckf.report.wandb_results import mirror_run
+    from ckf.report.wandb_tables import mirror_run
 
     try:
         mirror_run(logger, folder)

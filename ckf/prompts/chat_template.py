@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ckf.core.errors import DataError
+from ckf.core.errors import DataError, first_line
 
 _PROMPT, _ANSWER = "CKFPROMPT", "CKFANSWER"
 _FIXED = {"enable_thinking": False, "date_string": "26 Jul 2024"}
@@ -57,8 +57,7 @@ def chat_wrapper(tokenizer: Any) -> PromptWrapper:
             [user, {"role": "assistant", "content": _ANSWER}], tokenize=False, **_FIXED
         )
     except Exception as error:  # a template is a program of its own: anything may come out of it
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{_named(tokenizer)}: its chat template fails ({reason})") from None
+        raise DataError(f"{_named(tokenizer)}: its chat template fails ({first_line(error)})") from None
     before, mark, after = prompt.partition(_PROMPT)
     _, answer_mark, end = answered.partition(_ANSWER)
     if not mark or not answer_mark or _PROMPT in after:

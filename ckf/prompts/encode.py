@@ -1,23 +1,26 @@
 """Examples to token ids with typed slots: prompts, and the answers that a model may give.
 
-A rating becomes text in `rating_text` and tokens in `PromptEncoder.answer_ids` (the answer) and
+A rating becomes text in `ckf.tasks.rating.rating_text` and tokens in `PromptEncoder.answer_ids` (the answer) and
 `PromptEncoder._history_pieces` (the history). Yes and No become tokens in `PromptEncoder.answer_ids` as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ckf.config.schema import CODES, TASKS, WRITTEN, PromptsConfig, SlotKind
+from ckf.config.schema import CODES, PromptsConfig, SlotKind
 from ckf.core.errors import DataError
 from ckf.data.example_table import Example
 from ckf.prompts.binary_codes import HashedCodes
 from ckf.prompts.chat_template import chat_wrapper, plain_wrapper
 from ckf.prompts.perturbation import shuffled_order
-from ckf.prompts.template import Literal, Part, Placeholder, Slot, parse_template, wording_of
+from ckf.prompts.template import Literal, Part, Placeholder, Slot, parse_template
 from ckf.prompts.tokenizer_cache import CachedTokenizer
+from ckf.tasks import BUILT_IN, Task
+from ckf.tasks.base import Vocabulary
+from ckf.tasks.rating import rating_text
 
 SLOT_TOKEN = -1  # marks a slot position in `Prompt.token_ids`; the collators replace it
 
@@ -70,8 +73,11 @@ class PromptEncoder:
         max_length_tokens: int = 2048,
         chat: bool = False,
         shuffle_seed: int | None = None,
+        tasks: Mapping[str, Task] = BUILT_IN,
     ) -> None:
         self.tokenizer = tokenizer
+        self.tasks = tasks
+        self.vocabulary = Vocabulary(titles, list(rating_labels))
         self.titles = titles
         self.rating_labels = list(rating_labels)
         self.tokens_per_slot = tokens_per_slot
@@ -80,20 +86,19 @@ class PromptEncoder:
         self.separator = prompts.separator.rstrip(" ")
         self.empty_history = prompts.empty_history
         self._templates = {
-            (task, slots): parse_template(wording.slots if slots else wording.text)
-            for task in (*TASKS, *WRITTEN)
-            for wording in [wording_of(prompts, task)]
+            (name, slots): parse_template(prompts.of(task).slots if slots else prompts.of(task).text)
+            for name, task in tasks.items()
             for slots in (False, True)
         }
-        self._answers = {task: wording_of(prompts, task).answer for task in (*TASKS, *WRITTEN)}
+        self._answers = {name: prompts.of(task).answer for name, task in tasks.items()}
         self._answer_lengths: dict[tuple[str, str], int] = {}
         cached = CachedTokenizer(tokenizer)
         self.piece, self.piece_once = cached.piece, cached.piece_once
         wrapper = chat_wrapper(tokenizer) if chat else plain_wrapper(tokenizer)
         self.eos, self.prefix, self.suffix = wrapper.terminator, wrapper.before, self.piece(wrapper.after, control=True)
         self._own_turn = wrapper.own_turn
-        self._check_labels("ctr", ["No", "Yes"])
-        self._check_labels("rating", self.rating_labels)
+        for name, task in tasks.items():
+            self._check_labels(name, task.fixed_labels(self.vocabulary))
         self.no_yes_tokens = self._no_yes_tokens()
 
     # --- answers
@@ -105,11 +110,11 @@ class PromptEncoder:
 
     def answer_ids(self, task: str, label: str) -> list[int]:
         """Token ids of an answer with its terminator; without it "Toy Story" would always beat "Toy Story 2"."""
-        piece = self.piece_once if task in WRITTEN else self.piece
+        piece = self.piece_once if self.tasks[task].written else self.piece
         return [*piece(self.answer_text(task, label)), self.eos]
 
     def _answer_length(self, task: str, label: str) -> int:
-        if task in WRITTEN:
+        if self.tasks[task].written:
             return len(self.answer_ids(task, label))
         length = self._answer_lengths.get((task, label))
         if length is None:
@@ -130,7 +135,10 @@ class PromptEncoder:
         Raises:
             DataError: some wording has such candidates, and both answers begin with the same token.
         """
-        no, yes = (self.answer_ids("ctr", label)[0] for label in ("No", "Yes"))
+        asked = next((task.each_candidate for task in self.tasks.values() if task.each_candidate), None)
+        if asked is None:
+            return SLOT_TOKEN, SLOT_TOKEN
+        no, yes = (self.answer_ids(asked[0], label)[0] for label in asked[1])
         parts = [part for parts in self._templates.values() for part in parts]
         pointwise = any(isinstance(part, Placeholder) and part.pointwise for part in parts)
         if pointwise and no == yes:
@@ -142,28 +150,15 @@ class PromptEncoder:
 
     def labels(self, example: Example) -> list[str]:
         """All possible answers of an example, in the order in which they are scored."""
-        if example.task == "ctr":
-            return ["No", "Yes"]
-        if example.task == "topk":
-            return [self.titles[item] for item in example.candidates]
-        return [example.review or ""] if example.task in WRITTEN else self.rating_labels
+        return self.tasks[example.task].labels(example, self.vocabulary)
 
     def true_label(self, example: Example) -> str:
         """The right answer of an example.
 
         Raises:
-            DataError: a rating that is not on the dataset's scale.
+            DataError: none of the answers is right, e.g. a rating that is not on the dataset's scale.
         """
-        if example.task == "ctr":
-            return "Yes" if example.label > 0 else "No"
-        if example.task == "topk":
-            return self.titles[example.item]
-        if example.task in WRITTEN:
-            return example.review or ""
-        label = rating_text(example.label)
-        if label not in self.rating_labels:
-            raise DataError(f"{example.example_id}: rating {label} is not on the scale {', '.join(self.rating_labels)}")
-        return label
+        return self.tasks[example.task].true_label(example, self.vocabulary)
 
     # --- prompts
 
@@ -200,7 +195,7 @@ class PromptEncoder:
         return prompt
 
     def _history_pieces(self, example: Example) -> list[list[int]]:
-        if example.task == "rating":
+        if self.tasks[example.task].history_ratings:
             rated = zip(example.history, example.history_ratings, strict=True)
             pieces = [self.piece(f" {self.titles[item]} ({rating_text(rating)})") for item, rating in rated]
         else:
@@ -289,8 +284,3 @@ class PromptEncoder:
     def _add_slot(self, kind: SlotKind, item: int, ids: list[int], found: list[FoundSlot]) -> None:
         found.append((len(ids), kind, item if kind in ("item", "pair") else 0))
         ids.extend([SLOT_TOKEN] * self.tokens_per_slot)
-
-
-def rating_text(rating: float) -> str:
-    """A rating as prompts and answers write it: 4.0 is "4", 3.5 is "3.5"."""
-    return f"{rating:g}"

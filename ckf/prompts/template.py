@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import cast
 
-from ckf.config.schema import SLOTS, PromptConfig, PromptsConfig, SlotKind
+from ckf.config.schema import SLOTS, SlotKind
 
 _KIND = "|".join(SLOTS)
 _SLOTS = rf"((?:<(?:{_KIND})>)*)"
@@ -72,9 +72,3 @@ def parse_template(wording: str) -> list[Part]:
 
 def _kinds(slots: str) -> tuple[SlotKind, ...]:
     return tuple(cast(SlotKind, kind) for kind in re.findall(r"\w+", slots))
-
-
-def wording_of(prompts: PromptsConfig, task: str) -> PromptConfig:
-    """The wording of a task."""
-    wording: PromptConfig = getattr(prompts, task)
-    return wording

@@ -9,13 +9,13 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from ckf.config.serialization import fingerprint_payload
 from ckf.core.artifact_store import fingerprint
 from ckf.core.errors import ArtifactError
-from ckf.report.figures import reliability_curves, training_curves
-from ckf.report.format import Table, mean_sd, task_columns
+from ckf.report.format import task_columns
 from ckf.report.load_runs import Run, load_run, same_protocol
 from ckf.report.multi_run_summary import summary_page
-from ckf.report.render_tables import markdown_table
+from ckf.report.plots import reliability_curves, training_curves
 from ckf.report.run_report import Content, run_content
-from ckf.report.slice_tables import calibration
+from ckf.report.run_tables import calibration
+from ckf.report.table import Cell, Number, Table, markdown_table
 
 
 def report(runs: list[Path], out: Path) -> Path:
@@ -41,10 +41,10 @@ def to_markdown(content: Content) -> str:
     text = f"# {content.title}\n"
     for table in content.tables:
         text += f"\n## {table.title}\n\n{markdown_table(table)}\n"
-    if content.verdicts:
-        text += "\n## Verdict\n\n" + "\n".join(f"- {line}" for line in content.verdicts) + "\n"
-    if content.stamps:
-        text += "\n## Read with care\n\n" + "\n".join(f"- {line}" for line in content.stamps) + "\n"
+    if content.conclusions:
+        text += "\n## Conclusions\n\n" + "\n".join(f"- {line}" for line in content.conclusions) + "\n"
+    if content.caveats:
+        text += "\n## Caveats\n\n" + "\n".join(f"- {line}" for line in content.caveats) + "\n"
     if content.made:
         text += "\n## How it was made\n\n" + "\n".join(f"- {name}: {line}" for name, line in content.made) + "\n"
     return text
@@ -74,29 +74,32 @@ def summary_content(runs: list[Run]) -> Content:
     same_protocol(runs)
     tasks = list(dict.fromkeys(task.name for run in runs for task in run.config.scored_mix))
     candidates = runs[0].config.ranking
+    tasks_by_name = {name: task for run in runs for name, task in run.config.task_set.items()}
     columns = {}
     for task in tasks:
-        title, metric = next(iter(task_columns(task, candidates).items()))
+        title, metric = next(iter(task_columns(tasks_by_name[task], candidates).items()))
         columns[f"{task} {title}"] = f"test/{task}/{metric}"
-    rows = []
+    rows: list[list[Cell]] = []
     for members in _by_config(runs):
-        cells = [mean_sd([run.get(key) for run in members]) for key in columns.values()]
+        cells = [Number.over([run.get(key) for run in members]) for key in columns.values()]
         rows.append([_label(members[0], runs), *cells, str(len(members))])
     return Content(
         f"{len(runs)} runs on {runs[0].config.dataset.name}",
-        tables=[Table("runs (mean ± sd over seeds)", ["run", *columns, "seeds"], sorted(rows))],
+        tables=[
+            Table("runs (mean ± sd over seeds)", ["run", *columns, "seeds"], sorted(rows, key=lambda row: str(row[0])))
+        ],
         made=[("folders", ", ".join(run.path.name for run in runs))],
     )
 
 
 def _by_config(runs: list[Run]) -> list[list[Run]]:
-    """Runs that differ in their seed only stand together."""
+    """Group the runs that differ in their seed only."""
     groups: dict[str, dict[int, Run]] = {}
     for run in runs:
         group = groups.setdefault(fingerprint(fingerprint_payload(run.config)), {})
-        twin = group.setdefault(run.config.seed, run)
-        if twin is not run:
-            raise ArtifactError(f"{twin.path} and {run.path} have the same config and seed; name one of them")
+        other = group.setdefault(run.config.seed, run)
+        if other is not run:
+            raise ArtifactError(f"{other.path} and {run.path} have the same config and seed; name one of them")
     return [list(group.values()) for group in groups.values()]
 
 

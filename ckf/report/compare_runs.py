@@ -11,8 +11,10 @@ import pandas as pd
 
 from ckf.core.artifact_store import to_jsonable
 from ckf.core.errors import ArtifactError
-from ckf.metrics import Comparison, compare, holm, task_statistics, with_worst_scores
+from ckf.metrics import Comparison, compare, holm
 from ckf.report.load_runs import Run, load_predictions, same_protocol
+from ckf.tasks import Task
+from ckf.tasks.measure import task_statistics, with_worst_scores
 
 _NO_SETTING = ("paths", "overwrite", "name")
 
@@ -40,6 +42,7 @@ class Change:
     mean_change: float
     rows: int
     example_ids: list[str]
+    of_ranks: bool
 
 
 def config_differences(a: Run, b: Run) -> list[tuple[str, Any, Any]]:
@@ -98,12 +101,12 @@ def compare_runs(a: Run, b: Run, samples: int) -> list[TaskComparison]:
         ArtifactError: different protocols or example sets, or no task in common.
     """
     found: list[tuple[str, str, int, Comparison]] = []
-    candidates = a.config.ranking
+    candidates, tasks = a.config.ranking, a.config.task_set
     for split in shared_splits(a, b):
         one, two = paired_predictions(a, b, split)
         for task, rows in one.groupby("task", sort=False):
-            mine, users = task_statistics(str(task), rows, candidates)
-            other, _ = task_statistics(str(task), two.loc[rows.index], candidates)
+            mine, users = task_statistics(tasks[str(task)], rows, candidates)
+            other, _ = task_statistics(tasks[str(task)], two.loc[rows.index], candidates)
             units = rows["example_id"].nunique()
             found += [(split, str(task), units, c) for c in compare(mine, other, users, samples, 0)]
     bootstrap, signed = _corrected(found, "p"), _corrected(found, "p_wilcoxon")
@@ -126,16 +129,17 @@ def largest_changes(a: Run, b: Run, count: int) -> list[Change]:
     for split in shared_splits(a, b):
         one, two = paired_predictions(a, b, split)
         for name, rows in one.groupby("task", sort=False):
-            units = _changes(str(name), rows, two.loc[rows.index])
+            task = a.config.task_set[str(name)]
+            units = _changes(task, rows, two.loc[rows.index])
             for kind in ("user", "item"):
-                found += [Change(split, str(name), kind, *parts) for parts in _largest(units, kind, count)]
+                found += [Change(split, task.name, kind, *parts, task.lists) for parts in _largest(units, kind, count)]
     return found
 
 
-def _changes(task: str, a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+def _changes(task: Task, a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     """One row for each example: user, item, change and its size."""
     a, b = with_worst_scores(a, task), with_worst_scores(b, task)
-    if task == "topk":
+    if task.lists:
         ranks = [_rank_of_targets(rows) for rows in (a, b)]
         units = a[a["label"] > 0].set_index("example_id")[["user", "item"]]
         units["change"] = ranks[0] - ranks[1]

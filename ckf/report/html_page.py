@@ -1,4 +1,4 @@
-"""``RESULTS.html``: a sweep as one self-contained page, readable offline; where each figure comes from is inside it."""
+"""A sweep as one self-contained page, readable offline; where each figure comes from is inside it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from ckf.config.sweep_file import Sweep
 from ckf.core.errors import CkfError
-from ckf.metrics import with_worst_scores
+from ckf.metrics.identity import MetricIdentity
 from ckf.report.compare_runs import prompts_of
-from ckf.report.cost import COST
-from ckf.report.figures import reliability_curves, training_curves
-from ckf.report.format import Table, metric_number, number
-from ckf.report.load_runs import Run, load_predictions
-from ckf.report.render_tables import MARKS
+from ckf.report.format import metric_number
+from ckf.report.load_runs import COST, Run, load_predictions
+from ckf.report.plots import reliability_curves, training_curves
 from ckf.report.result_store import Result
-from ckf.report.slice_tables import calibration
+from ckf.report.run_tables import binary_task, calibration
+from ckf.report.table import Table, marks_of, number, significance_signs
 from ckf.report.table_rows import TableRow, heading
+from ckf.tasks.measure import with_worst_scores
 
 _SHOWN = 6
 """Prompts of each run on the page; the run's own report and predictions have all."""
@@ -34,10 +34,10 @@ _NAMES = {
 
 
 def sweep_page(
-    path: Path, sweep: Sweep, table: Table, lines: Sequence[TableRow], results: Sequence[Result], missing: list[str],
+    page: Path, sweep: Sweep, table: Table, lines: Sequence[TableRow], results: Sequence[Result], missing: list[str],
     figures: dict[str, str],
 ) -> str:  # fmt: skip
-    """The page of a sweep: its table with provenance, a sortable table of runs, figures, prompts and predictions."""
+    """The page of a sweep, to be written to ``page``: its table, a sortable table of runs, figures and prompts."""
     drawn = {_NAMES[kind]: picture for kind, picture in figures.items()}
     environment = Environment(loader=PackageLoader("ckf.report", "."), autoescape=select_autoescape(default=True))
     return environment.get_template("sweep.html.j2").render(
@@ -47,18 +47,13 @@ def sweep_page(
             key: list(dict.fromkeys(str(line.row[key]) for line in lines if key in line.row)) for key in sweep.rows
         },
         provenance=[_provenance(line, sweep) for line in lines],
-        runs=_runs(sweep, results, path.parent),
+        runs=_runs(sweep, results, page.parent),
         run_header=[*sweep.rows, "seed", *map(heading, sweep.metrics)],
         figures={**drawn, **_run_figures(lines)},
         prompts=_prompts(results),
         missing=missing,
-        note=table.note.replace("\\*", "*"),
+        notes=[line.replace("\\*", "*") for line in (table.note, *table.caveats) if line],
     )
-
-
-def _values(lines: Sequence[TableRow], key: str) -> list[str]:
-    """The values of a swept key, in the order of the rows."""
-    return list(dict.fromkeys(str(line.row[key]) for line in lines if key in line.row))
 
 
 def _cells(table: Table, sweep: Sweep, lines: Sequence[TableRow]) -> dict[str, Any]:
@@ -66,32 +61,30 @@ def _cells(table: Table, sweep: Sweep, lines: Sequence[TableRow]) -> dict[str, A
     rows = []
     for r, row in enumerate(table.rows):
         cells = []
-        for c, text in enumerate(row):
-            marks = table.marks.get((r, c), set())
-            sign = "".join(mark for name, mark in MARKS.items() if name in marks)
-            css = " ".join(sorted(marks & {"best", "second"}))
-            cells.append({"text": text, "sign": sign, "css": css, "traced": 0 < c <= len(sweep.metrics)})
+        for c, cell in enumerate(row):
+            css = " ".join(sorted(marks_of(cell) & {"best", "second"}))
+            sign, traced = significance_signs(cell), 0 < c <= len(sweep.metrics)
+            cells.append({"text": str(cell), "sign": sign, "css": css, "traced": traced})
         rows.append({"cells": cells, "row": {key: str(value) for key, value in lines[r].row.items()}})
     return {"header": table.header, "rows": rows}
 
 
 def _provenance(line: TableRow, sweep: Sweep) -> dict[str, Any]:
     """What stands behind a line: a run for each seed, with commit, data and command; its figures by metric."""
-    prefix = "" if line.is_row else f"{line.source}/"
-    runs = []
-    for result in line.results:
-        values = {heading(m): number(result.metrics.get(prefix + m)) for m in sweep.metrics}
-        record = result.record
-        runs.append(
-            {
-                "run": result.run.path.name if result.run else f"{result.key}.json",
-                "seed": result.seed,
-                "commit": str(record.get("git")),
-                "data": record["data"],
-                "command": record["command"],
-                "values": values,
-            }
-        )
+    keys = {heading(metric): str(MetricIdentity.parse(metric).of(line.source)) for metric in sweep.metrics}
+    if line.is_row:
+        keys = {heading(metric): metric for metric in sweep.metrics}
+    runs = [
+        {
+            "run": result.run.path.name if result.run else result.key,
+            "seed": result.seed,
+            "commit": result.provenance.commit,
+            "data": result.provenance.data,
+            "command": result.provenance.command,
+            "values": {name: number(result.metrics.get(key)) for name, key in keys.items()},
+        }
+        for result in line.results
+    ]
     return {"name": line.name, "runs": runs}
 
 
@@ -106,7 +99,7 @@ def _runs(sweep: Sweep, results: Sequence[Result], page: Path) -> list[dict[str,
                 if (result.run.path / file).is_file():
                     links[name] = Path(os.path.relpath(result.run.path / file, page)).as_posix()
         shown = [
-            metric_number("n" if m.startswith(COST) else m, v) for m, v in zip(sweep.metrics, metrics, strict=True)
+            str(metric_number("n" if m.startswith(COST) else m, v)) for m, v in zip(sweep.metrics, metrics, strict=True)
         ]
         rows.append(
             {
@@ -114,7 +107,7 @@ def _runs(sweep: Sweep, results: Sequence[Result], page: Path) -> list[dict[str,
                 "cells": [*map(str, result.row.values()), str(result.seed), *shown],
                 "key": result.key,
                 "links": links,
-                "command": result.record["command"],
+                "command": result.provenance.command,
             }
         )
     return rows
@@ -151,16 +144,19 @@ def _examples(run: Run) -> list[dict[str, str]]:
         rows = load_predictions(run, "test")
     except CkfError:
         return []
-    mine = with_worst_scores(rows[(rows["source"] == "model") & (rows["task"] == "ctr")], "ctr")
+    task = binary_task(run)
+    if task is None:
+        return []
+    mine = with_worst_scores(rows[(rows["source"] == "model") & (rows["task"] == task.name)], task)
     if mine.empty:
         return []
     mine = mine.assign(error=(mine["score"] - mine["label"]).abs()).sort_values(["error", "example_id"], kind="stable")
     chosen = pd.concat([mine.head(_SHOWN // 2), mine.tail(_SHOWN // 2)])
-    said = prompts_of(run, list(chosen["example_id"]))
+    prompts = prompts_of(run, list(chosen["example_id"]))
     return [
         {
             "id": str(name),
-            "prompt": said.get(str(name), "the run's artifacts are gone"),
+            "prompt": prompts.get(str(name), "the run's artifacts are gone"),
             "label": "Yes" if label > 0 else "No",
             "score": number(float(score)),
         }

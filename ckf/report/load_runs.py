@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,11 @@ from ckf.runs.evaluation_log import scorings
 from ckf.runs.folder import METADATA, METRICS, read_run
 
 SPLITS = ("val", "test")
+COST = "cost/"
+"""Start of the metrics of what a run cost."""
+UNKNOWN_ORIGIN = "evaluate/cf_training_data_unknown"
+"""The metric that marks a run whose CF vectors came without their training rows."""
+UNKNOWN_CAVEAT = "CF training data unknown: leakage cannot be excluded"
 PREDICTION_COLUMNS = ("source", "example_id", "task", "user", "item", "label", "score", "answer")
 
 
@@ -69,7 +75,7 @@ class Run:
 
     @cached_property
     def scorings(self) -> list[dict[str, Any]]:
-        """Every scoring of the run's splits, as its journal notes them."""
+        """Every scoring of the run's splits, as its evaluation log has them."""
         return scorings(self.path)
 
     @cached_property
@@ -141,3 +147,20 @@ def same_protocol(runs: list[Run]) -> None:
                     f"{run.path} and {runs[0].path} differ in {name} ({other} and {first}); "
                     "one table cannot hold both, report them apart"
                 )
+
+
+def cost_metrics(card: Mapping[str, Any]) -> dict[str, float]:
+    """``cost/…`` of a run, from its metadata: seconds by stage, examples/s, peak memory, trained parameters.
+
+    Examples/s is what the fit noted: none where its last session, after a break, had nothing left to train.
+    """
+    stages, train = card.get("stages") or {}, card.get("train") or {}
+    found = {f"{COST}{stage}_seconds": float(stages[stage]) for stage in ("train", "evaluate") if stage in stages}
+    if "examples_per_second" in train:
+        found[f"{COST}examples_per_second"] = float(train["examples_per_second"])
+    if train:
+        parts = ("adapter_parameters", "fusion_parameters")
+        found[f"{COST}trainable_parameters"] = float(sum(train.get(part, 0) for part in parts))
+    if "peak_memory_gib" in train:
+        found[f"{COST}peak_memory_gib"] = float(train["peak_memory_gib"])
+    return found

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ckf.config.schema import TASKS
 from ckf.config.serialization import fingerprint_payload
 from ckf.config.sweep_file import Sweep
-from ckf.report.cost import cost_metrics
-from ckf.report.format import task_columns
+from ckf.metrics import protocol_tag
 from ckf.report.html_page import sweep_page
-from ckf.report.load_runs import Run
+from ckf.report.load_runs import Run, cost_metrics
 from ckf.report.plots import draw, svg
-from ckf.report.result_store import Result
+from ckf.report.result_store import Provenance, Result, machine_text, row_name, versions_text
 from ckf.report.sweep_table import make_table
 from ckf.report.table_rows import table_lines
 from ckf.runs.folder import result_key
@@ -49,22 +47,24 @@ def differing_keys(runs: Sequence[Run]) -> list[str]:
 def _result(run: Run, keys: Sequence[str]) -> Result:
     flat = _flat(fingerprint_payload(run.config))
     row: dict[str, Any] = {key: flat.get(f"{key}.name", flat.get(key)) for key in keys}
-    record = {
-        "git": run.card.get("git"),
-        "machine": run.card.get("machine"),
-        "data": run.card["artifacts"]["dataset"]["hash"],
-        "command": f"ckf report of {run.path}",
-    }
-    metrics = {**run.metrics, **cost_metrics(run.card)}
     row = row or {"method": run.config.method.name}
-    return Result(result_key(run.config), row, run.config.seed, metrics, record, run.config, run)
+    key = result_key(run.config)
+    origin = Provenance(
+        key, row_name(row), run.config.seed, f"ckf report of {run.path}", str(run.card.get("git") or "unknown"),
+        run.card["artifacts"]["dataset"]["hash"], versions_text(run.card.get("versions") or {}),
+        machine_text(run.card.get("machine") or {}), None,
+    )  # fmt: skip
+    metrics = {**run.metrics, **cost_metrics(run.card)}
+    return Result(key, row, run.config.seed, metrics, origin, run.config, run)
 
 
 def _metrics(runs: Sequence[Run]) -> list[str]:
-    tasks = [task for task in TASKS if any(t.name == task for run in runs for t in run.config.task_mix)]
-    candidates = runs[0].config.tasks.candidates
-    found = [f"test/{task}/{next(iter(task_columns(task, candidates).values()))}" for task in tasks]
-    return found + (["test/ctr/uauc"] if "ctr" in tasks else [])
+    every = {name: task for run in runs for name, task in run.config.task_set.items()}
+    mixed = {entry.name for run in runs for entry in run.config.scored_mix}
+    tasks = [task for name, task in every.items() if name in mixed]
+    tag = protocol_tag(runs[0].config.tasks.candidates)
+    found = [f"test/{task.name}/{task.headline.key(tag)}" for task in tasks]
+    return found + [f"test/{task.name}/uauc" for task in tasks if task.binary]
 
 
 def _flat(node: object, prefix: str = "") -> dict[str, Any]:

@@ -1,25 +1,28 @@
-"""Figures of a sweep's table: one function for each kind that a sweep file may name in ``figures``."""
+"""Figures as SVG text: those of a sweep's table, one function for each kind in ``figures``, and those of a run."""
 
 from __future__ import annotations
 
+import io
+import re
 import statistics
+import zlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ckf.config.sweep_file import FIGURES, Sweep
-from ckf.report.cost import COST
-from ckf.report.figures import svg
 from ckf.report.format import lower_is_better
-from ckf.report.paired_differences import control_line, from_control, from_text
+from ckf.report.load_runs import COST, Run
+from ckf.report.significance import control_line, from_control, from_text
 from ckf.report.table_rows import BIAS, TableRow, heading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw", "svg"]
+    from ckf.metrics import Reliability
 
 BLUE, DARK, GREY, RED = "#3465a4", "#1c2330", "#888888", "#b0413e"
+_CURVES = {"train/loss_text": "loss, text stream", "train/loss_cf": "loss, CF stream", "train/weight_text": "w(z)"}
 Draw = Callable[[Sweep, Sequence[TableRow]], "Figure | None"]
 
 
@@ -193,3 +196,82 @@ def _cost(sweep: Sweep, lines: Sequence[TableRow]) -> Figure | None:
 
 def _all_have(lines: Sequence[TableRow], metric: str) -> bool:
     return bool(lines) and all(line.values(metric) for line in lines)
+
+
+def training_curves(runs: list[Run]) -> str:
+    """Step curves of the streams' losses and of the curriculum's weight; empty when nothing was trained."""
+    names = [name for name in _CURVES if any(name in step for run in runs for step in run.steps)]
+    if not names:
+        return ""
+    from matplotlib.figure import Figure  # without pyplot: no window system, no state
+
+    figure = Figure(figsize=(4.2 * len(names), 3), layout="constrained")
+    for place, name in enumerate(names, start=1):
+        axes = figure.add_subplot(1, len(names), place)
+        for run in runs:
+            points = [(step["step"], step[name]) for step in run.steps if name in step]
+            if points:
+                axes.plot(*zip(*points, strict=True), linewidth=1.2, label=run.path.name)
+        axes.set_title(_CURVES[name], fontsize=10)
+        axes.set_xlabel("step", fontsize=9)
+        axes.tick_params(labelsize=8)
+        if len(runs) > 1:
+            axes.legend(fontsize=6)
+    return svg(figure)
+
+
+def reliability_curves(curves: dict[str, Reliability], title: str) -> str:
+    """Predicted against observed share of positives, a line for each source; dots grow with their rows."""
+    if not curves:
+        return ""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], linewidth=0.8, linestyle=":", color="#888888")
+    for name, curve in curves.items():
+        sizes = 8 + 80 * curve.count / curve.count.sum()
+        (line,) = axes.plot(curve.predicted, curve.observed, linewidth=1.2, label=name)
+        axes.scatter(curve.predicted, curve.observed, s=sizes, color=line.get_color(), alpha=0.6)
+    axes.set_xlabel(f"predicted probability ({title})", fontsize=9)
+    axes.set_ylabel("share of positives", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.legend(fontsize=8)
+    return svg(figure)
+
+
+def svg(figure: Figure) -> str:
+    """A figure as SVG text; the same picture is the same text: no date, no random ids.
+
+    Letters are text, lengths have one decimal and groups without a meaning go: a figure in a repository is small.
+    """
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "ckf", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r"<[^>]*>", lambda tag: _short_tag(tag[0]), text)
+    while (shorter := re.sub(r"<g>((?:(?!</?g\b).)*)</g>", r"\1", text, flags=re.DOTALL)) != text:
+        text = shorter
+    return re.sub(r"\s*\n\s*", "\n", _with_classes(text))
+
+
+def _with_classes(text: str) -> str:
+    """Styles that are repeated element by element, as classes; named by content, since a page has many figures."""
+    styles = dict.fromkeys(re.findall(r'style="([^"]*)"', text))
+    names = {style: f"s{zlib.crc32(style.encode()):08x}" for style in styles}
+    text = re.sub(r'style="([^"]*)"', lambda found: f'class="{names[found[1]]}"', text)
+    rules = ["text{font-family:'DejaVu Sans',Verdana,sans-serif}", *(f".{n}{{{style}}}" for style, n in names.items())]
+    return text.replace("*{", " ".join(rules) + " *{", 1)
+
+
+def _short_tag(tag: str) -> str:
+    """A tag with lengths of one decimal, without what has no effect."""
+    tag = re.sub(r'^<g id="[^"]*"', "<g", tag)
+    tag = re.sub(r"font-family: [^;]*; ", "", tag)
+    tag = re.sub(r' transform="rotate\(-?0 [^"]*"| version="[^"]*"', "", tag)
+    tag = re.sub(r"-?\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), tag)
+    tag = re.sub(r"([:;]) ", r"\1", tag).replace(";stroke-linecap:square", "")
+    return re.sub(r"\s+", " ", tag)

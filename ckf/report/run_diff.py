@@ -17,9 +17,9 @@ from ckf.report.compare_runs import (
     largest_changes,
     prompts_of,
 )
-from ckf.report.format import MISSING, Table, lower_is_better, number
+from ckf.report.format import lower_is_better
 from ckf.report.load_runs import Run, load_run
-from ckf.report.render_tables import markdown_table
+from ckf.report.table import MISSING, Cell, Interval, Number, Table, markdown_table
 
 SAMPLES, SHOWN = 10_000, 5
 
@@ -51,7 +51,7 @@ def _text(
     a: Run, b: Run, settings: list[tuple[str, Any, Any]], compared: list[TaskComparison], changes: list[Change],
     prompts: dict[str, str], samples: int,
 ) -> str:  # fmt: skip
-    rows = [[key, _shown(mine), _shown(other)] for key, mine, other in settings]
+    rows: list[list[Cell]] = [[key, _shown(mine), _shown(other)] for key, mine, other in settings]
     text = f"# a: {a.path.name}, b: {b.path.name}\n\n## config\n\n"
     text += markdown_table(Table("", ["key", "a", "b"], rows)) if rows else "The same."
     text += f"\n\n## metrics, a minus b\n\n{markdown_table(_metrics(compared))}\n\n"
@@ -63,20 +63,18 @@ def _text(
 
 def _metrics(compared: list[TaskComparison]) -> Table:
     header = ["metric", "a", "b", "a minus b", "95%", "p", "p Wilcoxon", "rows", "users", ""]
-    rows = []
+    rows: list[list[Cell]] = []
     for found in compared:
         c = found.comparison
-        span = MISSING if math.isnan(c.low) else f"[{c.low:+.4f}, {c.high:+.4f}]"
-        tests = [number(found.p_holm, ".3g"), number(found.p_wilcoxon_holm, ".3g")]
+        tests = [Number(p, form=".3g") for p in (found.p_holm, found.p_wilcoxon_holm)]
+        difference: list[Cell] = [Number(c.difference, form="+.4f"), Interval(c.low, c.high, "+.4f")]
+        figures: list[Cell] = [Number(c.a), Number(c.b), *difference, *tests]
         counts = [str(found.rows), str(c.users)]
-        name = f"{found.split}/{found.task}/{c.metric}"
-        rows.append(
-            [name, number(c.a), number(c.b), number(c.difference, "+.4f"), span, *tests, *counts, judged(found)]
-        )
+        rows.append([f"{found.split}/{found.task}/{c.metric}", *figures, *counts, better_run(found)])
     return Table("", header, rows)
 
 
-def judged(found: TaskComparison) -> str:
+def better_run(found: TaskComparison) -> str:
     """``a better``, ``b better`` (corrected p below 0.05) or nothing."""
     if math.isnan(found.p_holm) or found.p_holm >= 0.05 or found.comparison.difference == 0:
         return ""
@@ -87,7 +85,7 @@ def judged(found: TaskComparison) -> str:
 def _changes_text(changes: list[Change], prompts: dict[str, str]) -> str:
     text = ""
     for change in changes:
-        unit = "ranks" if change.task == "topk" else "in score"
+        unit = "ranks" if change.of_ranks else "in score"
         text += (
             f"- {change.split}/{change.task}, {change.kind} {change.id}: {change.mean_change:+.4f} {unit} on average "
         )

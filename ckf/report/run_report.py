@@ -1,4 +1,4 @@
-"""What a run's report says, as titled tables and lines; `build.py` writes it as Markdown and HTML."""
+"""The content of a run's report: titled tables, conclusions, caveats; `build.py` writes it as Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -6,21 +6,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ckf.report.format import (
-    MISSING,
-    SOURCES,
-    UNKNOWN_ORIGIN,
-    UNKNOWN_STAMP,
-    Table,
-    lower_is_better,
-    metric_number,
-    number,
-    task_columns,
-)
-from ckf.report.load_runs import Run
-from ckf.report.protocol_tables import further_tables, review_table
+from ckf.report.format import SOURCES, lower_is_better, metric_number, task_columns
+from ckf.report.load_runs import UNKNOWN_CAVEAT, UNKNOWN_ORIGIN, Run
 from ckf.report.published import published_rows
-from ckf.report.slice_tables import catalogue_columns, difference_table, position_table, quartile_table
+from ckf.report.run_tables import (
+    catalogue_columns,
+    difference_table,
+    further_tables,
+    position_table,
+    quartile_table,
+    review_table,
+)
+from ckf.report.table import MISSING, Cell, Interval, Number, Table, number
 
 SLICES = {
     "@warm_seen": "warm (user and item in train)",
@@ -32,17 +29,17 @@ SLICES = {
 
 @dataclass
 class Content:
-    """A report: title, verdict lines, tables, stamps and how it was made."""
+    """A report: title, conclusions, tables, caveats and how it was made."""
 
     title: str
-    verdicts: list[str] = field(default_factory=list)
+    conclusions: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
-    stamps: list[str] = field(default_factory=list)
+    caveats: list[str] = field(default_factory=list)
     made: list[tuple[str, str]] = field(default_factory=list)
 
 
 def run_content(run: Run) -> Content:
-    """Everything the report of one run says."""
+    """Collect everything that the report of one run shows."""
     cfg = run.config
     content = Content(f"{cfg.method.name} on {cfg.dataset.name}, backbone {cfg.backbone.name}, seed {cfg.seed}")
     for split in run.splits:
@@ -51,13 +48,13 @@ def run_content(run: Run) -> Content:
         content.tables += [*further_tables(run, split), review_table(run, split)]
         content.tables += [_slice_table(run, split), quartile_table(run, split), position_table(run, split)]
         content.tables.append(difference_table(run, split))
-        content.verdicts += _verdicts(run, split)
-    content.verdicts += _health_verdicts(run)
-    content.tables = [table for table in [*content.tables, _health_table(run)] if table.rows]
+        content.conclusions += _conclusions(run, split)
+    content.conclusions += _fusion_conclusions(run)
+    content.tables = [table for table in [*content.tables, _fusion_table(run)] if table.rows]
     published = _published(run)
     if published:
         content.tables.append(published)
-    content.stamps = _stamps(run)
+    content.caveats = _caveats(run)
     content.made = _made(run)
     return content
 
@@ -74,54 +71,54 @@ def source_names(run: Run) -> dict[str, str]:
 
 
 def _task_table(run: Run, split: str, task: str) -> Table:
-    columns = {**task_columns(task, run.config.ranking), **catalogue_columns(run, split, task)}
+    columns = {**task_columns(run.config.task_set[task], run.config.ranking), **catalogue_columns(run, split, task)}
     names = source_names(run)
-    rows, spans = [], []
+    rows: list[list[Cell]] = []
+    spans: list[Cell] = []
     for source in SOURCES:
         values = {metric: run.get(f"{split}/{task}/{metric}", source) for metric in columns.values()}
         if any(value is not None for value in values.values()):
             rows.append([names[source], *(metric_number(*pair) for pair in values.items())])
-            spans.append(interval_text(run, f"{split}/{task}/{next(iter(columns.values()))}", source))
-    if task == "ctr":
+            spans.append(_interval(run, f"{split}/{task}/{next(iter(columns.values()))}", source))
+    if run.config.task_set[task].has_oracle:
         for key, name in (("truth", "planted truth"), ("text", "best reader of text"), ("counting", "best counting")):
-            value = run.metrics.get(f"oracle/{split}/ctr/auc_{key}")
+            value = run.metrics.get(f"oracle/{split}/{task}/auc_{key}")
             if value is not None:
-                rows.append([f"oracle: {name}", number(value), *[MISSING] * (len(columns) - 1)])
+                rows.append([f"oracle: {name}", Number(value), *[MISSING] * (len(columns) - 1)])
                 spans.append(MISSING)
     header = ["", *columns]
-    if any(span != MISSING for span in spans):
+    if any(str(span) != MISSING for span in spans):
         header.insert(2, f"{header[1]} 95%")
         rows = [[*row[:2], span, *row[2:]] for row, span in zip(rows, spans, strict=True)]
     return Table(f"{task} ({split})", header, rows)
 
 
-def interval_text(run: Run, key: str, source: str = "model") -> str:
-    """The bootstrap interval that stands beside a metric in metrics.json."""
-    low, high = (run.get(f"{key}{end}", source) for end in ("_low", "_high"))
-    return MISSING if low is None or high is None else f"[{number(low)}, {number(high)}]"
+def _interval(run: Run, key: str, source: str) -> Interval:
+    """The bootstrap interval of a metric."""
+    return Interval(run.get(f"{key}_low", source), run.get(f"{key}_high", source))
 
 
 def _slice_table(run: Run, split: str) -> Table:
-    rows = []
+    rows: list[list[Cell]] = []
     for suffix, meaning in SLICES.items():
         values = [run.get(f"{split}/ctr/auc{suffix}", source) for source in SOURCES]
         if any(value is not None for value in values):
-            rows.append([meaning, *map(number, values), metric_number("n", run.get(f"{split}/ctr/n{suffix}"))])
+            rows.append([meaning, *map(Number, values), metric_number("n", run.get(f"{split}/ctr/n{suffix}"))])
     return Table(f"ctr AUC, warm and cold ({split})", ["", "this model", "text-only", "CF model", "bias", "rows"], rows)
 
 
-def _verdicts(run: Run, split: str) -> list[str]:
+def _conclusions(run: Run, split: str) -> list[str]:
     names = {"text": "text-only", "cf": f"the CF model ({run.config.cf.name})", "bias": "the bias baseline"}
     where = "" if split == "test" else f" on {split}"
     lines = []
     for source, name in names.items():
         key = f"{split}/ctr/auc_minus_{source}"
         if key in run.metrics:
-            judged = _judged(*(run.metrics[f"{key}{end}"] for end in ("", "_low", "_high", "_p")))
+            conclusion = _difference_text(*(run.metrics[f"{key}{end}"] for end in ("", "_low", "_high", "_p")))
             corrected = run.metrics.get(f"{key}_p_holm", 0.0)
-            if judged.endswith(("better", "worse")) and corrected >= 0.05:
-                judged += f", but not after Holm's correction (p = {number(corrected, '.3g')})"
-            lines.append(f"{run.config.method.name} minus {name} in ctr AUC{where}: {judged}")
+            if conclusion.endswith(("better", "worse")) and corrected >= 0.05:
+                conclusion += f", but not after Holm's correction (p = {number(corrected, '.3g')})"
+            lines.append(f"{run.config.method.name} minus {name} in ctr AUC{where}: {conclusion}")
     if run.config.backbone.name != "none":
         lines += [
             f"This model does not beat counting (the bias baseline) in {title}{where}."
@@ -134,42 +131,42 @@ _CHANGES = {"zeroed": "slots zeroed", "shuffled": "vectors shuffled", "swapped":
 
 
 _USED = 0.01
-"""Share of a task's loss that spoiling the slots must add at least, by the lower end of its interval, to count as use.
+"""Share of a task's loss that perturbing the slots must add, by the lower end of its interval, to count as use.
 
 Shuffled vectors still tell one item from another, so a map can learn a little of them by heart: the control of
 `experiments/ablation` (seed 0, 150 steps) gets about 0.2% in topk that way, where `ckf_plus` gets about 30%.
 """
 
 
-def _health_table(run: Run) -> Table:
-    """How far the answers move when the CF knowledge is spoiled, by task, and the ctr AUC that is left."""
-    rows = []
+def _fusion_table(run: Run) -> Table:
+    """How far the answers move when the CF knowledge is perturbed, by task, and the ctr AUC that is left."""
+    rows: list[list[Cell]] = []
     for change, meaning in _CHANGES.items():
         keys = [f"health/{task.name}/change_{change}" for task in run.config.scored_mix]
         if f"health/change_{change}" in run.metrics:
             values = [run.metrics.get(key) for key in (*keys, f"health/change_{change}", f"health/ctr/auc_{change}")]
-            rows.append([meaning, *map(number, values)])
+            rows.append([meaning, *map(Number, values)])
     if rows:
         gap = [MISSING] * (len(run.config.scored_mix) + 1)
-        rows.append(["as it is", *gap, number(run.metrics.get("health/ctr/auc"))])
+        rows.append(["as it is", *gap, Number(run.metrics.get("health/ctr/auc"))])
     header = ["change of the answers", *(task.name for task in run.config.scored_mix), "all", "ctr AUC"]
-    return Table(f"fusion health ({metric_number('n', run.metrics.get('health/n'))} val examples)", header, rows)
+    return Table(f"fusion diagnostics ({metric_number('n', run.metrics.get('health/n'))} val examples)", header, rows)
 
 
-def _health_verdicts(run: Run) -> list[str]:
-    """Call out a fused model whose answers are no worse with spoiled slots, and a fusion that was never trained."""
+def _fusion_conclusions(run: Run) -> list[str]:
+    """Call out a fused model whose answers are no worse with perturbed slots, and a fusion that was never trained."""
     metrics, fusion = run.metrics, run.config.fusion
     lines = []
-    spoiled = "shuffled" if fusion.reads_vectors else "zeroed"
-    wanted = ("loss", f"loss_rise_{spoiled}")
+    perturbation = "shuffled" if fusion.reads_vectors else "zeroed"
+    wanted = ("loss", f"loss_rise_{perturbation}")
     tasks = [t.name for t in run.config.task_mix if all(f"health/{t.name}/{key}" in metrics for key in wanted)]
     least = {task: _USED * metrics[f"health/{task}/loss"] for task in tasks}
-    read = [task for task in tasks if metrics[f"health/{task}/loss_rise_{spoiled}_low"] > least[task]]
+    read = [task for task in tasks if metrics[f"health/{task}/loss_rise_{perturbation}_low"] > least[task]]
     if tasks and not read:
-        rises = [_rise(metrics, f"health/{task}/loss_rise_{spoiled}") for task in tasks]
-        said = ", ".join(f"{task} {rise}" for task, rise in zip(tasks, rises, strict=True))
-        what, how = "slots" if fusion.learns else "codes", _CHANGES[spoiled]
-        lines.append(f"This model ignores its {what}: with {how} its loss is hardly higher in any task ({said}).")
+        rises = [_rise(metrics, f"health/{task}/loss_rise_{perturbation}") for task in tasks]
+        rises_text = ", ".join(f"{task} {rise}" for task, rise in zip(tasks, rises, strict=True))
+        what, how = "slots" if fusion.learns else "codes", _CHANGES[perturbation]
+        lines.append(f"This model ignores its {what}: with {how} its loss is hardly higher in any task ({rises_text}).")
     elif len(read) < len(tasks):
         unread = ", ".join(task for task in tasks if task not in read)
         lines.append(f"What the slots say is used in {', '.join(read)}; no use of it can be measured in {unread}.")
@@ -183,20 +180,20 @@ def _rise(metrics: Mapping[str, float], key: str) -> str:
     return f"{number(metrics[key], '+.4f')} [{low}, {high}]"
 
 
-def _judged(diff: float, low: float, high: float, p: float) -> str:
-    """A paired difference with its interval, and what may be said of it."""
-    said = f"{number(diff, '+.4f')} [{number(low, '+.4f')}, {number(high, '+.4f')}], p = {number(p, '.3g')}"
+def _difference_text(diff: float, low: float, high: float, p: float) -> str:
+    """A paired difference with its interval, and what follows from it."""
+    text = f"{number(diff, '+.4f')} [{number(low, '+.4f')}, {number(high, '+.4f')}], p = {number(p, '.3g')}"
     if math.isnan(low) or math.isnan(high):
-        return f"{said} (too few users for an interval)"
-    judged = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
-    return f"{said} (95% paired bootstrap over users): {judged}"
+        return f"{text} (too few users for an interval)"
+    conclusion = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
+    return f"{text} (95% paired bootstrap over users): {conclusion}"
 
 
 def _lost_to_counting(run: Run, split: str) -> list[str]:
     """The first figure of each task in which the bias baseline is as good or better."""
     lost = []
     for task in (t.name for t in run.config.scored_mix):
-        title, metric = next(iter(task_columns(task, run.config.ranking).items()))
+        title, metric = next(iter(task_columns(run.config.task_set[task], run.config.ranking).items()))
         model, bias = run.get(f"{split}/{task}/{metric}"), run.get(f"{split}/{task}/{metric}", "bias")
         if model is not None and bias is not None:
             ahead = bias - model if lower_is_better(metric) else model - bias
@@ -212,27 +209,27 @@ def _published(run: Run) -> Table | None:
     return Table(
         "published on the same split (not run here)",
         ["method", "AUC", "UAUC", "source"],
-        [[row.method, number(row.auc), number(row.uauc), row.source] for row in rows],
+        [[row.method, Number(row.auc), Number(row.uauc), row.source] for row in rows],
     )
 
 
-def _stamps(run: Run) -> list[str]:
-    stamps = []
+def _caveats(run: Run) -> list[str]:
+    caveats = []
     if run.config.tasks.protocol == "released":
-        stamps.append(
+        caveats.append(
             "Protocol released: examples made by the released code's choices (tasks.protocol=released), among them "
             "candidates that may be the user's own positives or repeat a title; not comparable with strict results."
         )
     if run.max_examples is not None:
-        stamps.append(f"Scored on a subset: at most {run.max_examples} examples of each task (evaluate.max_examples).")
+        caveats.append(f"Scored on a subset: at most {run.max_examples} examples of each task (evaluate.max_examples).")
     if run.metrics.get(UNKNOWN_ORIGIN):
-        stamps.append(f"{UNKNOWN_STAMP} (name it with cf.trained_on=FILE).")
+        caveats.append(f"{UNKNOWN_CAVEAT} (name it with cf.trained_on=FILE).")
     for key, value in run.metrics.items():
         if key.endswith("/unusable") and value > 0:
-            stamps.append(f"{key}: {int(value)} unusable answers, scored as the worst answer.")
+            caveats.append(f"{key}: {int(value)} unusable answers, scored as the worst answer.")
         if key.endswith("/history_cut") and value > 0:
-            stamps.append(f"{key}: {int(value)} prompts lost history to train.max_length_tokens.")
-    return stamps
+            caveats.append(f"{key}: {int(value)} prompts lost history to train.max_length_tokens.")
+    return caveats
 
 
 def _made(run: Run) -> list[tuple[str, str]]:
@@ -246,7 +243,7 @@ def _made(run: Run) -> list[tuple[str, str]]:
         ("git commit", str(card.get("git") or "unknown")),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("artifacts", ", ".join(f"{name} {a['hash']}" for name, a in card.get("artifacts", {}).items())),
-        ("looks", _looks(run)),
+        ("scorings", _scorings(run)),
     ]
     shares = {part: run.metrics.get(f"health/grad_share_{part}") for part in ("adapters", "fusion")}
     if all(share is not None for share in shares.values()):
@@ -258,13 +255,13 @@ def _made(run: Run) -> list[tuple[str, str]]:
     return [(name, text) for name, text in lines if text]
 
 
-def _looks(run: Run) -> str:
+def _scorings(run: Run) -> str:
     """How often the run's test split was scored, by whichever verb, and the last time."""
-    looks = [line for line in run.scorings if line.get("split") == "test"]
-    if not looks:
+    scorings = [line for line in run.scorings if line.get("split") == "test"]
+    if not scorings:
         return ""
-    times = "1 time" if len(looks) == 1 else f"{len(looks)} times"
-    return f"test split scored {times}, last by ckf {looks[-1]['verb']} at {looks[-1]['time']}"
+    times = "1 time" if len(scorings) == 1 else f"{len(scorings)} times"
+    return f"test split scored {times}, last by ckf {scorings[-1]['verb']} at {scorings[-1]['time']}"
 
 
 def _choices(cfg: object) -> list[str]:

@@ -1,4 +1,4 @@
-"""Lines of a sweep's table: its rows, and the baselines that were measured beside them."""
+"""Lines of a sweep's table: its rows, and the baselines that were measured with them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ckf.config.sweep_file import VARIANT, Sweep
-from ckf.report.cost import COST
+from ckf.config.sweep_file import Sweep
+from ckf.metrics.identity import MODEL, MetricIdentity
+from ckf.report.load_runs import COST
 from ckf.report.published import Published, published_figure
-from ckf.report.result_store import Result, data_name
-from ckf.report.significance import Seeds
+from ckf.report.result_store import BASELINES, Result, data_name, row_name
 
-BASELINES = {"text": "text-only", "cf": "CF model", "bias": "bias baseline"}
 BIAS = BASELINES["bias"]
+Seeds = dict[int, dict[str, float]]
+"""The metrics of each seed's run."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,18 @@ def table_lines(sweep: Sweep, results: Sequence[Result]) -> list[TableRow]:
     return [line for line in lines if any(line.values(metric) for metric in sweep.metrics)]
 
 
-def row_name(row: dict[str, Any]) -> str:
-    """How a row is called: its swept values, or its variant."""
-    return ", ".join(str(value) if key == VARIANT else f"{key}={value}" for key, value in row.items())
-
-
 def heading(metric: str) -> str:
     """A metric as a column's title."""
-    short = metric.removeprefix("test/").removeprefix(COST)
-    return short.replace("_minus_text", " minus text-only").replace("_low", ", lower 95%")
+    one = MetricIdentity.parse(metric)
+    source = "" if one.source in (MODEL, COST.rstrip("/")) else one.source
+    where = "/".join(filter(None, (source, "" if one.split == "test" else one.split, one.task)))
+    name = str(MetricIdentity(MODEL, "", "", one.metric, one.slice, one.protocol))
+    difference, _, end = one.statistic.removeprefix("minus_").partition("_")
+    if one.statistic in ("low", "high"):
+        difference, end = "", one.statistic
+    name += f" minus {BASELINES.get(difference, difference)}" if difference else ""
+    name += {"": "", "low": ", lower 95%", "high": ", upper 95%"}.get(end, f", {end}")
+    return f"{where}/{name}" if where else name
 
 
 def same_data(lines: Sequence[TableRow]) -> bool:
@@ -124,8 +128,9 @@ def _is_cf(line: TableRow) -> bool:
 
 
 def _of_source(seeds: Seeds, source: str, shown: Sequence[str]) -> Seeds:
+    keys = {key: str(MetricIdentity.parse(key).of(source)) for key in shown}
     found = {
-        seed: {key: metrics[f"{source}/{key}"] for key in shown if f"{source}/{key}" in metrics}
+        seed: {key: metrics[other] for key, other in keys.items() if other in metrics}
         for seed, metrics in seeds.items()
     }
     return {seed: metrics for seed, metrics in found.items() if metrics}

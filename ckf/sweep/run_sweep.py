@@ -8,25 +8,27 @@ from pathlib import Path
 
 from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig, GridSearchConfig, SlurmLauncherConfig, WandbConfig
-from ckf.config.sweep_file import Trial, file_trials, load_sweep, results_folder, sweep_name
+from ckf.config.sweep_file import Trial, file_trials, load_sweep, provenance_path, sweep_name
 from ckf.core.artifact_store import fingerprint
 from ckf.core.errors import ConfigError, Problem
+from ckf.report.result_store import finished_keys
+from ckf.runs.folder import result_key
 from ckf.sweep.expand import check_trials, expand, split_overrides
 from ckf.sweep.launchers import build_launcher
 from ckf.sweep.scheduler import Coordinator
-from ckf.sweep.trial_folder import TrialSpec, kept_result, make_order
+from ckf.sweep.trial_folder import TrialSpec, make_order
 
 
 def run_file(path: Path, overrides: Sequence[str], config_dir: Path | None, jobs: int | None = None) -> Path:
     """Run a sweep file's trials; return the folder of their logs.
 
-    A trial whose result is kept beside the file (``results/``, from which the table is rendered)
-    counts as done, unless ``overwrite=true`` is among the overrides.
+    A trial whose result is kept beside the file (a row of ``provenance.csv`` has its fingerprint) counts as done,
+    unless ``overwrite=true`` is among the overrides.
     """
     own, rest = split_overrides(overrides)
     trials = file_trials(load_sweep(path), rest)
     name = sweep_name(path)
-    kept = None if "overwrite=true" in rest else results_folder(path)
+    kept = None if "overwrite=true" in rest else path
     how = _how(trials[0].overrides, own, config_dir, jobs)
     if not isinstance(how.search, GridSearchConfig):
         raise ConfigError(
@@ -62,7 +64,7 @@ def _how(trial: Sequence[str], own: Sequence[str], config_dir: Path | None, jobs
 def run_trials(
     verb: str, name: str, trials: list[Trial], how: ExperimentConfig, config_dir: Path | None, kept: Path | None = None
 ) -> Path:
-    """Check, order and run trials; return the folder of their logs.
+    """Check, order and run trials; return the folder of their logs. ``kept``: the sweep file whose results count.
 
     Raises:
         CkfError: a trial failed or was not started; the rest has run.
@@ -75,10 +77,11 @@ def run_trials(
     ]
     coordinator = open_sweep(place, how, len(orders))
     missing: list[TrialSpec] = []
+    done = finished_keys(kept) if kept is not None else set()
     for order in orders:
         order.write(verb)
-        if (found := kept_result(order.config, kept)) is not None:
-            coordinator.found(order, found)
+        if kept is not None and result_key(order.config) in done:
+            coordinator.found(order, provenance_path(kept))
         else:
             missing.append(order)
     if _dry(how, missing):

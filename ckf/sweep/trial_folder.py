@@ -22,7 +22,7 @@ from ckf.config.schema import ExperimentConfig
 from ckf.config.sweep_file import Trial
 from ckf.core.artifact_store import STAMP, read_json, to_jsonable, write_json
 from ckf.core.errors import ArtifactError, CkfError
-from ckf.runs.folder import CONFIG, METADATA, METRICS, result_key
+from ckf.runs.folder import CONFIG, METADATA, METRICS
 
 ORDER, OUTCOME, LOG, STARTED = "order.json", "outcome.json", "log.txt", ".started"
 DONE, ALREADY_DONE, FAILED, INTERRUPTED, WAITING = "done", "already done", "failed", "interrupted", "not started"
@@ -81,12 +81,6 @@ def read_outcome(folder: Path) -> TrialResult | None:
         return TrialResult(**read_json(folder / OUTCOME))
     except ArtifactError:
         return None
-
-
-def kept_result(config: ExperimentConfig, results: Path | None) -> Path | None:
-    """The result of a run that is kept beside a sweep file, or None."""
-    path = results / f"{result_key(config)}.json" if results else None
-    return path if path and path.is_file() else None
 
 
 def run_order(folder: Path, stages: Mapping[str, Callable[[ExperimentConfig], Path]]) -> TrialResult:

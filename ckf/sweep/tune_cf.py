@@ -1,10 +1,10 @@
-"""Hyper-parameter search for a CF model with Optuna: ``python -m ckf.sweep.tune_cf cf=mf dataset=synthetic trials=20``.
+"""Hyper-parameter search for a CF model with Optuna: ``python -m ckf.sweep.tune_cf cf=mf_plus trials=20``.
 
 The search space is written as Hydra's sweeps are (``cf.dim=choice(8,16)``, ``cf.learning_rate=
 tag(log,interval(0.001,0.03))``). Optuna is driven by its own interface, not by Hydra's sweeper: that one
 composes by itself and would skip this project's checks of a config. The search works on copies of the
 artifacts that hold no test row; its objective is read from the manifests of each trial's CF artifacts, one for
-each of ``seeds=1``. With ``store=conf`` the best values become what ``cf=mf`` means on this dataset: they are
+each of ``seeds=1``. With ``store=conf`` the best values become what ``cf=mf_plus`` means on this dataset: they are
 written to ``conf/tuned/DATASET_CF.yaml``, their command above them (a ``--config-dir`` of one's own works too).
 """
 
@@ -36,12 +36,14 @@ _EMBEDDING = (
 )
 _SEQUENCE = (*_EMBEDDING, "cf.dropout=interval(0.0,0.5)")
 SPACES: dict[str, tuple[str, ...]] = {
-    "mf": (*_EMBEDDING, "cf.loss=choice(bce,bpr,mse)"),
-    "lightgcn": (*_EMBEDDING, "cf.layers=choice(1,2,3)", "cf.loss=choice(bce,bpr)"),
-    "sasrec": (*_SEQUENCE, "cf.blocks=choice(1,2)"),
-    "din": _SEQUENCE,
+    "mf": _EMBEDDING,
+    "mf_plus": (*_EMBEDDING, "cf.loss=choice(bce,bpr,mse)"),
+    "lightgcn": (*_EMBEDDING, "cf.layers=choice(1,2,3)"),
+    "lightgcn_plus": (*_EMBEDDING, "cf.layers=choice(1,2,3)", "cf.loss=choice(bce,bpr)"),
+    **dict.fromkeys(("sasrec", "sasrec_plus"), (*_SEQUENCE, "cf.blocks=choice(1,2)")),
+    **dict.fromkeys(("din", "din_plus"), _SEQUENCE),
 }
-"""What is searched when the command line names no space."""
+"""What is searched when the command line names no space; the loss of a published model is its own."""
 
 _NUMBERS = {"trials": 20, "seeds": 1, "search_seed": 0}
 _OWN = (*_NUMBERS, "out", "store")

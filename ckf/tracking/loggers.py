@@ -1,4 +1,4 @@
-"""Where step metrics go: always to ``metrics.jsonl``, and to the configured Lightning logger."""
+"""Loggers of step metrics: ``metrics.jsonl`` always, and the configured Lightning logger."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ckf.core.artifact_store import to_jsonable
 STEPS = "metrics.jsonl"
 _TAGGED = ("dataset", "split", "cf", "backbone", "lora", "fusion", "curriculum", "method")
 """Groups whose options are a run's tags."""
-_OF_THIS_MACHINE = ("paths", "launcher", "search", "overwrite")
+_MACHINE_GROUPS = ("paths", "launcher", "search", "overwrite")
 
 
 class JsonlLogger(Logger):
-    """One JSON object a line: ``step`` and the metrics logged at it. The report draws its curves from this."""
+    """Writes one JSON object a line: ``step`` and its metrics. The report draws its curves from them."""
 
     def __init__(self, run: Path, first_step: int = 0) -> None:
         super().__init__()
@@ -48,18 +48,18 @@ class JsonlLogger(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The config lies in ``config.yaml``."""
+        """Nothing: the config is in ``config.yaml``."""
 
     @rank_zero_only
     def _drop_from(self, first_step: int) -> None:
-        """A resumed run logs again from its checkpoint on, a line that a kill cut short too; a new one starts empty."""
+        """Drop lines from the checkpoint's step on, and one that a kill cut short; a new run starts empty."""
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() and first_step else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] < first_step]
         self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
 
 def wandb_is_offline(mode: str) -> bool:
-    """Whether to stay offline: asked for, or ``auto`` without a login. Never prompts, never waits."""
+    """Whether W&B stays offline: as configured, or with ``auto`` where there is no login. Never prompts or waits."""
     if mode != "auto":
         return mode != "online"
     if os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun"):
@@ -91,7 +91,7 @@ def build_logger(exp: ExperimentConfig, run: Path, job_type: str = "train") -> L
 
 
 def wandb_arguments(exp: ExperimentConfig, cfg: WandbConfig, run: Path, job_type: str) -> dict[str, Any]:
-    """What Lightning's WandbLogger is made with: one run for each run folder, however often it is opened."""
+    """Arguments of Lightning's WandbLogger: one W&B run for each run folder, however often it is opened."""
     import wandb
 
     offline = wandb_is_offline(cfg.mode)
@@ -112,9 +112,9 @@ def wandb_arguments(exp: ExperimentConfig, cfg: WandbConfig, run: Path, job_type
 
 
 def flat_config(exp: ExperimentConfig) -> dict[str, Any]:
-    """Config as flat keys (``lora.rank``), which parallel-coordinates plots need; nothing of this machine."""
+    """Config as flat keys (``lora.rank``), for parallel-coordinates plots, without the settings of this machine."""
     flat = _flat(to_jsonable(exp))
-    return {key: value for key, value in flat.items() if key.split(".")[0] not in _OF_THIS_MACHINE}
+    return {key: value for key, value in flat.items() if key.split(".")[0] not in _MACHINE_GROUPS}
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def finish(logger: Logger) -> None:
-    """Close a logger for good, so that the next run of this process starts one of its own."""
+    """Close a logger, so that the next run of this process opens its own."""
     logger.finalize("success")
     experiment = getattr(logger, "experiment", None)
     if experiment is not None and hasattr(experiment, "finish"):

@@ -1,4 +1,4 @@
-"""Checkpoints that survive: written beside and renamed, the last two kept, each checked before it is trusted."""
+"""Checkpoints that survive a kill: written to a temporary name and renamed, the last two kept, each checked first."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from ckf.core.errors import CkfError
+from ckf.core.errors import CkfError, first_line
 from ckf.runs.folder import LAST, PREVIOUS
 from ckf.train.graceful_stop import StopRequest
 
 
 class CheckpointFiles:
-    """``checkpoints/last.ckpt`` and ``previous.ckpt`` of a run. A kill at any point leaves one that is whole."""
+    """``checkpoints/last.ckpt`` and ``previous.ckpt`` of a run. A kill at any point leaves one of them intact."""
 
     def __init__(self, run: Path) -> None:
         self.last, self.previous = run / LAST, run / PREVIOUS
 
     @property
     def writing(self) -> Path:
-        """Where the next one is written before it takes the place of the last."""
+        """The temporary name of the next checkpoint."""
         return self.last.with_suffix(".writing")
 
     def promote(self) -> None:
@@ -36,8 +36,8 @@ class CheckpointFiles:
             os.replace(self.last, self.previous)
         os.replace(self.writing, self.last)
 
-    def newest(self, say: Callable[[str], None]) -> tuple[Path | None, int]:
-        """The newest whole checkpoint and its optimizer step; (None, 0) where there is none.
+    def newest(self, log: Callable[[str], None]) -> tuple[Path | None, int]:
+        """The newest intact checkpoint and its optimizer step; (None, 0) where there is none.
 
         Raises:
             CkfError: there are checkpoints, and all of them are broken.
@@ -46,30 +46,30 @@ class CheckpointFiles:
         for path in (self.last, self.previous):
             if not path.is_file():
                 continue
-            fault, step = inspect_checkpoint(path)
-            if fault is None:
+            problem, step = inspect_checkpoint(path)
+            if problem is None:
                 if broken:
-                    say(f"{broken[0]}; continuing from the one before, step {step}")
+                    log(f"{broken[0]}; continuing from the one before, step {step}")
                 return path, step
-            broken.append(f"{path}: {fault}")
+            broken.append(f"{path}: {problem}")
         if broken:
-            raise CkfError(f"{'; '.join(broken)}: no checkpoint is left; overwrite=true starts the run anew")
+            raise CkfError(f"{'; '.join(broken)}: no checkpoint is left; overwrite=true starts the run again")
         return None, 0
 
 
 def inspect_checkpoint(path: Path) -> tuple[str | None, int]:
-    """What is wrong with a checkpoint (None: nothing) and its optimizer step; every byte's checksum is read."""
+    """The problem of a checkpoint (None where it is intact) and its optimizer step; verifies all checksums."""
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not compare the checksums of tensors
+        with zipfile.ZipFile(path) as archive:  # torch.load does not verify the checksums of tensors
             if damaged := archive.testzip():
                 return f"damaged (checksum of {damaged})", 0
         return None, int(torch.load(path, map_location="cpu", weights_only=True)["global_step"])
     except (zipfile.BadZipFile, RuntimeError, KeyError, EOFError, OSError, ValueError, NotImplementedError) as error:
-        return f"unreadable ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'empty'})", 0
+        return f"unreadable ({type(error).__name__}: {first_line(error) if str(error) else 'empty'})", 0
 
 
 class Checkpoint(pl.Callback):
-    """Saves every so many optimizer steps, at the last one, and when a signal asks the run to stop."""
+    """Saves every so many optimizer steps, at the last step, and when a signal asks the run to stop."""
 
     def __init__(self, run: Path, every_steps: int) -> None:
         self.files, self.every_steps = CheckpointFiles(run), every_steps
@@ -77,26 +77,26 @@ class Checkpoint(pl.Callback):
         self.saved = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the signals over from Lightning, whose own handler may leave a step half done."""
+        """Take over the signals from Lightning, whose own handler may stop within a step."""
         self.stop.listen()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self.stop.restore()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self.stop.restore()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Save at optimizer steps, not at the micro-batches between them."""
+        """Save where it is due, and stop where that was asked for."""
         step = trainer.global_step
         if step == self.saved or step == 0:
             return
-        asked = trainer.strategy.reduce_boolean_decision(self.stop.asked, all=False)  # one rank asked: all stop
-        if asked or step % self.every_steps == 0 or step == trainer.max_steps:
+        stop = trainer.strategy.reduce_boolean_decision(self.stop.requested, all=False)  # one rank stops: all stop
+        if stop or step % self.every_steps == 0 or step == trainer.max_steps:
             self._save(trainer, step)
-        if asked:
+        if stop:
             trainer.should_stop = True
             trainer.fit_loop.epoch_loop.min_steps = None
 
@@ -107,19 +107,15 @@ class Checkpoint(pl.Callback):
             trainer.save_checkpoint(self.files.writing, weights_only=False)
             if trainer.is_global_zero:
                 self.files.promote()
-        except (OSError, RuntimeError) as error:  # torch's zip writer says RuntimeError where a disk is full
+        except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError where a disk is full
             self.files.writing.unlink(missing_ok=True)
-            kept = f"the one of step {before} is whole" if before > 0 else "there is no earlier one in this session"
+            kept = f"the one of step {before} is intact" if before > 0 else "there is no earlier one in this session"
             raise CkfError(
-                f"step {step}: the checkpoint {self.files.last} could not be written ({_first_line(error)}); "
+                f"step {step}: the checkpoint {self.files.last} could not be written ({first_line(error)}); "
                 f"{kept}, the same command continues from it"
             ) from None
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def say_on_stderr(line: str) -> None:
-    """Tell the user without touching stdout, whose last line is the run folder."""
+def log_to_stderr(line: str) -> None:
+    """Print a line for the user on stderr; the last line of stdout is the run folder."""
     print(f"ckf: {line}", file=sys.stderr, flush=True)

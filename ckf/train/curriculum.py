@@ -1,9 +1,10 @@
-"""The two streams over the steps: their weights, and who learns from which."""
+"""The two streams of a run over its steps: their weights, and which parameters learn from which."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, assert_never, cast
 
 from ckf.config.schema import (
     CurriculumConfig,
@@ -12,6 +13,10 @@ from ckf.config.schema import (
     TextOnlyCurriculumConfig,
     TwoStageCurriculumConfig,
 )
+
+CurriculumName = Literal["sigmoid", "two_stage", "joint", "text_only"]
+ScheduleTarget = Literal["loss", "lr"]
+SecondStage = Literal["fusion", "adapters", "both"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Curriculum:
-    """The plan of a run over ``total_steps``.
+    """The curriculum of a run over ``total_steps``.
 
     ========== ============================= =============================
     name       text stream trains            CF stream (slots) trains
@@ -37,20 +42,20 @@ class Curriculum:
     text_only  adapters, weight 1            (none)
     ========== ============================= =============================
 
-    ``schedule_target="loss"`` multiplies the losses, as released; ``schedule_target="lr"`` multiplies the
-    learning rates of the stream's parameters instead, which Adam cannot divide out again (measured over 40 steps: at
-    a fifth of the run, where its weight is 0.008, the fusion moves at its full speed under ``loss``,
-    at 0.03 of it under ``lr``; tests/unit/train/test_curriculum.py). The boundary of
-    ``two_stage`` (CoLLM) lies after ``first_fraction`` of the steps; each stage has a learning-rate
-    schedule of its own, and a part that does not learn in a stage rests (`frozen_parts`).
+    ``schedule_target="loss"`` multiplies the losses, as released. ``schedule_target="lr"`` multiplies the
+    learning rates of the stream's parameters instead, because Adam normalises the scale of a loss away (measured
+    over 40 steps: at a fifth of the run, where the fusion's weight is 0.008, it moves at full speed under
+    ``loss`` and at 0.03 of it under ``lr``; tests/unit/train/test_curriculum.py). The boundary of ``two_stage``
+    (CoLLM) comes after ``first_fraction`` of the steps; each stage has a learning-rate schedule of its own, and a
+    part that does not learn in a stage is frozen (`frozen_parts`).
     """
 
-    name: str
+    name: CurriculumName
     total_steps: int
-    schedule_target: str = "loss"
+    schedule_target: ScheduleTarget = "loss"
     steepness: float = 8.0
     first_fraction: float = 0.5
-    second_stage: str = "fusion"
+    second_stage: SecondStage = "fusion"
 
     @property
     def boundary(self) -> int:
@@ -58,9 +63,10 @@ class Curriculum:
         return min(max(1, round(self.first_fraction * self.total_steps)), max(1, self.total_steps - 1))
 
     def text_weight(self, step: float) -> float:
-        """Share of the text stream: w(z) = 1 / (1 + exp(steepness (z - b) / b)), b half of the steps, for ``sigmoid``.
+        """Weight of the text stream, from 0 to 1.
 
-        (CKF, section on curriculum.) For the others 1 where the text stream runs, else 0.
+        For ``sigmoid`` w(z) = 1 / (1 + exp(steepness (z - b) / b)) with b half of the steps (CKF, section on
+        curriculum). For the others 1 where the text stream runs, else 0.
         """
         match self.name:
             case "text_only":
@@ -73,7 +79,7 @@ class Curriculum:
         return 1.0 / (1.0 + math.exp(self.steepness * (step - half) / half))
 
     def streams(self, step: int) -> list[Stream]:
-        """The streams of a step with their weights in the loss; a stream whose weight is small still runs."""
+        """The streams of a step with their weights in the loss; a stream runs however small its weight is."""
         text = Stream(slots=False, weight=1.0, learn_adapters=True, learn_fusion=False)
         match self.name:
             case "text_only":
@@ -90,15 +96,15 @@ class Curriculum:
                     Stream(slots=False, weight=weight, learn_adapters=True, learn_fusion=False),
                     Stream(slots=True, weight=other, learn_adapters=False, learn_fusion=True),
                 ]
-        raise ValueError(f"unknown curriculum '{self.name}'")
+        assert_never(self.name)
 
     def frozen_parts(self, step: int) -> tuple[bool, bool]:
-        """Whether (adapters, fusion) learn nothing in this step."""
+        """Whether (adapters, fusion) are frozen in this step: no stream trains them."""
         streams = self.streams(step)
         return not any(s.learn_adapters for s in streams), not any(s.learn_fusion for s in streams)
 
     def stage(self, step: int) -> tuple[int, int]:
-        """First step and length of the stage that ``step`` belongs to."""
+        """First step and number of steps of the stage of ``step``."""
         if self.name != "two_stage":
             return 0, self.total_steps
         if step < self.boundary:
@@ -106,7 +112,7 @@ class Curriculum:
         return self.boundary, self.total_steps - self.boundary
 
     def lr_multipliers(self, step: int) -> tuple[float, float]:
-        """Factors on the learning rates of (adapters, fusion)."""
+        """Multipliers on the learning rates of (adapters, fusion)."""
         if self.schedule_target == "lr" and self.name == "sigmoid":
             weight = self.text_weight(step)
             return weight, 1.0 - weight
@@ -114,12 +120,12 @@ class Curriculum:
 
 
 def build_curriculum(cfg: CurriculumConfig, total_steps: int) -> Curriculum:
-    """Make the plan of a config."""
+    """Make the curriculum of a config."""
     match cfg:
         case SigmoidCurriculumConfig(schedule_target=target, steepness=steepness):
-            return Curriculum("sigmoid", total_steps, target, steepness)
+            return Curriculum("sigmoid", total_steps, cast(ScheduleTarget, target), steepness)
         case TwoStageCurriculumConfig(first_fraction=first, second_stage=second):
-            return Curriculum("two_stage", total_steps, first_fraction=first, second_stage=second)
+            return Curriculum("two_stage", total_steps, first_fraction=first, second_stage=cast(SecondStage, second))
         case JointCurriculumConfig():
             return Curriculum("joint", total_steps)
         case TextOnlyCurriculumConfig():

@@ -11,10 +11,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """``asked`` turns True with the first signal. Handlers can be set in the main thread alone."""
+    """``requested`` becomes True with the first signal. Only the main thread can set handlers."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._before: dict[int, Any] = {}
 
     def listen(self) -> None:
@@ -22,17 +22,17 @@ class StopRequest:
         try:
             for number in SIGNALS:
                 self._before[number] = signal.signal(number, self._on_signal)
-        except ValueError:  # not the main thread: whoever started the thread has the signals
+        except ValueError:  # not the main thread, so the signals belong to another
             self.restore()
 
     def restore(self) -> None:
-        """Put the handlers back that were there before."""
+        """Restore the previous handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
+        if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True
         print(f"\nckf: {signal.Signals(number).name}: saving after this step", file=sys.stderr, flush=True)

@@ -1,14 +1,29 @@
-"""The Lightning module: one loss over both streams, two parameter groups, nothing of the model itself."""
+"""The Lightning module: one loss over both streams, two parameter groups, nothing of the model itself.
+
+Optimisation is manual (``automatic_optimization = False``), because a step is more than one forward and one
+backward pass: every bucket of every stream goes backward before the next one goes forward, so that memory holds
+the graph of one pass. A step is (`FineTuning.training_step`):
+
+1. set gradients to None;
+2. for each micro-batch, seed dropout and accumulate gradients over its passes, without exchange between processes;
+3. average the gradients over the processes, once (DDP);
+4. drop the gradients of frozen parts, measure gradient norms, clip;
+5. step the optimizer, then the learning-rate schedule.
+
+Lightning counts optimizer steps itself (``trainer.global_step``) and keeps its loops, logging and checkpoints.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
 from ckf.config.schema import TrainConfig
 from ckf.core.errors import CkfError
@@ -16,51 +31,73 @@ from ckf.model.recommender import Recommender
 from ckf.prompts.batch import PromptBatch
 from ckf.train.batching.batches import StepBatch
 from ckf.train.curriculum import Curriculum, Stream
-from ckf.train.distributed.fsdp import leave_to_shards, shard_layers
+from ckf.train.distributed.fsdp import ignore_frozen_in_ddp, shard_layers
 
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _ADVICE = "lower train.learning_rate or train.fusion_learning_rate"
 
 
 class FineTuning(pl.LightningModule):
-    """Trains adapters and fusion by the curriculum's routing table."""
+    """Trains adapters and fusion by the curriculum's routing table.
+
+    Raises (in training):
+        CkfError: a loss or gradient that is not finite, or no memory left; it names the step and what to change.
+    """
 
     def __init__(
         self, model: Recommender, curriculum: Curriculum, cfg: TrainConfig, seed: int, *, sharded: bool = False
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.model, self.curriculum, self.cfg, self.seed = model, curriculum, cfg, seed
         self.strict_loading = False  # the frozen backbone is not in the checkpoint
         self.history_cut = 0
-        self.examples: list[str] = []
+        self.example_ids: list[str] = []  # of the last micro-batch, for error messages
         self.sharded = sharded
 
     def configure_model(self) -> None:
-        """Cut the backbone over the processes, where that is asked for; they are connected by now."""
+        """Shard the backbone over the processes where that is asked for; they are connected by now."""
         if self.sharded:
             shard_layers(self.model, self.trainer.strategy.root_device, self.trainer.world_size)
-            leave_to_shards(self)
+            ignore_frozen_in_ddp(self)
 
-    def on_train_batch_start(self, batch: StepBatch, batch_idx: int) -> None:
-        """Dropout is a function of (seed, step, rank), so a resumed run draws what the unbroken one did."""
-        torch.manual_seed(hash((self.seed, batch.step, batch_idx, self.global_rank)) % 2**63)
-        if batch_idx % self.cfg.accumulation_steps == 0:
-            self.zero_grad(set_to_none=True)
+    def training_step(self, micro_batches: list[StepBatch], batch_idx: int) -> None:
+        """One optimizer step over its micro-batches."""
+        optimizer = cast(LightningOptimizer, self.optimizers())
+        optimizer.zero_grad(set_to_none=True)
+        losses: dict[str, float | Tensor] = {}
+        for number, batch in enumerate(micro_batches):
+            self._seed_dropout(batch.step * self.cfg.accumulation_steps + number, batch.step)
+            for name, loss in self.accumulate(batch).items():
+                losses[name] = losses.get(name, 0.0) + loss / len(micro_batches)
+        with torch.autocast(self.device.type, enabled=False):
+            # DDP averages gradients in a backward pass that reaches every parameter; this one adds zeros alone
+            self.manual_backward(self._zero_of_all())
+            norms = self.gradient_norms()
+            self.clip_gradients(optimizer.optimizer, self.cfg.gradient_clip, "norm")
+            optimizer.step()
+        cast(LRScheduler, self.lr_schedulers()).step()
+        padding = sum(batch.padding for batch in micro_batches) / len(micro_batches)
+        weight = self.curriculum.text_weight(micro_batches[0].step)
+        for name, value in {**losses, "padding": padding, "weight_text": weight, **norms}.items():
+            self.log(f"train/{name}", value, prog_bar=name.startswith("loss"), batch_size=1, sync_dist=True)
 
-    def optimizer_zero_grad(self, *args: Any) -> None:
-        """Not here, where Lightning would do it: between `training_step`, which leaves gradients, and its backward."""
+    def _seed_dropout(self, micro_batch: int, step: int) -> None:
+        """Make dropout a function of (seed, step, micro-batch, rank), so that a resumed run draws the same."""
+        torch.manual_seed(hash((self.seed, step, micro_batch, self.global_rank)) % 2**63)
 
-    def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:
-        """Sum over streams and buckets of weighted answer-token losses.
+    def accumulate(self, batch: StepBatch) -> dict[str, Tensor]:
+        """Add a micro-batch's share of the step's gradients; its losses by stream, and their weighted sum ``loss``.
 
-        Each pass goes backward before the next one goes forward, so memory holds the graph of one pass. What
-        Lightning (and DDP, which waits for the gradient of every parameter) takes backward after it is the sum
-        with zeros for a graph.
+        The loss is the sum over streams and buckets of weighted answer-token losses.
+
+        Raises:
+            CkfError: the loss is not finite, or memory does not suffice.
         """
         try:
-            return self._step(batch)
+            return self._accumulate(batch)
         except (RuntimeError, MemoryError) as error:  # torch's own for GPUs is a RuntimeError too
-            if not any(sign in str(error) for sign in _NO_MEMORY) and not isinstance(error, MemoryError):
+            if not any(sign in str(error) for sign in _OUT_OF_MEMORY) and not isinstance(error, MemoryError):
                 raise
             raise CkfError(
                 f"step {batch.step}: out of memory with {len(batch.example_ids)} examples at a time "
@@ -68,7 +105,7 @@ class FineTuning(pl.LightningModule):
                 "train.gradient_checkpointing=true, or lower train.max_length_tokens"
             ) from None
 
-    def _step(self, batch: StepBatch) -> Tensor:
+    def _accumulate(self, batch: StepBatch) -> dict[str, Tensor]:
         total, by_stream = torch.zeros((), device=self.device), dict[str, Tensor]()
         passes: list[tuple[PromptBatch, Tensor]] = []
         for stream, prompts, log_probability in self._passes(batch):
@@ -80,23 +117,18 @@ class FineTuning(pl.LightningModule):
             total = total + stream.weight * loss.detach()
         if not torch.isfinite(total):
             raise CkfError(self._not_finite(batch, passes, float(total)))
-        self.examples, self.history_cut = batch.example_ids, self.history_cut + batch.history_cut
-        for name, value in {**by_stream, "loss": total.detach()}.items():
-            self._log(name, value)
-        self._log("padding", batch.padding)
-        self._log("weight_text", self.curriculum.text_weight(batch.step))
-        return total + self._nothing()
+        self.example_ids, self.history_cut = batch.example_ids, self.history_cut + batch.history_cut
+        return {**by_stream, "loss": total}
 
     def _passes(self, batch: StepBatch) -> Iterator[tuple[Stream, PromptBatch, Tensor]]:
-        """The step's forward passes: stream, prompts and their answers' log-probabilities."""
+        """The forward passes of a micro-batch: stream, prompts and their answers' log-probabilities."""
         streams = self.curriculum.streams(batch.step)
         if batch.shared_prefix:
             text, slots = streams
-            for texts, branches in batch.groups():
-                of_each = [text] * len(texts) + [slots] * len(branches)
-                yield from zip(
-                    of_each, [*texts, *branches], self.model.forward_shared_prefix(texts, branches), strict=True
-                )
+            for texts, continuations in batch.groups():
+                stream_of_pass = [text] * len(texts) + [slots] * len(continuations)
+                found = self.model.forward_shared_prefix(texts, continuations)
+                yield from zip(stream_of_pass, [*texts, *continuations], found, strict=True)
             return
         for stream in streams:
             learners = {"learn_adapters": stream.learn_adapters, "learn_fusion": stream.learn_fusion}
@@ -104,7 +136,7 @@ class FineTuning(pl.LightningModule):
                 yield stream, prompts, self.model(prompts, **learners)
 
     def _backward(self, loss: Tensor) -> None:
-        if not loss.requires_grad:  # a stream that nobody here learns from, e.g. text without adapters
+        if not loss.requires_grad:  # a stream that trains nothing here, e.g. text without adapters
             return
         with torch.autocast(self.device.type, enabled=False):
             (loss / self.cfg.accumulation_steps).backward()
@@ -125,34 +157,32 @@ class FineTuning(pl.LightningModule):
     def _parts(self) -> dict[str, list[torch.nn.Parameter]]:
         return {"adapters": self.model.adapter_parameters(), "fusion": self.model.fusion_parameters()}
 
-    def _frozen_parameters(self, step: int) -> list[torch.nn.Parameter]:
-        """Parameters that learn nothing in this step."""
-        parts = self._parts().values()
-        return [p for part, rests in zip(parts, self.curriculum.frozen_parts(step), strict=True) if rests for p in part]
-
-    def _nothing(self) -> Tensor:
-        """Zero, with every parameter in its graph."""
-        zero: Tensor = _Nothing.apply(*(p for part in self._parts().values() for p in part))
+    def _zero_of_all(self) -> Tensor:
+        """Zero, with every trained parameter in its graph."""
+        zero: Tensor = _Zero.apply(*(p for part in self._parts().values() for p in part))
         return zero
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Parameters at rest are not stepped (no decay, no momentum); note who gets the gradient."""
-        for parameter in self._frozen_parameters(self.global_step):
-            parameter.grad = None
+    def gradient_norms(self) -> dict[str, float]:
+        """Drop the gradients of frozen parts; return norm and share of each part's gradient.
+
+        A frozen part has no gradient at all, so that the optimizer leaves it alone (no decay, no momentum).
+
+        Raises:
+            CkfError: a gradient is not finite.
+        """
+        for part, frozen in zip(self._parts().values(), self.curriculum.frozen_parts(self.global_step), strict=True):
+            for parameter in part if frozen else ():
+                parameter.grad = None
         norms = {name: gradient_norm(part) for name, part in self._parts().items() if part}
         total = sum(norms.values())
         if not math.isfinite(total):
-            named = ", ".join(self.examples[:8])
+            named = ", ".join(self.example_ids[:8])
             raise CkfError(f"step {self.global_step}: {self._largest_gradient()} (examples: {named}); {_ADVICE}")
-        for name, norm in norms.items():
-            self._log(f"grad_norm_{name}", norm)
-            self._log(f"grad_share_{name}", norm / total if total > 0 else 0.0)
-
-    def _log(self, name: str, value: Any) -> None:
-        self.log(f"train/{name}", value, prog_bar=name.startswith("loss"), batch_size=1, sync_dist=True)
+        shares = {f"grad_share_{name}": norm / total if total > 0 else 0.0 for name, norm in norms.items()}
+        return {**{f"grad_norm_{name}": norm for name, norm in norms.items()}, **shares}
 
     def configure_optimizers(self) -> Any:
-        """AdamW; adapters and fusion have their own learning rates, schedules are in optimizer steps."""
+        """AdamW with a learning rate for adapters and one for the fusion; schedules count optimizer steps."""
         groups = [
             {"params": self.model.adapter_parameters(), "lr": self.cfg.learning_rate},
             {"params": self.model.fusion_parameters(), "lr": self.cfg.fusion_learning_rate},
@@ -172,7 +202,7 @@ class FineTuning(pl.LightningModule):
         return factor
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what is trained; the frozen backbone is found by its path."""
+        """Keep the trained weights and the fusion's buffers; the frozen backbone is found by its path."""
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
         checkpoint["state_dict"] = {
             name: value
@@ -181,7 +211,7 @@ class FineTuning(pl.LightningModule):
         }
 
 
-class _Nothing(torch.autograd.Function):
+class _Zero(torch.autograd.Function):
     """Zero, with a gradient of zeros for every argument: one operation for all of them."""
 
     @staticmethod
@@ -204,7 +234,7 @@ def gradient_norm(parameters: Sequence[torch.nn.Parameter]) -> float:
 
 
 def schedule_factor(cfg: TrainConfig, step: int, total: int) -> float:
-    """Linear warm-up, then constant, linear or cosine decay to zero. In units of the base rate."""
+    """Learning rate of a step in units of the base rate: linear warm-up, then constant, linear or cosine decay to 0."""
     warmup = max(1, round(cfg.warmup_fraction * total))
     if step < warmup:
         return (step + 1) / warmup

@@ -1,4 +1,4 @@
-"""What a run took: seconds a step, waiting for data, tokens and padding, measured while it trains."""
+"""What a run takes, measured while it trains: seconds a step, waiting for data, tokens and padding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ckf.train.batching.batches import StepBatch
 
 
 class StepClock(pl.Callback):
-    """Times the steps of this session. Between a batch's end and the next one's start the step waits for its data."""
+    """Times the steps of this session; between one step's end and the start of the next, training waits for data."""
 
     def __init__(self) -> None:
         self.steps = self.tokens = 0
@@ -23,21 +23,21 @@ class StepClock(pl.Callback):
         self._since = self._last = time.perf_counter()
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
-        """The batch is there."""
+        """Count the time since the last step as waiting."""
         self.waiting += time.perf_counter() - self._last
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: StepBatch, index: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: list[StepBatch], index: int
     ) -> None:
-        """Count the batch; what comes until the next one is waiting."""
-        self.tokens += batch.tokens
-        self.computed += batch.tokens / (1.0 - batch.padding)
+        """Count the step's tokens and time."""
+        self.tokens += sum(one.tokens for one in batch)
+        self.computed += sum(one.tokens / (1.0 - one.padding) for one in batch)
         self._last = time.perf_counter()
         self.seconds = self._last - self._since
         self.steps = trainer.global_step
 
     def counts(self, first_step: int) -> dict[str, float]:
-        """For the run's card; of this session's steps alone where the run was resumed."""
+        """Measurements for the run's metadata; of a resumed run, those of this session's steps."""
         done = self.steps - first_step
         if done <= 0:
             return {}

@@ -20,12 +20,12 @@ from ckf.tracking.loggers import JsonlLogger
 
 
 def build_trainer(
-    exp: ExperimentConfig, run: Path, steps: int, first_step: int, logger: Logger | None, own: list[pl.Callback]
+    exp: ExperimentConfig, run: Path, steps: int, first_step: int, logger: Logger | None, callbacks: list[pl.Callback]
 ) -> pl.Trainer:
-    """Make the configured trainer; ``own`` are the run's callbacks."""
+    """Make the configured trainer; ``callbacks`` are the run's own. The module accumulates and clips (`FineTuning`)."""
     from hydra.utils import get_class
 
-    # which devices there are, and advertisements, are not news to who chose the trainer
+    # lists of devices and advertisements are no news to who chose the trainer
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     cfg = exp.trainer
     return get_class(cfg._target_)(
@@ -36,11 +36,9 @@ def build_trainer(
         precision=cfg.precision,
         max_steps=steps,
         max_epochs=1,
-        accumulate_grad_batches=exp.train.accumulation_steps,
-        gradient_clip_val=exp.train.gradient_clip,
         log_every_n_steps=exp.train.log_every_steps,
         logger=[JsonlLogger(run, first_step), *([logger] if logger else [])],
-        callbacks=[*own, Progress(refresh_rate=10)],
+        callbacks=[*callbacks, Progress(refresh_rate=10)],
         enable_checkpointing=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
@@ -50,9 +48,8 @@ def build_trainer(
 
 
 def _strategy(name: str, accelerator: str) -> Any:
-    name = (
-        "ddp" if name == "fsdp" else name
-    )  # the backbone is cut before (`ckf.train.distributed.fsdp`), the rest is DDP's
+    if name == "fsdp":
+        name = "ddp"  # the backbone is sharded apart (`ckf.train.distributed.fsdp`), the rest is DDP's
     if name == "ddp" and accelerator == "cpu":
         from pytorch_lightning.strategies import DDPStrategy
 
@@ -62,17 +59,17 @@ def _strategy(name: str, accelerator: str) -> Any:
 
 @contextmanager
 def without_advice() -> Iterator[None]:
-    """Leave out the warnings of Lightning that are no news here."""
+    """Ignore warnings of Lightning that do not apply here."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # its sampler starts at the step
+        warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # our sampler starts at the step
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # the frozen backbone
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         yield
 
 
 class Progress(TQDMProgressBar):
-    """Lightning's bar on stderr: stdout is for what the run says and its folder."""
+    """Lightning's progress bar on stderr; stdout is for the command's output and the run folder."""
 
     def init_train_tqdm(self) -> Tqdm:
         """Make the bar over the steps."""

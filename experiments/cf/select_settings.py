@@ -46,9 +46,9 @@ SPACES: dict[str, dict[str, list[Any]]] = {
         "leaves": [4, 8],
     },
     "itemknn": {"neighbours": [20, 100, 500], "shrinkage": [0.0, 10.0, 50.0]},
-    "mf": {**_COMMON, "loss": ["bce", "bpr", "mse"]},
-    "lightgcn": {**_COMMON, "layers": [1, 2, 3]},
-    "sasrec": {
+    "mf_plus": {**_COMMON, "loss": ["bce", "bpr", "mse"]},
+    "lightgcn_plus": {**_COMMON, "layers": [1, 2, 3]},
+    "sasrec_plus": {
         **_COMMON,
         "dim": [8, 16, 32],
         "embedding_l2": [0.001, 0.003, 0.01, 0.03],
@@ -61,7 +61,7 @@ SPACES: dict[str, dict[str, list[Any]]] = {
         "shrinkage": [2.0, 5.0, 20.0],
         "item_init": ["random", "likes"],
     },
-    "din": {**_SEQUENCE, "attention_hidden": [8, 16], "hidden": [8, 16]},
+    "din_plus": {**_SEQUENCE, "attention_hidden": [8, 16], "hidden": [8, 16]},
 }
 
 
@@ -73,7 +73,7 @@ def main(dataset: Path, name: str, minutes: float, narrowed: dict[str, list[Any]
     trials = list(csv.DictReader(out.open())) if out.is_file() else []
     known = {tuple(trial[key] for key in space) for trial in trials}
     every = list(itertools.product(*(space | narrowed).values()))
-    order = generator_for(0, f"search {name}").permutation(len(every))
+    order = generator_for(0, f"search {name.removesuffix('_plus')}").permutation(len(every))
     data = functools.cache(functools.partial(CFData.load, dataset))
     started = time.perf_counter()
     for number in order:

@@ -25,7 +25,7 @@ from ckf.cf.fit import fit_model
 from ckf.config.compose import compose
 from ckf.metrics import auc, uauc
 
-MODELS = ("features", "itemknn", "mf", "lightgcn", "din", "sasrec")
+MODELS = ("features", "itemknn", "mf_plus", "lightgcn_plus", "din_plus", "sasrec_plus")
 SEEDS = (0, 1)
 
 

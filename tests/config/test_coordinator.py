@@ -157,7 +157,7 @@ def test_a_sweep_of_a_file_counts_kept_results(
     stub: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = stub / "experiments/ranks"
-    (folder / "results").mkdir(parents=True)
+    folder.mkdir(parents=True)
     (folder / "sweep.yaml").write_text(
         "title: T\nquestion: Q\noverrides: [size=small]\ngrid: {seed: [0, 1], lora.rank: [2]}\n"
         "rows: [lora.rank]\nmetrics: [test/ctr/auc]\n"
@@ -165,10 +165,12 @@ def test_a_sweep_of_a_file_counts_kept_results(
     from ckf.runs.folder import result_key
 
     key = result_key(compose(["size=small", "seed=1", "lora.rank=2"])[0])
-    (folder / f"results/{key}.json").write_text("{}")
+    kept = [f"{key},lora.rank=2,1,c,0,d,v,m,1", "format1:x-seed0,lora.rank=2,0,c,0,d,v,m,1"]
+    header = "key,row,seed,command,commit,data,versions,machine,seconds"
+    (folder / "provenance.csv").write_text("\n".join([header, *kept]) + "\n")
     assert main(["sweep", "experiments/ranks/sweep.yaml", "logger=csv", "paths.outputs=o"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert any(f"seed=1 lora.rank=2: already done in 0.0 s; kept in experiments/ranks/results/{key}" in x for x in said)
+    assert any("seed=1 lora.rank=2: already done in 0.0 s; kept in experiments/ranks/provenance.csv" in x for x in said)
     assert said[-2] == "sweep: 1 done, 1 already done, 0 failed"
     assert said[-1].startswith("o/sweeps/ranks-")
     assert main(["sweep", "experiments/ranks/sweep.yaml", "overwrite=true"]) == 0

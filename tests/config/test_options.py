@@ -79,24 +79,24 @@ def test_values_found_by_a_search_name_their_command(path: Path) -> None:
 
 def test_values_found_for_a_dataset_are_its_defaults_alone(tmp_path: Path) -> None:
     (tmp_path / TUNED).mkdir()
-    (tmp_path / TUNED / "ml1m_din.yaml").write_text("# found\ndim: 24\n")
+    (tmp_path / TUNED / "ml1m_din_plus.yaml").write_text("# found\ndim: 24\n")
     ml1m = ["dataset=ml1m", "dataset.root=somewhere"]
-    plain = compose([*ml1m, "cf=din"])[0].cf
-    assert compose([*ml1m, "cf=din"], tmp_path)[0].cf == dataclasses.replace(plain, dim=24)
-    assert compose([*ml1m, "cf=din", "cf.dim=6"], tmp_path)[0].cf == dataclasses.replace(plain, dim=6)
-    assert compose([*ml1m, "cf=mf"], tmp_path)[0].cf == compose([*ml1m, "cf=mf"])[0].cf
-    assert compose([*ml1m, "method=cf_only", "cf=din"], tmp_path)[0].cf.dim == 24, "also under a preset"
-    other = ["dataset=collm_ml1m", "dataset.root=somewhere", "cf=din"]
+    plain = compose([*ml1m, "cf=din_plus"])[0].cf
+    assert compose([*ml1m, "cf=din_plus"], tmp_path)[0].cf == dataclasses.replace(plain, dim=24)
+    assert compose([*ml1m, "cf=din_plus", "cf.dim=6"], tmp_path)[0].cf == dataclasses.replace(plain, dim=6)
+    assert compose([*ml1m, "cf=mf_plus"], tmp_path)[0].cf == compose([*ml1m, "cf=mf_plus"])[0].cf
+    assert compose([*ml1m, "method=cf_only", "cf=din_plus"], tmp_path)[0].cf.dim == 24, "also under a preset"
+    other = ["dataset=collm_ml1m", "dataset.root=somewhere", "cf=din_plus"]
     assert compose(other, tmp_path)[0].cf == plain
 
 
 def test_values_of_ones_own_stand_in_place_of_the_built_in_ones(tmp_path: Path) -> None:
-    plain = compose(["dataset=ml1m", "dataset.root=somewhere", "cf=din"])[0].cf
-    assert compose(["cf=din"])[0].cf != plain, "there are built-in ones"
+    plain = compose(["dataset=ml1m", "dataset.root=somewhere", "cf=din_plus"])[0].cf
+    assert compose(["cf=din_plus"])[0].cf != plain, "there are built-in ones"
     (tmp_path / TUNED).mkdir()
-    (tmp_path / TUNED / "synthetic_din.yaml").write_text("# found\ndim: 24\n")
-    assert compose(["cf=din"], tmp_path)[0].cf == dataclasses.replace(plain, dim=24)
-    assert compose(["cf=din"])[0].cf.dim != 24, "only where the folder is asked for"
+    (tmp_path / TUNED / "synthetic_din_plus.yaml").write_text("# found\ndim: 24\n")
+    assert compose(["cf=din_plus"], tmp_path)[0].cf == dataclasses.replace(plain, dim=24)
+    assert compose(["cf=din_plus"])[0].cf.dim != 24, "only where the folder is asked for"
 
 
 def test_values_that_nobody_would_read_are_refused(tmp_path: Path) -> None:
@@ -104,8 +104,8 @@ def test_values_that_nobody_would_read_are_refused(tmp_path: Path) -> None:
     (tmp_path / TUNED / "synthetic_dim.yaml").write_text("dim: 24\n")
     with pytest.raises(ConfigError, match=r"synthetic_dim.yaml: not the name .* did you mean 'synthetic_din'\?"):
         compose([], tmp_path)
-    (tmp_path / TUNED / "synthetic_dim.yaml").rename(tmp_path / TUNED / "synthetic_mf.yaml")
-    (tmp_path / TUNED / "synthetic_mf.yaml").write_text("dims: 24\n")
+    (tmp_path / TUNED / "synthetic_dim.yaml").rename(tmp_path / TUNED / "synthetic_mf_plus.yaml")
+    (tmp_path / TUNED / "synthetic_mf_plus.yaml").write_text("dims: 24\n")
     with pytest.raises(ConfigError, match="dims"):
         compose([], tmp_path)
 

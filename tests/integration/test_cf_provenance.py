@@ -43,7 +43,7 @@ def test_unknown_origin_is_stamped_and_a_leak_is_refused(tmp_path):
     run = pipeline.run(config(tmp_path, *given))
     report = (run / "report.md").read_text()
     assert "CF training data unknown: leakage cannot be excluded" in report
-    assert "Read with care" in report
+    assert "## Caveats" in report
     metrics = read_json(run / "metrics.json")
     assert metrics["test/ctr/n"] > 0
     assert not any(key.startswith("cf/test/rating") for key in metrics), "no stars from a dot product"

@@ -16,6 +16,7 @@ from ckf.eval.compute_metrics import further_metrics
 from ckf.eval.extra_protocols import load_catalogue, retrieval_of
 from ckf.pipeline import run as pipeline
 from ckf.runs.folder import read_run
+from ckf.tasks import BUILT_IN
 from tests.integration.conftest import run_small
 
 
@@ -56,7 +57,7 @@ def test_no_column_of_the_report_holds_two_protocols(everything):
 def test_metrics_come_from_the_files_alone(everything):
     metrics = read_json(everything / "metrics.json")
     for path in sorted((everything / "predictions").glob("test-*.parquet")):
-        again = further_metrics(pd.read_parquet(path), "test", path.stem.removeprefix("test-"))
+        again = further_metrics(pd.read_parquet(path), "test", path.stem.removeprefix("test-"), BUILT_IN)
         assert again
         assert {key: metrics[key] for key in again} == pytest.approx(again)
 

@@ -53,19 +53,19 @@ def in_a_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 def test_rank_0_works_and_the_others_return_its_folder(in_a_job) -> None:
     exp, become = in_a_job
     become(0)
-    assert ranks.first_alone(exp, lambda: Path("run")) == Path("run")
+    assert ranks.on_first_rank(exp, lambda: Path("run")) == Path("run")
     become(1)
-    assert ranks.first_alone(exp, lambda: pytest.fail("rank 1 works")) == Path("run")
+    assert ranks.on_first_rank(exp, lambda: pytest.fail("rank 1 works")) == Path("run")
 
 
 def test_a_failure_of_rank_0_reaches_the_others(in_a_job) -> None:
     exp, become = in_a_job
     become(0)
     with pytest.raises(ZeroDivisionError):
-        ranks.first_alone(exp, lambda: Path(str(1 // 0)))
+        ranks.on_first_rank(exp, lambda: Path(str(1 // 0)))
     become(1)
     with pytest.raises(CkfError, match="rank 0 failed"):
-        ranks.first_alone(exp, lambda: Path())
+        ranks.on_first_rank(exp, lambda: Path())
 
 
 def test_the_others_join_a_training_at_its_port(in_a_job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_the_others_join_a_training_at_its_port(in_a_job, monkeypatch: pytest.Mo
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(ranks.subprocess, "run", run)
-    assert ranks.first_alone(exp, lambda: Path()) == Path("run")
+    assert ranks.on_first_rank(exp, lambda: Path()) == Path("run")
     assert calls == [(["-m", "ckf.train.distributed.worker", "run"], "4711")]
 
 
@@ -89,7 +89,7 @@ def test_more_processes_than_asked_for_are_refused(in_a_job) -> None:
     _, become = in_a_job
     become(0)
     with pytest.raises(CkfError, match=r"2 processes run this command, but trainer.devices 1 \* trainer.num_nodes 1"):
-        ranks.first_alone(compose([])[0], lambda: Path())
+        ranks.on_first_rank(compose([])[0], lambda: Path())
 
 
 def test_processes_started_here_know_nothing_of_an_outer_job(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,10 @@ from ckf.config.serialization import fingerprint_payload
 from ckf.core.artifact_store import fingerprint, read_json
 from ckf.core.errors import ConfigError
 from ckf.data.example_table import ExampleTable
-from ckf.eval.reviews import baseline_reviews, review_metrics
+from ckf.eval.reviews import baseline_reviews, text_metrics
 from ckf.pipeline import run as pipeline
 from ckf.runs.folder import read_run
+from ckf.tasks import BUILT_IN
 from tests.integration.conftest import run_small
 
 MIX = "tasks=[{name: ctr, weight: 1}, {name: rating, weight: 1}, {name: review, weight: 2}]"
@@ -46,7 +47,7 @@ def test_reviews_are_measured_beside_two_baselines_from_the_file_alone(writer):
     metrics = read_json(writer / "metrics.json")
     rows = pd.read_parquet(writer / "predictions" / "test-review.parquet")
     assert set(rows["source"]) == {"model", "text", "frequent", "random"}
-    again = review_metrics(rows, "test", "[greedy]")
+    again = text_metrics(rows, "test", "[greedy]", BUILT_IN["review"])
     assert {key: metrics[key] for key in again} == pytest.approx(again)
     for prefix in ("", "text/", "frequent/", "random/"):
         for name in ("bleu1", "bleu4", "rouge1", "rouge2", "rougeL", "length", "n", "users", "unusable"):

@@ -21,6 +21,7 @@ from ckf.data.example_table import ExampleTable
 from ckf.data.interaction_keys import raw_ids
 from ckf.inference import predict
 from ckf.inference.probe import probe
+from ckf.tasks import BUILT_IN
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +79,9 @@ def test_own_rows_score_as_in_evaluate(trained, kept):
 def test_a_timestamp_takes_what_lies_before_it(trained):
     known = trained.known
     user = int(np.argmax(np.diff(known.first)))
-    past = known.example("ctr", user, 0)
+    past = known.example("ctr", BUILT_IN["ctr"], user, 0)
     moment = int(known.timestamp[known.first[user] + 5])
-    earlier = known.example("ctr", user, 0, before=moment)
+    earlier = known.example("ctr", BUILT_IN["ctr"], user, 0, before=moment)
     assert len(earlier.history) < len(past.history) or (earlier.history != past.history).any()
     rows = [{"user": known.raw_users[user], "item": known.raw_items[1], "timestamp": moment}]
     own = [{**rows[0], "history": [known.raw_items[i] for i in earlier.history]}]
@@ -93,7 +94,7 @@ def test_recommendations_are_new_to_the_user_and_in_order(trained):
     assert found["score"].is_monotonic_decreasing
     assert found["rating"].between(1, 5).all()
     known = trained.known
-    met = {known.raw_items[item] for item in known.met(known.user("u5"))}
+    met = {known.raw_items[item] for item in known.seen_items(known.user("u5"))}
     assert not met & set(found["item"])
     everything = trained.recommend(user="u5", top=60, seen=True)
     assert len(everything) == 60

@@ -11,6 +11,8 @@ import pytest
 
 from ckf import metrics
 from ckf.metrics import resampling
+from ckf.tasks import BUILT_IN
+from ckf.tasks.measure import compute_metrics, task_statistics
 from tests.unit.test_metrics import random_case
 
 
@@ -43,7 +45,7 @@ SAMPLES = {"ctr": sample("ctr", 1), "rating": sample("rating", 2), "topk": lists
 def test_a_resample_of_every_metric_is_that_of_the_rows_drawn(task):
     """The rows of the drawn users are written out, a user drawn twice as two users, and scored as ever."""
     rows = SAMPLES[task]
-    statistics, users = metrics.task_statistics(task, rows, 5)
+    statistics, users = task_statistics(BUILT_IN[task], rows, 5)
     drawn = metrics.resample(statistics, users, 25, 4)
     names = np.unique(rows["user"])
     weights = np.concatenate(list(metrics.user_weights(users, 25, 4)))
@@ -57,7 +59,7 @@ def test_a_resample_of_every_metric_is_that_of_the_rows_drawn(task):
             for user, n in zip(names, times, strict=True)
             for copy in range(n)
         ]
-        expected = metrics.compute_metrics(pd.concat(parts), "test", 5)
+        expected = compute_metrics(pd.concat(parts), "test", 5)
         for name, values in drawn.items():
             assert values[number] == pytest.approx(expected[f"test/{task}/{name}"], abs=1e-12), name
 
@@ -65,17 +67,17 @@ def test_a_resample_of_every_metric_is_that_of_the_rows_drawn(task):
 @pytest.mark.parametrize("task", SAMPLES)
 def test_on_the_sample_itself_a_statistic_is_the_metric(task):
     rows = SAMPLES[task]
-    statistics, _ = metrics.task_statistics(task, rows, 5)
-    expected = metrics.compute_metrics(rows, "test", 5)
-    assert {"ctr": "auc", "rating": "rmse", "topk": "hr@1[c5]"}[task] == metrics.headline(task, 5)
-    assert metrics.headline(task, 5) in statistics
+    statistics, _ = task_statistics(BUILT_IN[task], rows, 5)
+    expected = compute_metrics(rows, "test", 5)
+    assert {"ctr": "auc", "rating": "rmse", "topk": "hr@1[c5]"}[task] == BUILT_IN[task].headline.key("[c5]")
+    assert BUILT_IN[task].headline.key("[c5]") in statistics
     assert {name: s.value() for name, s in statistics.items()} == pytest.approx(
         {name: expected[f"test/{task}/{name}"] for name in statistics}
     )
     for name, statistic in statistics.items():
         alone = []
         for user in np.unique(rows["user"]):
-            found = metrics.compute_metrics(rows[rows["user"] == user], "test", 5)
+            found = compute_metrics(rows[rows["user"] == user], "test", 5)
             alone.append(found.get(f"test/{task}/{name}", math.nan))
         np.testing.assert_allclose(statistic.per_user(), alone, atol=1e-12)
 

@@ -9,6 +9,8 @@ import pytest
 from scipy.stats import wilcoxon
 
 from ckf import metrics
+from ckf.tasks import BUILT_IN
+from ckf.tasks.measure import task_statistics
 from tests.unit.test_intervals import SAMPLES
 
 
@@ -19,8 +21,8 @@ def test_differences_are_taken_within_each_resample(task):
     other = rows.assign(score=rows["score"] + draw.choice([-0.1, 0.0, 0.1], len(rows)))
     if task == "ctr":
         other = other.assign(score=other["score"].clip(0, 1))
-    a, users = metrics.task_statistics(task, rows, 5)
-    b, _ = metrics.task_statistics(task, other, 5)
+    a, users = task_statistics(BUILT_IN[task], rows, 5)
+    b, _ = task_statistics(BUILT_IN[task], other, 5)
     drawn_a, drawn_b = metrics.resample(a, users, 100, 0), metrics.resample(b, users, 100, 0)
     found = metrics.compare(a, b, users, 100, 0)
     assert {c.metric for c in found} == set(a)

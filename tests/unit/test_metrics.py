@@ -11,6 +11,7 @@ from sklearn.metrics import log_loss as sk_log_loss
 from sklearn.metrics import roc_auc_score
 
 from ckf import metrics
+from ckf.tasks.measure import compute_metrics
 
 CASES = 1000
 
@@ -137,7 +138,7 @@ def test_compute_metrics_slices_and_names():
             rows("topk", [0, 1, 1, 0], [0.1, 0.9, 0.2, 0.7], example_id=["a", "a", "b", "b"]),
         ]
     )
-    found = metrics.compute_metrics(table, "test", 2)
+    found = compute_metrics(table, "test", 2)
     assert found["test/ctr/auc"] == 0.75
     assert found["test/ctr/n"] == 4
     assert found["test/ctr/n@warm_3"] == 2
@@ -159,7 +160,7 @@ def test_an_unusable_answer_is_counted_and_scored_as_the_worst():
             rows("topk", [1, 0, 0], [nan, -5.0, -9.0], example_id=["a"] * 3),
         ]
     )
-    found = metrics.compute_metrics(table, "test", 3)
+    found = compute_metrics(table, "test", 3)
     assert found["test/ctr/unusable"] == found["test/rating/unusable"] == found["test/topk/unusable"] == 1
     assert found["test/ctr/auc"] == 0.0
     assert found["test/ctr/n"] == 2, "nothing is dropped"

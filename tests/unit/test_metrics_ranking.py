@@ -14,6 +14,7 @@ from torchmetrics.functional.classification import binary_calibration_error
 from torchmetrics.functional.retrieval import retrieval_reciprocal_rank
 
 from ckf import metrics
+from ckf.tasks.measure import compute_metrics
 from tests.unit.test_metrics import CASES, random_case
 
 
@@ -134,7 +135,7 @@ def test_top_items_coverage_and_popularity_equal_a_loop():
 def test_slices_of_lists_are_by_their_targets_and_add_up():
     for number in range(60):
         rows = candidate_rows(number)
-        found = metrics.compute_metrics(rows, "test", "full")
+        found = compute_metrics(rows, "test", "full")
         targets = rows[rows["label"] > 0]
         for quartile in (1, 2, 3, 4):
             mine = rows[rows["user_quartile"] == quartile]
@@ -143,7 +144,7 @@ def test_slices_of_lists_are_by_their_targets_and_add_up():
             ids = targets.loc[targets["item_quartile"] == quartile, "example_id"]
             assert found[f"test/topk/n@items_q{quartile}"] == len(ids)
             if len(ids):
-                again = metrics.compute_metrics(rows[rows["example_id"].isin(ids)], "test", "full")
+                again = compute_metrics(rows[rows["example_id"].isin(ids)], "test", "full")
                 key = "test/topk/mrr[full]"
                 assert found[f"{key}@items_q{quartile}"] == pytest.approx(again[key])
         if len(targets):
@@ -158,7 +159,7 @@ def test_a_whole_catalogue_has_no_slices_by_position():
     n = 30
     rows = pd.DataFrame({"example_id": "a", "item": range(1, n + 1), "label": [0.0] * (n - 1) + [1.0], "user": 1})
     rows = rows.assign(position=range(n), score=0.0, task="topk", answer="", warm_seen=True, warm_3=True)
-    assert not any("@position" in key for key in metrics.compute_metrics(rows, "test", "full"))
+    assert not any("@position" in key for key in compute_metrics(rows, "test", "full"))
 
 
 def test_quartiles_share_ties_and_hold_a_quarter_each():
@@ -180,7 +181,7 @@ def test_every_metric_is_the_same_in_any_order_of_rows():
         clicks = clicks.assign(warm_seen=users % 2 == 0, warm_3=False, user_quartile=1 + users % 4, item_quartile=1)
         ratings = clicks.assign(task="rating", label=1 + 4 * labels, answer="5", example_id="r" + clicks["example_id"])
         rows = pd.concat([candidate_rows(number), clicks, ratings])
-        one = metrics.compute_metrics(rows, "test", 10)
-        other = metrics.compute_metrics(rows.sample(frac=1, random_state=1), "test", 10)
+        one = compute_metrics(rows, "test", 10)
+        other = compute_metrics(rows.sample(frac=1, random_state=1), "test", 10)
         assert one == pytest.approx(other, abs=1e-12)
         assert one["test/ctr/users"] == len(set(users.tolist()))

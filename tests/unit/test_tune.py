@@ -13,7 +13,7 @@ from ckf.core.errors import CkfError, ConfigError
 from ckf.sweep import tune_cf as tune
 from tests.worlds import small_source, write_world
 
-FIXED = ["cf=mf", "dataset=synthetic", "cf.epochs=3", "cf.title_features=false"]
+FIXED = ["cf=mf_plus", "dataset=synthetic", "cf.epochs=3", "cf.title_features=false"]
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +68,9 @@ def test_every_seed_counts(world, tmp_path):
 
 def test_the_best_values_become_what_the_dataset_means_by_the_model(tmp_path):
     best = {"cf.dim": "12", "cf.learning_rate": 0.0123, "cf.loss": "bpr"}
-    path = tune.store_best(tmp_path, compose(FIXED)[0], best, "python -m ckf.sweep.tune_cf cf=mf")
-    assert "python -m ckf.sweep.tune_cf cf=mf" in path.read_text(encoding="utf-8")
-    cf = compose(["cf=mf"], tmp_path)[0].cf
+    path = tune.store_best(tmp_path, compose(FIXED)[0], best, "python -m ckf.sweep.tune_cf cf=mf_plus")
+    assert "python -m ckf.sweep.tune_cf cf=mf_plus" in path.read_text(encoding="utf-8")
+    cf = compose(["cf=mf_plus"], tmp_path)[0].cf
     assert (cf.dim, cf.learning_rate, cf.loss) == (12, 0.0123, "bpr")
 
 
@@ -109,4 +109,4 @@ def test_help_says_how_a_search_is_written(capsys):
     from ckf.sweep.tune_cf import main
 
     assert main(["--help"]) == 0
-    assert "python -m ckf.sweep.tune_cf cf=mf dataset=synthetic trials=20" in capsys.readouterr().out
+    assert "python -m ckf.sweep.tune_cf cf=mf_plus trials=20" in capsys.readouterr().out

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 
 from ckf import metrics
+from ckf.tasks.measure import compute_metrics
 
 
 def printed_auc(labels: np.ndarray, scores: np.ndarray) -> float:
     columns = {"example_id": [str(i) for i in range(len(labels))], "task": "ctr", "label": labels, "score": scores}
     rest = {"source": "model", "user": 1, "item": 1, "position": -1, "answer": "", "warm_seen": True, "warm_3": True}
-    return metrics.compute_metrics(pd.DataFrame({**columns, **rest}), "test", 10)["test/ctr/auc"]
+    return compute_metrics(pd.DataFrame({**columns, **rest}), "test", 10)["test/ctr/auc"]
 
 
 def test_the_paired_difference_is_that_of_the_printed_values():

@@ -20,17 +20,20 @@ class Additive:
 
     ``train_logit`` [n_train] is the same sum from the counts of the *other* folds: a model that learns the
     rest on top of it learns what counting leaves, not what counting has overfitted. A user that train never
-    met is at 0, an item at what its title says.
+    met is at 0, an item at what its title says. `none` is all zeros: no bias terms.
     """
 
-    def __init__(self, data: CFData, content: Content, pseudo_counts: float, folds: int, seed: int) -> None:
+    mean: float
+    user: np.ndarray
+    item: np.ndarray
+    train_logit: np.ndarray
+
+    def __init__(self, data: CFData, content: Content, shrinkage: float, folds: int, seed: int) -> None:
         train = data.train
         described = np.zeros((len(train.user), 9), dtype=np.float32)
         for mine, others in out_of_fold(train, folds, seed):
-            described[mine] = Counts.of(others, data, content, pseudo_counts).of_pairs(
-                train.user[mine], train.item[mine]
-            )
-        counts = Counts.of(train, data, content, pseudo_counts)
+            described[mine] = Counts.of(others, data, content, shrinkage).of_pairs(train.user[mine], train.item[mine])
+        counts = Counts.of(train, data, content, shrinkage)
         if len(np.unique(train.click)) < 2:  # nothing to weigh: the means as they are
             weights, constant = np.zeros(9), float(logits(counts.mean))
         else:
@@ -44,3 +47,11 @@ class Additive:
         self.mean = constant + float(user[0] + item[0])
         self.user, self.item = user - user[0], item - item[0]
         self.train_logit = described @ weights + constant
+
+    @classmethod
+    def none(cls, data: CFData) -> Additive:
+        """No level for anybody: every sum is 0."""
+        empty = cls.__new__(cls)
+        empty.mean, empty.train_logit = 0.0, np.zeros(len(data.train.user))
+        empty.user, empty.item = np.zeros(data.n_users + 1), np.zeros(data.n_items + 1)
+        return empty

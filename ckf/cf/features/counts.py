@@ -36,17 +36,17 @@ class Counts:
     users: np.ndarray
 
     @classmethod
-    def of(cls, rows: Interactions, data: CFData, content: Content, pseudo_counts: float) -> Counts:
+    def of(cls, rows: Interactions, data: CFData, content: Content, shrinkage: float) -> Counts:
         """Count some rows of a dataset."""
         user, item, click = rows.user, rows.item, rows.click
         mean = float(click.mean()) if len(click) else 0.5
-        item_mean = shrunk_mean(item, click, data.n_items, mean, pseudo_counts)
-        user_mean = shrunk_mean(user, click, data.n_users, mean, pseudo_counts)
+        item_mean = shrunk_mean(item, click, data.n_items, mean, shrinkage)
+        user_mean = shrunk_mean(user, click, data.n_users, mean, shrinkage)
         centred = click - user_mean[user]
         words, years = content.qualities(item, centred)
         items = (
             logits(item_mean),
-            shrunk_mean(item, centred, data.n_items, 0.0, pseudo_counts),
+            shrunk_mean(item, centred, data.n_items, 0.0, shrinkage),
             np.log1p(np.bincount(item, minlength=data.n_items + 1)),
             words,
             content.scaled_years,
@@ -54,7 +54,7 @@ class Counts:
         )
         users = (
             logits(user_mean),
-            shrunk_mean(user, click - item_mean[item], data.n_users, 0.0, pseudo_counts),
+            shrunk_mean(user, click - item_mean[item], data.n_users, 0.0, shrinkage),
             np.log1p(np.bincount(user, minlength=data.n_users + 1)),
         )
         return cls(mean, np.stack(items, axis=1), np.stack(users, axis=1))

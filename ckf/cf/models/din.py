@@ -18,6 +18,7 @@ class DINModel(EmbeddingModel):
     The exported user vector is the history's plain mean beside ``p_u``, since DIN's own depends on the candidate.
     """
 
+    family = "din"
     cfg: DINConfig
 
     def build(self, content: Content | None, draw: np.random.Generator) -> Net:
@@ -26,44 +27,68 @@ class DINModel(EmbeddingModel):
         users = init_embedding(data.n_users, cfg.dim, data.train.user, draw)
         items = ItemEncoder(content, data.train.item, data.n_items, cfg.dim, draw)
         biases = [init_embedding(n, 1, seen, draw, scale=0.0) for n, seen in self.sizes()]
-        return DINNet(users, items, cfg.attention_hidden, cfg.hidden, cfg.dropout, *biases)
+        hidden = (cfg.hidden, cfg.second_hidden) if cfg.second_hidden else (cfg.hidden,)
+        return DINNet(
+            users,
+            items,
+            cfg.attention_hidden,
+            hidden,
+            cfg.dropout,
+            *biases,
+            normalize_attention=cfg.normalize_attention,
+            dot_product=cfg.dot_product,
+        )
 
 
 class DINNet(Net):
-    """Activation unit, weighted sum, network; the network's last layer starts at zero (at counting)."""
+    """Activation unit, weighted sum, network.
+
+    With ``dot_product`` the score is the product of user side and candidate plus the network's, whose last layer
+    starts at zero; without it the network's alone (Zhou et al. 2018, fig. 2).
+    """
 
     def __init__(
         self,
         users: nn.Embedding,
         items: ItemEncoder,
         attention_hidden: int,
-        hidden: int,
+        hidden: tuple[int, ...],
         dropout: float,
         user_bias: nn.Embedding,
         item_bias: nn.Embedding,
+        *,
+        normalize_attention: bool,
+        dot_product: bool,
     ) -> None:
         super().__init__()
         dim = users.embedding_dim
         self.users, self.items = users, items
+        self.normalize_attention, self.dot_product = normalize_attention, dot_product
         self.user_bias, self.item_bias = user_bias, item_bias
         self.activation = nn.Sequential(
             nn.Linear(4 * dim, attention_hidden), nn.PReLU(), nn.Linear(attention_hidden, 1)
         )
-        self.top = nn.Sequential(nn.Linear(4 * dim, hidden), nn.PReLU(), nn.Dropout(dropout))
-        self.verdict = nn.Linear(hidden, 1, bias=False)
-        nn.init.zeros_(self.verdict.weight)
+        layers: list[nn.Module] = []
+        for below, width in zip((4 * dim, *hidden), hidden, strict=False):
+            layers += [nn.Linear(below, width), nn.PReLU(), nn.Dropout(dropout)]
+        self.top = nn.Sequential(*layers)
+        self.output = nn.Linear(hidden[-1], 1, bias=not dot_product)
+        if dot_product:
+            nn.init.zeros_(self.output.weight)
 
     def pooled(self, candidate: Tensor, history: Tensor) -> Tensor:
         """Sum of the history's vectors weighed by the activation unit (Zhou et al. 2018, eq. 3), padding out.
 
-        The weights are a softmax over the items that are there, so that long histories do not outweigh short ones.
-        Candidates [n, k, d] and histories [n, H]. [n, k, d]
+        With ``normalize_attention`` the weights are a softmax over the items that are there, so that long histories
+        do not outweigh short ones. Candidates [n, k, d] and histories [n, H]. [n, k, d]
         """
         h, there = self.items(history)[:, None], (history > 0)[:, None]
         wide = candidate[:, :, None].expand(-1, -1, history.shape[1], -1)
         h = h.expand_as(wide)
         weight = self.activation(torch.cat([h, wide, h - wide, h * wide], dim=-1))[..., 0]
-        weight = torch.softmax(weight.masked_fill(~there, -1e9), dim=-1) * there
+        if self.normalize_attention:
+            weight = torch.softmax(weight.masked_fill(~there, -1e9), dim=-1)
+        weight = weight * there
         return (weight[..., None] * h).sum(dim=-2)
 
     def forward(self, users: Tensor, items: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,9 +98,10 @@ class DINNet(Net):
         moved = self.user_bias(users), self.item_bias(items)[..., 0]
         squares = p.square().sum(-1) + q.square().sum(-1) + pooled.square().sum(-1)
         squares = squares + moved[0].square() + moved[1].square()
-        top = self.verdict(self.top(torch.cat([p.expand_as(q), q, pooled, pooled * q], dim=-1)))[..., 0]
-        direct = ((p + pooled) * q).sum(-1)
-        return top + direct + moved[0] + moved[1], squares
+        score = self.output(self.top(torch.cat([p.expand_as(q), q, pooled, pooled * q], dim=-1)))[..., 0]
+        if self.dot_product:
+            score = score + ((p + pooled) * q).sum(-1)
+        return score + moved[0] + moved[1], squares
 
     def user_side(self, users: Tensor, history: Tensor) -> Tensor:
         """[p_u + mean of the history, d_u]. [n, d + 1]"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ _CHUNK = 65_536
 class Net(nn.Module, ABC):
     """The learned part: logits of pairs, and the vectors they are made of. Ids are within the tables."""
 
+    user_bias: nn.Embedding
+    item_bias: nn.Embedding
+
     @abstractmethod
     def forward(self, users: Tensor, items: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
         """Interaction logits of users [n] with items [n, k], and the squares of the vectors touched. [n, k], [n, k]"""
@@ -51,9 +54,15 @@ class EmbeddingModel(ABC):
     met has the zero vector (with a history: what the history says), an item what its title says, and
     that is how the model itself scores them; ids beyond the tables count as such.
 
-    Losses: ``bce`` (clicks, and ratings beside them) and ``bpr`` (`BPRSampler`), whose scores become
-    probabilities by two numbers fitted on val.
+    Losses: ``bce`` (clicks, and ratings beside them), ``bpr`` and ``sampled_bce`` (pairs of `BPRSampler`), whose
+    scores become probabilities by two numbers fitted on val.
+
+    Without ``bias_terms`` (the published models) ``s = net(u, v, history)`` and the last number of each exported
+    vector, the bias, is 0.
     """
+
+    family: ClassVar[str]
+    """The model's name in names of random draws, the same for its published form and its plus form."""
 
     def __init__(self, data: CFData, cfg: EmbeddingConfig, seed: int, on_epoch: OnEpoch | None = None) -> None:
         self.data, self.cfg, self.seed = data, cfg, seed
@@ -64,22 +73,28 @@ class EmbeddingModel(ABC):
                 f"{cfg.name}: the epoch is chosen by val AUC, but all {len(data.val.click)} val rows are of one class"
             )
         content = Content(data.titles, data.n_items)
-        self.additive = Additive(data, content, cfg.shrinkage, cfg.folds, seed)
-        self._pairs = BPRSampler(data, seed) if cfg.loss == "bpr" else None
-        draw = generator_for(seed, f"{cfg.name} start")
+        if cfg.bias_terms:
+            self.additive = Additive(data, content, cfg.shrinkage, cfg.folds, seed)
+        else:
+            self.additive = Additive.none(data)
+        over_pairs = cfg.loss in ("bpr", "sampled_bce")
+        self._pairs = BPRSampler(data, seed, sampled=cfg.negatives == "sampled") if over_pairs else None
+        draw = generator_for(seed, f"{self.family} start")
         with torch.random.fork_rng(devices=[]):  # layers draw from torch's own state when they are made
             torch.manual_seed(int(draw.integers(2**62)))
             self.net = self.build(content if cfg.title_features else None, draw)
+        for bias in (self.net.user_bias, self.net.item_bias):  # they start at zero, and stay there
+            bias.requires_grad_(cfg.bias_terms)
         self.stars = nn.Parameter(torch.tensor([data.train.rating.mean() if data.train.has_ratings else 0.0, 1.0]))
         self.net.register_parameter("stars", self.stars)
         self.net.to(self.device)
         self._columns = self._training_columns()
         self.fitted = fit(
-            self.net, self.batches(), self.loss, self._val_figures, self._schedule(), seed, cfg.name, on_epoch
+            self.net, self.batches(), self.loss, self._val_figures, self._schedule(), seed, self.family, on_epoch
         )
         del self._columns
         self.scale = self._calibrated()
-        self.ranking = Ranking.fit(data, self.logit, seed)
+        self.ranking = Ranking.fit(data, self.logit, seed) if cfg.bias_terms else Ranking.by_score(data)
         self.card: dict[str, Any] = {
             "checkpoint_rule": CHECKPOINT_RULE,
             **self.fitted.best,
@@ -104,7 +119,11 @@ class EmbeddingModel(ABC):
         return shuffled(rows, self.cfg.batch_size, self.groups())
 
     def loss(self, rows: Tensor) -> Tensor:
-        """The configured loss plus the penalty; for BPR, -log sigmoid of how far the liked item is ahead."""
+        """The configured loss plus the penalty.
+
+        ``bpr``: -log sigmoid of how far the liked item is ahead (Rendle et al. 2009); ``sampled_bce``: cross-entropy
+        of the liked item and of the other (Kang and McAuley 2018, eq. 7).
+        """
         if self._pairs is None:
             users, items, history, offset, clicks, ratings = (column.index_select(0, rows) for column in self._columns)
             interaction, squares = self.net(users, items[:, None], history)
@@ -113,6 +132,10 @@ class EmbeddingModel(ABC):
         other, other_offset = self._pairs.draw(rows.cpu().numpy(), self.additive)
         items = torch.stack([items, torch.from_numpy(other).to(self.device)], dim=1)
         interaction, squares = self.net(users, items, history)
+        if self.cfg.loss == "sampled_bce":
+            levels = torch.stack([offset, torch.from_numpy(other_offset.astype(np.float32)).to(self.device)], dim=1)
+            signed = (levels + interaction) * interaction.new_tensor([1.0, -1.0])
+            return -F.logsigmoid(signed).sum() / len(signed) + self.cfg.embedding_l2 * squares.sum() / len(squares)
         ahead = offset - torch.from_numpy(other_offset.astype(np.float32)).to(self.device)
         ahead = ahead + interaction.mv(interaction.new_tensor([1.0, -1.0]))  # one product, backward too
         return -F.logsigmoid(ahead).mean() + self.cfg.embedding_l2 * squares.sum() / len(squares)

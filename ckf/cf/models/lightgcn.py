@@ -23,9 +23,10 @@ class LightGCNModel(EmbeddingModel):
 
     A batch holds rows of one fold, and its graph leaves that fold's likes out: else every liked training
     row would be an edge of the graph that predicts it, and every other row would not, which is the label.
-    Val and test are scored with the whole graph.
+    Val and test are scored with the whole graph. Without ``hold_out_edges``, as published, every batch is too.
     """
 
+    family = "lightgcn"
     cfg: LightGCNConfig
 
     def build(self, content: Content | None, draw: np.random.Generator) -> Net:
@@ -34,12 +35,14 @@ class LightGCNModel(EmbeddingModel):
         graph = UserItemGraph(self.data, self.fold, self.cfg.folds, self.device)
         return LightGCNNet(self.data, content, self.cfg.dim, self.cfg.layers, draw, graph)
 
-    def groups(self) -> np.ndarray:
-        """Rows of one fold in a batch."""
-        return self.fold
+    def groups(self) -> np.ndarray | None:
+        """Rows of one fold in a batch, where its edges are held out."""
+        return self.fold if self.cfg.hold_out_edges else None
 
     def loss(self, rows: Tensor) -> Tensor:
         """As every model's, over the graph without the batch's fold."""
+        if not self.cfg.hold_out_edges:
+            return super().loss(rows)
         net = self.net
         assert isinstance(net, LightGCNNet)
         with net.left_out(int(self.fold[int(rows[0])])):

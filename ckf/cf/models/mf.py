@@ -21,6 +21,7 @@ class MFModel(EmbeddingModel):
     Beside the losses of all: ``mse`` (ratings, or clicks where there are none), calibrated as ``bpr`` is.
     """
 
+    family = "mf"
     cfg: MFConfig
 
     def build(self, content: Content | None, draw: np.random.Generator) -> Net:

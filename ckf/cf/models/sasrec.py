@@ -20,12 +20,15 @@ from ckf.config.schema import SASRecConfig
 class SASRecModel(EmbeddingModel):
     """The interaction is ``h q_v + d_u + d_v``, with h the last state of causal self-attention over the history."""
 
+    family = "sasrec"
     cfg: SASRecConfig
 
     def build(self, content: Content | None, draw: np.random.Generator) -> Net:
         """The encoder and the items it reads, which are the items it scores."""
         cfg, data = self.cfg, self.data
         states = CausalEncoder(cfg.dim, cfg.history_items, cfg.blocks, cfg.heads, cfg.dropout)
+        if cfg.bias_terms:
+            nn.init.constant_(states.norm.weight, 0.1)  # the score then begins at counting
         items = ItemEncoder(content, data.train.item, data.n_items, cfg.dim, draw)
         if cfg.item_init == "likes":
             items.begin_at(like_vectors(data, cfg.dim, draw))
@@ -65,9 +68,8 @@ class CausalEncoder(nn.Module):
     """Blocks of self-attention and feed-forward, each state a function of the items up to its own.
 
     A learned start stands before the history, so that an empty one has a state of its own. Positions
-    count back from the newest item, which makes a short history a suffix of a long one. Pre-norm, and the
-    last norm scaled small at the start (the score then begins at counting). Padding is seen by no state
-    but its own; the vectors there must be zero, for the state of an empty history to be one.
+    count back from the newest item, which makes a short history a suffix of a long one. Pre-norm. Padding
+    is seen by no state but its own; the vectors there must be zero, for the state of an empty history to be one.
 
     Shapes: items [n, H + 1, d], zeros at the place of the start, and ``there`` [n, H].
     """
@@ -79,7 +81,6 @@ class CausalEncoder(nn.Module):
         self.positions = nn.Parameter(torch.randn(history_items + 1, dim) * 0.02)
         self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(dim)
-        nn.init.constant_(self.norm.weight, 0.1)
         self.dropout = Dropout(dropout)
 
     def forward(self, items: Tensor, there: Tensor) -> Tensor:

@@ -152,7 +152,7 @@ class _Alignment:
         return shown + (", ..." if len(ids) > SHOWN else "")
 
 
-def by_content(cfg: PretrainedConfig) -> PretrainedConfig:
+def with_content_hashes(cfg: PretrainedConfig) -> PretrainedConfig:
     """The config with its files named by their content: what an artifact and a run are called after.
 
     Raises:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from ckf.config import schema
 from ckf.config.registry import SCHEMAS
 from ckf.config.rules.model import backbone_problems, lora_problems
-from ckf.config.schema import TASKS, WRITTEN, ExperimentConfig
+from ckf.config.schema import ExperimentConfig
 from ckf.core.artifact_store import to_jsonable
 from ckf.core.errors import Problem
+from ckf.tasks import BUILT_IN
 
 MAY_CARRY_SPLIT = (schema.CollmConfig, schema.TabularConfig, schema.RecboleConfig)
 """Datasets whose files carry their split, or may."""
@@ -179,10 +180,10 @@ def _slot_problems(exp: ExperimentConfig) -> Iterator[Problem]:
         case _:
             fits, usable = (mapped,), "slots_late, slots_early, slots_pair"
     faults: dict[str, list[str]] = {}
-    for task in (task.name for task in exp.task_mix if task.name in (*TASKS, *WRITTEN)):
-        fault = _slot_fault(getattr(exp.prompts, task).slots, fits)
-        if fault:
-            faults.setdefault(fault, []).append(task)
+    for task in (entry.known_task for entry in exp.task_mix):
+        fault = _slot_fault(exp.prompts.of(task).slots, fits) if task else None
+        if task and fault:
+            faults.setdefault(fault, []).append(task.name)
     for fault, (first, *others) in faults.items():
         others_too = f" ({', '.join(others)} too)" if others else ""
         yield Problem(
@@ -293,19 +294,22 @@ def _split_problems(exp: ExperimentConfig) -> Iterator[Problem]:
 
 def _task_problems(exp: ExperimentConfig) -> Iterator[Problem]:
     provides = exp.dataset.supported_tasks
+    listed = {name: task for name, task in BUILT_IN.items() if task.listed_by_datasets}
     for index, task in enumerate(provides):
-        if task not in TASKS:
-            yield Problem(f"dataset.supported_tasks[{index}]", f"'{task}' is not a task; one of {', '.join(TASKS)}")
+        if task not in listed:
+            yield Problem(f"dataset.supported_tasks[{index}]", f"'{task}' is not a task; one of {', '.join(listed)}")
+    there = {need for name in provides if name in listed for need in listed[name].needs}
     for index, entry in enumerate(exp.tasks.mixture):
-        known = (*provides, *WRITTEN) if "explain" in provides else tuple(provides)  # who has reviews can write them
-        if entry.name in (*TASKS, *WRITTEN) and entry.name not in known:
-            yield (
-                Problem(
-                    f"tasks.mixture[{index}].name",
-                    f"{entry.name}, but dataset={exp.dataset.name} provides {', '.join(provides) or 'no task'}",
-                    also=("dataset.supported_tasks",),
-                )
+        mine = entry.known_task
+        if mine is None or entry.name in provides or (not mine.listed_by_datasets and mine.needs <= there):
+            continue
+        yield (
+            Problem(
+                f"tasks.mixture[{index}].name",
+                f"{entry.name}, but dataset={exp.dataset.name} provides {', '.join(provides) or 'no task'}",
+                also=("dataset.supported_tasks",),
             )
+        )
     if not exp.task_mix:
         yield Problem(
             "tasks.mixture",
@@ -313,10 +317,11 @@ def _task_problems(exp: ExperimentConfig) -> Iterator[Problem]:
             also=("dataset.supported_tasks",),
         )
     if exp.tasks.mixture and not exp.scored_mix:
+        written = ", ".join(entry.name for entry in exp.tasks.mixture)
         yield Problem(
-            "tasks.mixture", "review is written, not scored; list a scored task beside it, e.g. {name: explain}"
+            "tasks.mixture", f"{written} is written, not scored; list a scored task beside it, e.g. {{name: explain}}"
         )
-    ranks = any(entry.name == "topk" for entry in exp.task_mix)
+    ranks = any(entry.known_task and entry.known_task.lists for entry in exp.task_mix)
     if ranks and isinstance(exp.dataset, schema.SyntheticConfig) and exp.tasks.candidates > exp.dataset.items:
         yield Problem(
             "tasks.candidates",

@@ -77,8 +77,6 @@ from ckf.config.schema.sweep import (
 from ckf.config.schema.tasks import (
     CODES,
     SLOTS,
-    TASKS,
-    WRITTEN,
     PromptConfig,
     PromptsConfig,
     SlotKind,
@@ -105,8 +103,6 @@ __all__ = [
     "FAMILIES",
     "MAPS",
     "SLOTS",
-    "TASKS",
-    "WRITTEN",
     "AmazonConfig",
     "BackboneConfig",
     "BaselinesConfig",

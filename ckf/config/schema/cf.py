@@ -131,13 +131,16 @@ class FeaturesConfig(CFConfig):
 class EmbeddingConfig(CFConfig):
     """What the models with vectors share.
 
-    Scores start at the additive counts (``folds`` of the training rows, so that no row meets its own
-    label); the vectors learn what is left. ``embedding_l2`` weighs the squares of the vectors that a row
-    touches. ``title_features``: items also have a vector made of their title's words and year. ``cold``: the vector
-    of an id that train never met and the model says nothing of: ``zero``, ``mean`` (of the trained rows),
-    ``content`` (ridge regression on title words, users get the mean) or ``learned`` (the one that predicts the
-    training rows best when their id is hidden), the last two with the strength ``cold_l2``.
-    ``loss``: ``bce`` or ``bpr`` (Rendle et al. 2009).
+    ``bias_terms``: scores start at counted levels of user and item (counted on ``folds`` of the training rows, so
+    that no row meets its own label) and learn the rest; candidates are ranked by popularity and score together.
+    Off, as published: the score is the vectors' alone, without counts or biases, and it ranks by itself.
+    ``embedding_l2`` weighs the squares of the vectors that a row touches. ``title_features``: items also have a
+    vector made of their title's words and year. ``cold``: the vector of an id that train never met and the model
+    says nothing of: ``zero``, ``mean`` (of the trained rows), ``content`` (ridge regression on title words, users
+    get the mean) or ``learned`` (the one that predicts the training rows best when their id is hidden), the last two
+    with the strength ``cold_l2``.
+    ``loss``: ``bce`` or ``bpr`` (Rendle et al. 2009). ``negatives`` of the losses over pairs: ``disliked`` (another
+    row of the user, not liked; drawn where there is none) or ``sampled`` (any item the user has not liked).
     """
 
     dim: int = 16
@@ -152,6 +155,8 @@ class EmbeddingConfig(CFConfig):
     cold: str = "zero"
     cold_l2: float = 10.0
     loss: str = "bce"
+    bias_terms: bool = True
+    negatives: str = "disliked"
 
     @property
     def has_vectors(self) -> bool:
@@ -170,6 +175,7 @@ class EmbeddingConfig(CFConfig):
         yield from one_of("cold", self.cold, (*COLD, "learned"))
         yield from at_least("cold_l2", self.cold_l2, 0)
         yield from one_of("loss", self.loss, self.losses)
+        yield from one_of("negatives", self.negatives, ("disliked", "sampled"))
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -179,7 +185,7 @@ class EmbeddingConfig(CFConfig):
 
 @dataclass
 class MFConfig(EmbeddingConfig):
-    """Matrix factorisation with biases (Koren 2009); ``loss`` may also be ``mse``."""
+    """Matrix factorisation (Koren, Bell and Volinsky 2009); ``loss`` may also be ``mse``."""
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -189,9 +195,14 @@ class MFConfig(EmbeddingConfig):
 
 @dataclass
 class LightGCNConfig(EmbeddingConfig):
-    """LightGCN (He et al. 2020): ``layers`` of propagation over the likes of train, averaged."""
+    """LightGCN (He et al. 2020): ``layers`` of propagation over the likes of train, averaged.
+
+    ``hold_out_edges``: a training batch is scored on the graph without its own fold of likes; off, as published: on
+    the whole graph.
+    """
 
     layers: int = 2
+    hold_out_edges: bool = True
 
     def problems(self) -> Iterator[Problem]:
         """Ranges."""
@@ -225,11 +236,17 @@ class SASRecConfig(SequenceConfig):
     """SASRec (Kang and McAuley 2018): causal self-attention over the history.
 
     ``item_init``: item vectors begin at small ``random`` numbers, or at what ``likes`` say of who is near whom.
+    ``loss`` may also be ``sampled_bce``, the published one: cross-entropy of a liked item against one negative.
     """
 
     blocks: int = 1
     heads: int = 1
     item_init: str = "random"
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """The published one too."""
+        return (*super().losses, "sampled_bce")
 
     def problems(self) -> Iterator[Problem]:
         """Ranges, and heads that divide the width."""
@@ -243,16 +260,25 @@ class SASRecConfig(SequenceConfig):
 
 @dataclass
 class DINConfig(SequenceConfig):
-    """DIN (Zhou et al. 2018): the history weighed by an attention that sees the candidate."""
+    """DIN (Zhou et al. 2018): the history weighed by an attention that sees the candidate.
+
+    ``attention_hidden`` and ``hidden`` are widths; ``second_hidden``: that of the network's second layer, 0 for none.
+    ``normalize_attention``: the weights of a history are a softmax; off, as published: they are not normalised.
+    ``dot_product``: the product of user side and candidate is added to the network's score; off, as published: not.
+    """
 
     attention_hidden: int = 16
     hidden: int = 16
+    second_hidden: int = 0
+    normalize_attention: bool = True
+    dot_product: bool = True
 
     def problems(self) -> Iterator[Problem]:
         """Ranges."""
         yield from super().problems()
         yield from at_least("attention_hidden", self.attention_hidden, 1)
         yield from at_least("hidden", self.hidden, 1)
+        yield from at_least("second_hidden", self.second_hidden, 0)
 
 
 def positive(node: object, *names: str) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ from ckf.config.schema.fusion import CurriculumConfig, FusionConfig
 from ckf.config.schema.lora import LoraConfig
 from ckf.config.schema.splits import SplitConfig
 from ckf.config.schema.sweep import LauncherConfig, SearchConfig
-from ckf.config.schema.tasks import WRITTEN, PromptsConfig, TaskConfig, TasksConfig
+from ckf.config.schema.tasks import PromptsConfig, TaskConfig, TasksConfig
 from ckf.config.schema.training import (
     BaselinesConfig,
     EvaluateConfig,
@@ -30,6 +30,7 @@ from ckf.config.schema.training import (
 from ckf.config.schema.validators import at_least
 from ckf.core.artifact_store import file_hash
 from ckf.core.errors import Problem
+from ckf.tasks import BUILT_IN, Task
 
 
 @dataclass
@@ -75,12 +76,18 @@ class ExperimentConfig:
     @property
     def scored_mix(self) -> list[TaskConfig]:
         """The tasks whose answers are scored: all but those that write."""
-        return [task for task in self.task_mix if task.name not in WRITTEN]
+        return [entry for entry in self.task_mix if not (entry.known_task and entry.known_task.written)]
 
     @property
-    def writes(self) -> bool:
-        """Whether a task of the mix writes text."""
-        return len(self.scored_mix) < len(self.task_mix)
+    def task_set(self) -> dict[str, Task]:
+        """Every task by name: the built-in ones, and the user's own of this run."""
+        own = [entry.task for entry in self.tasks.mixture if entry.target is not None]
+        return {**BUILT_IN, **{task.name: task for task in own}}
+
+    @property
+    def written_mix(self) -> list[TaskConfig]:
+        """The tasks whose answers are generated as text."""
+        return [entry for entry in self.task_mix if entry.known_task and entry.known_task.written]
 
     @property
     def ranking(self) -> int | str:

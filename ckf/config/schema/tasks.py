@@ -10,12 +10,11 @@ from typing import Literal, get_args
 from omegaconf import MISSING
 
 from ckf.config.schema.validators import at_least, one_of
-from ckf.core.errors import Problem
+from ckf.core.errors import ConfigError, Problem
+from ckf.tasks import BUILT_IN, Task, load_task
+from ckf.tasks.base import Wording
+from ckf.tasks.review import Review
 
-TASKS = ("ctr", "rating", "topk", "explain")
-"""Tasks with answers that can all be scored."""
-WRITTEN = ("review",)
-"""Tasks whose answer is text: trained as the others, written at evaluation. Only where the mix lists them."""
 SlotKind = Literal["user", "item", "pair", "soft"]
 SLOTS: tuple[SlotKind, ...] = get_args(SlotKind)
 """Kinds of slots: positions of a prompt whose embeddings come from the fusion."""
@@ -25,16 +24,54 @@ CODES = ("user_code", "item_code")
 
 @dataclass
 class TaskConfig:
-    """One task of the mix; its share of every batch is proportional to ``weight``."""
+    """One task of the mix; its share of every batch is proportional to ``weight``.
+
+    ``target`` is a user's own task, a subclass of ``ckf.tasks.base.Task`` as ``module.Class``, under a name of its
+    own. A run is named by name and target, not by the class's code: give changed code another name.
+    """
 
     name: str = MISSING
     weight: float = 1.0
+    target: str | None = None
 
     def problems(self) -> Iterator[Problem]:
-        """Check the name and the weight."""
-        yield from one_of("name", self.name, (*TASKS, *WRITTEN))
+        """Check the task and the weight."""
+        if self.target is None:
+            yield from one_of("name", self.name, tuple(BUILT_IN))
+        else:
+            yield from self._target_problems()
         if self.weight <= 0:
             yield Problem("weight", f"must be above 0, got {self.weight:g} (leave a task out by not listing it)")
+
+    def _target_problems(self) -> Iterator[Problem]:
+        if not self.name.isidentifier() or (self.name not in BUILT_IN and hasattr(PromptsConfig(), self.name)):
+            yield Problem(
+                "name", f"'{self.name}' cannot name a task; use a word of letters, digits and _, e.g. return_visit"
+            )
+            return
+        try:
+            task = self.task
+        except ConfigError as error:
+            yield from error.problems
+            return
+        yield from wording_problems(f"wording of {self.target}", task, PromptConfig.default(task.wording))
+
+    @property
+    def task(self) -> Task:
+        """The task itself.
+
+        Raises:
+            ConfigError: there is none of this name, or the target is none.
+        """
+        return load_task(self.name, self.target)
+
+    @property
+    def known_task(self) -> Task | None:
+        """The task, or None where there is none."""
+        try:
+            return self.task
+        except ConfigError:
+            return None
 
 
 @dataclass
@@ -79,6 +116,11 @@ class PromptConfig:
     slots: str = MISSING
     answer: str = MISSING
 
+    @classmethod
+    def default(cls, wording: Wording) -> PromptConfig:
+        """The wording that a task brings."""
+        return cls(wording.text, wording.slots, wording.answer)
+
 
 @dataclass
 class PromptsConfig:
@@ -96,57 +138,43 @@ class PromptsConfig:
     rating: PromptConfig = field(default_factory=PromptConfig)
     topk: PromptConfig = field(default_factory=PromptConfig)
     explain: PromptConfig = field(default_factory=PromptConfig)
-    review: PromptConfig = field(
-        default_factory=lambda: PromptConfig(
-            "The user rated {candidate} {rating}.\nReview:",
-            "The user rated {candidate}<user><item> {rating}.\nReview:",
-            " {label}",
-        )
-    )
+    review: PromptConfig = field(default_factory=lambda: PromptConfig.default(Review.wording))
+
+    def of(self, task: Task) -> PromptConfig:
+        """The wording of a task: as configured, or, of a user's own task, as the task brings it."""
+        configured = getattr(self, task.name, None)
+        return configured if isinstance(configured, PromptConfig) else PromptConfig.default(task.wording)
 
     def problems(self) -> Iterator[Problem]:
-        """Each placeholder and slot must be known, there where needed and absent where it may not be."""
-        needed = {
-            "ctr": "candidate",
-            "rating": "candidate",
-            "topk": "candidates",
-            "explain": "review",
-            "review": "candidate",
-        }
-        allowed = {
-            "ctr": {"history", "candidate"},
-            "rating": {"history", "candidate"},
-            "topk": {"history", "candidates"},
-            "explain": {"review", "candidate"},
-            "review": {"candidate", "rating"},
-        }
-        for task in (*TASKS, *WRITTEN):
-            prompt: PromptConfig = getattr(self, task)
-            for kind in ("text", "slots"):
-                wording = getattr(prompt, kind)
-                found = set(re.findall(r"\{(?:<\w+>)*(\w*)(?:<\w+>)*\??\}", wording))
-                mine = allowed[task] | (set(CODES) if kind == "slots" else set())
-                for name in sorted(found - mine):
-                    known = ", ".join(sorted(mine))
-                    yield Problem(f"{task}.{kind}", f"unknown placeholder {{{name}}}; allowed: {known}")
-                if needed[task] not in found:
-                    yield Problem(f"{task}.{kind}", f"the placeholder {{{needed[task]}}} is missing")
-                slots = set(re.findall(r"<(\w+)>", wording))
-                for name in sorted(slots - set(SLOTS)):
-                    yield Problem(
-                        f"{task}.{kind}", f"unknown slot <{name}>; allowed: {', '.join(f'<{slot}>' for slot in SLOTS)}"
-                    )
-                for before, name, after, mark in re.findall(r"\{((?:<\w+>)*)(\w*)((?:<\w+>)*)(\??)\}", wording):
-                    if name != "candidates" and (before or after or mark):
-                        inside = "question mark" if mark else "slots"
-                        yield Problem(
-                            f"{task}.{kind}", f"{{{name}}} takes no {inside} inside; only {{candidates}} does"
-                        )
-                if kind == "text" and slots & set(SLOTS):
-                    yield Problem(f"{task}.text", "the text-only prompt may hold no slot")
-                if kind == "slots" and not slots & set(SLOTS) and not found & set(CODES):
-                    yield Problem(f"{task}.slots", "holds no slot and no code; add e.g. <user><item>")
-            if not prompt.answer.strip():
-                yield Problem(f"{task}.answer", "is empty; e.g. ' {label}'")
-            elif "{label}" not in prompt.answer:
-                yield Problem(f"{task}.answer", f"must hold {{label}}, got '{prompt.answer}'")
+        """Check each task's wording."""
+        for name, task in BUILT_IN.items():
+            yield from wording_problems(name, task, self.of(task))
+
+
+def wording_problems(key: str, task: Task, prompt: PromptConfig) -> Iterator[Problem]:
+    """Each placeholder and slot must be known, there where needed and absent where it may not be."""
+    for kind in ("text", "slots"):
+        wording = getattr(prompt, kind)
+        found = set(re.findall(r"\{(?:<\w+>)*(\w*)(?:<\w+>)*\??\}", wording))
+        allowed = {*task.placeholders, *(CODES if kind == "slots" else ())}
+        for name in sorted(found - allowed):
+            yield Problem(f"{key}.{kind}", f"unknown placeholder {{{name}}}; allowed: {', '.join(sorted(allowed))}")
+        if task.required not in found:
+            yield Problem(f"{key}.{kind}", f"the placeholder {{{task.required}}} is missing")
+        slots = set(re.findall(r"<(\w+)>", wording))
+        for name in sorted(slots - set(SLOTS)):
+            yield Problem(
+                f"{key}.{kind}", f"unknown slot <{name}>; allowed: {', '.join(f'<{slot}>' for slot in SLOTS)}"
+            )
+        for before, name, after, mark in re.findall(r"\{((?:<\w+>)*)(\w*)((?:<\w+>)*)(\??)\}", wording):
+            if name != "candidates" and (before or after or mark):
+                inside = "question mark" if mark else "slots"
+                yield Problem(f"{key}.{kind}", f"{{{name}}} takes no {inside} inside; only {{candidates}} does")
+        if kind == "text" and slots & set(SLOTS):
+            yield Problem(f"{key}.text", "the text-only prompt may hold no slot")
+        if kind == "slots" and not slots & set(SLOTS) and not found & set(CODES):
+            yield Problem(f"{key}.slots", "holds no slot and no code; add e.g. <user><item>")
+    if not prompt.answer.strip():
+        yield Problem(f"{key}.answer", "is empty; e.g. ' {label}'")
+    elif "{label}" not in prompt.answer:
+        yield Problem(f"{key}.answer", f"must hold {{label}}, got '{prompt.answer}'")

@@ -99,7 +99,7 @@ class StepDataset(Dataset[StepBatch]):
         examples = [self.table[int(i)] for i in everyone]
         part = slice(self.rank * self.accumulation_steps + micro, None, shards)
         mine = everyone[part]
-        # Lightning averages over accumulated micro-batches and DDP over ranks; the weights are for a sum
+        # micro-batches and ranks are averaged; these weights make a sum over them
         weights = self._token_weights(everyone, examples) * shards
         kinds = [stream.slots for stream in self.curriculum.streams(step)]
         rows = self.collator.training.encode(examples[part], weights[self.table.task_index[mine]].tolist(), kinds)
@@ -173,40 +173,42 @@ class PackedSteps(Dataset[bytes]):
         return packed(self.steps[index])
 
 
-class ResumeSampler(Sampler[int]):
-    """Numbers from ``first`` on, with the length of all numbers.
+class StepSampler(Sampler[list[int]]):
+    """The numbers of each step's micro-batches, from ``first_step`` on, with the length of all steps.
 
-    Lightning counts batches from the start of the run, and would take a shorter loader for a finished run.
+    Lightning counts steps from the start of the run, and would take a shorter loader for a finished run.
     """
 
-    def __init__(self, first: int, total: int) -> None:
-        self.first, self.total = first, total
+    def __init__(self, first_step: int, steps: int, accumulation_steps: int) -> None:
+        self.first_step, self.steps, self.accumulation_steps = first_step, steps, accumulation_steps
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.first, self.total))
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.first_step, self.steps):
+            first = step * self.accumulation_steps
+            yield list(range(first, first + self.accumulation_steps))
 
     def __len__(self) -> int:
-        return self.total
+        return self.steps
 
 
 class StepDataModule(pl.LightningDataModule):
-    """Gives Lightning the steps from ``first_step`` on, in order."""
+    """Gives Lightning the steps from ``first_step`` on, in order: one item is the micro-batches of one step."""
 
     def __init__(self, dataset: StepDataset, first_step: int, workers: int) -> None:
         super().__init__()
         self.dataset, self.first_step, self.workers = dataset, first_step, workers
 
     def train_dataloader(self) -> DataLoader:
-        """One `StepBatch` an item, not shuffled: the batch plan has drawn the order."""
-        order = ResumeSampler(self.first_step * self.dataset.accumulation_steps, len(self.dataset))
+        """A list of `StepBatch` an item, not shuffled: the batch plan has drawn the order."""
+        order = StepSampler(self.first_step, self.dataset.steps, self.dataset.accumulation_steps)
         steps: Dataset[Any] = PackedSteps(self.dataset) if self.workers else self.dataset
-        return DataLoader(steps, batch_size=None, sampler=order, num_workers=self.workers)
+        return DataLoader(steps, batch_sampler=order, collate_fn=list, num_workers=self.workers)
 
     def transfer_batch_to_device(
-        self, batch: StepBatch | bytes, device: torch.device, dataloader_idx: int
-    ) -> StepBatch:
-        """Move a step's tensors."""
-        return (unpacked(batch) if isinstance(batch, bytes) else batch).to(device)
+        self, batch: list[StepBatch | bytes], device: torch.device, dataloader_idx: int
+    ) -> list[StepBatch]:
+        """Move the tensors of a step's micro-batches."""
+        return [(unpacked(one) if isinstance(one, bytes) else one).to(device) for one in batch]
 
 
 def approximate_lengths(table: ExampleTable, collator: Collators) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""A frozen backbone too large for one GPU: each process holds a part of every decoder layer.
+"""Shard a frozen backbone that is too large for one GPU: each process holds a part of every decoder layer.
 
-What is trained (adapters, fusion) is small, stays whole and is averaged by DDP; what is frozen and large is cut
-over the processes (FSDP2, `torch.distributed.fsdp.fully_shard`) and gathered layer by layer, forward and
-backward. Embeddings, the final norm and the vocabulary projection stay whole.
+The trained parts (adapters, fusion) are small: they stay whole and DDP averages their gradients. The frozen
+decoder layers are sharded over the processes (FSDP2, `torch.distributed.fsdp.fully_shard`) and gathered layer by
+layer, forward and backward. Embeddings, the final norm and the vocabulary projection stay whole.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ckf.model.recommender import Recommender
 
 
 def shard_layers(model: Recommender, device: torch.device, world_size: int) -> None:
-    """Cut the frozen parameters of the decoder's layers over all processes, in place.
+    """Shard the frozen parameters of the decoder layers over all processes, in place.
 
-    Every process must then take the same passes in the same order (`StepDataset.same_passes`).
+    Every process must then run the same passes in the same order (`StepDataset.same_passes`).
     """
-    # a device gets its layers one after the other: the whole is never on it
+    # layers move to the device one by one, so that the whole model is never on it
     mesh = init_device_mesh(device.type, (world_size,))
     trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
     for layer in model.backbone.get_decoder().layers:
         fully_shard(layer, mesh=mesh, ignored_params=trained)
 
 
-def leave_to_shards(module: pl.LightningModule) -> None:
-    """Tell DDP, which will wrap the module, that what is frozen is not its own to send from the first process."""
+def ignore_frozen_in_ddp(module: pl.LightningModule) -> None:
+    """Let DDP ignore the frozen parameters, which it would broadcast from the first process."""
     frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, frozen)

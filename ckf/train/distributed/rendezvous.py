@@ -1,7 +1,8 @@
-"""Training by several processes: started here, or by torchrun or SLURM around the whole command.
+"""Train with several processes, started here, or by torchrun or SLURM around the whole command.
 
-Preparation, scoring and the report are one process's work. Under torchrun or srun, where every rank runs the same
-command, rank 0 does them; the others wait for its word in a folder beside the runs and join it in the training alone.
+Preparation, scoring and the report need one process. Under torchrun or srun, where every rank runs the same
+command, rank 0 does them; the others wait for its messages (files in a folder next to the runs) and join it for
+the training alone.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK"
 
 @dataclass(frozen=True)
 class Membership:
-    """This process's place among those that torchrun or SLURM started: rank, number, and what is common to them."""
+    """This process among those that torchrun or SLURM started: its rank, their number, and a key of the start."""
 
     rank: int
     size: int
@@ -33,10 +34,10 @@ class Membership:
 
 
 def membership(environment: Mapping[str, str]) -> Membership | None:
-    """Who this process is among several that run the same command; None when it is alone.
+    """Find this process's place among several that run the same command; None when it is alone.
 
     Raises:
-        CkfError: torchrun on several nodes without a name: two starts could not be told apart.
+        CkfError: torchrun on several nodes without an id, so that two starts could not be distinguished.
     """
     if "TORCHELASTIC_RUN_ID" in environment:
         names: tuple[str, ...] = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
@@ -45,7 +46,7 @@ def membership(environment: Mapping[str, str]) -> Membership | None:
             environment = {**environment, "torchrun": str(os.getppid())}
             names = (*names, "torchrun")
         elif environment["TORCHELASTIC_RUN_ID"] == "none":
-            raise CkfError("torchrun on several nodes needs a name of its own for each start: --rdzv-id=$RANDOM")
+            raise CkfError("torchrun on several nodes needs its own id for each start: --rdzv-id=$RANDOM")
     elif "SLURM_PROCID" in environment:
         names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
         rank, size = int(environment["SLURM_PROCID"]), int(environment.get("SLURM_NTASKS", "1"))
@@ -55,7 +56,7 @@ def membership(environment: Mapping[str, str]) -> Membership | None:
     return Membership(rank, size, job) if size > 1 else None
 
 
-def first_alone(exp: ExperimentConfig, work: Callable[[], Path]) -> Path:
+def on_first_rank(exp: ExperimentConfig, work: Callable[[], Path]) -> Path:
     """Do the work on rank 0; every other rank joins its trainings and returns the same folder.
 
     Raises:
@@ -83,12 +84,12 @@ def first_alone(exp: ExperimentConfig, work: Callable[[], Path]) -> Path:
 
 
 def meeting_place(exp: ExperimentConfig, me: Membership) -> Path:
-    """The folder where rank 0 says what is next; the same for all ranks of a command, another for every other."""
+    """The folder of rank 0's messages: the same for all ranks of one start, another for each other start."""
     return Path(exp.paths.outputs) / f".ranks-{me.job}"
 
 
 def train_together(exp: ExperimentConfig, folder: Path) -> None:
-    """Train an opened run with all of its processes, each of its own, at a free port.
+    """Train a created run with all of its processes, as child processes, at a free port.
 
     Raises:
         CkfError: a process failed.
@@ -97,10 +98,10 @@ def train_together(exp: ExperimentConfig, folder: Path) -> None:
     port = free_port()
     if me is not None:
         _announce(meeting_place(exp, me), {"train": str(folder), "port": str(port)})
-        environment = _joined(port)
+        environment = _rank_environment(port)
     else:
-        # Lightning starts the other ranks by running the training's command again. What an outer program says of
-        # ranks and ports is not meant for them
+        # Lightning starts the other ranks by running this command again; the rank and port variables of an outer
+        # program are not meant for them
         environment = {key: value for key, value in os.environ.items() if not _of_ranks(key)}
         environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     done = subprocess.run(
@@ -111,7 +112,7 @@ def train_together(exp: ExperimentConfig, folder: Path) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, for the meeting of one training's processes."""
+    """A free port, for the processes of one training to connect."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         port: int = probe.getsockname()[1]
@@ -122,17 +123,17 @@ def _of_ranks(key: str) -> bool:
     return key in _RANK_VARIABLES or key.startswith(("SLURM_", "TORCHELASTIC_"))
 
 
-def _joined(port: int) -> dict[str, str]:
-    """The environment of one training's rank: torchrun's and SLURM's, but at a port of this training's own."""
+def _rank_environment(port: int) -> dict[str, str]:
+    """The environment of one rank: torchrun's or SLURM's, with this training's own port."""
     return {**os.environ, "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "False"}
 
 
-def _announce(place: Path, word: dict[str, str]) -> None:
-    write_json(place / f"{len(list(place.glob('*.json'))):04d}.json", word)
+def _announce(place: Path, message: dict[str, str]) -> None:
+    write_json(place / f"{len(list(place.glob('*.json'))):04d}.json", message)
 
 
 def _follow(place: Path) -> Path:
-    """Join every training that rank 0 announces, until it has done."""
+    """Join every training that rank 0 announces, until it is done."""
     number = 0
     while True:
         path = place / f"{number:04d}.json"
@@ -140,18 +141,18 @@ def _follow(place: Path) -> Path:
             time.sleep(_POLL_S)
         number += 1
         try:
-            word = read_json(path)
-        except ArtifactError:  # a network file system may show the name before the text
+            message = read_json(path)
+        except ArtifactError:  # a network file system may show the name before the content
             time.sleep(_POLL_S)
-            word = read_json(path)
-        if "done" in word:
-            return Path(word["done"])
-        if "failed" in word:
-            raise CkfError(word["failed"])
+            message = read_json(path)
+        if "done" in message:
+            return Path(message["done"])
+        if "failed" in message:
+            raise CkfError(message["failed"])
         done = subprocess.run(
-            [sys.executable, "-m", "ckf.train.distributed.worker", word["train"]],
-            env=_joined(int(word["port"])),
+            [sys.executable, "-m", "ckf.train.distributed.worker", message["train"]],
+            env=_rank_environment(int(message["port"])),
             check=False,
         )
         if done.returncode:
-            raise CkfError(f"{word['train']}: this process's part of the training failed (status {done.returncode})")
+            raise CkfError(f"{message['train']}: this process's part of the training failed (status {done.returncode})")

@@ -1,4 +1,4 @@
-"""Train an opened run folder: in this process, or in one of its own (``python -m MODULE RUN``)."""
+"""Train a created run folder, in this process or in a child process (``python -m MODULE RUN``)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ckf.train.fit import fit
 
 
 def run_inputs(exp: ExperimentConfig, card: dict[str, Any], run: Path) -> Inputs:
-    """Folders of the artifacts that a run is made from, as its card names them."""
+    """Folders of the artifacts that a run is made from, as its metadata names them."""
     return Inputs(
         dataset=artifact_path(card, "dataset", run),
         examples=artifact_path(card, "examples", run),
@@ -31,7 +31,7 @@ def run_inputs(exp: ExperimentConfig, card: dict[str, Any], run: Path) -> Inputs
 
 
 def train_run(run: Path, logger: Logger | None) -> None:
-    """Fit the run and note its counts on its card; everything is read from the folder."""
+    """Fit the run and add the results to its metadata; everything is read from the folder."""
     exp, card = read_run(run)
     inputs = run_inputs(exp, card, run)
     counts = fit(exp, inputs, run, logger)
@@ -41,12 +41,12 @@ def train_run(run: Path, logger: Logger | None) -> None:
 
 
 def _is_first() -> bool:
-    """Whether this is rank 0 of all: torchrun's, SLURM's or, of processes that Lightning starts, the local rank."""
+    """Whether this is rank 0: of torchrun, of SLURM, or of the processes that Lightning starts (their local rank)."""
     return next((int(os.environ[k]) for k in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if k in os.environ), 0) == 0
 
 
 def end_with_parent(every_s: float = 2.0) -> None:
-    """End this process when the one that started it has died: it would wait for its exchange in vain, for long."""
+    """End this process when its parent has died; otherwise it would wait long for messages from it."""
     parent = os.getppid()
 
     def watch() -> None:

@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ckf.metrics import compare, compute_metrics, intervals, task_statistics
+from ckf.metrics import compare, intervals
+from ckf.tasks import BUILT_IN
+from ckf.tasks.measure import compute_metrics, task_statistics
 
 HERE = Path(__file__).parent
 
@@ -52,14 +54,14 @@ def main(rows: int, samples: int) -> None:
     found = []
     for users in (1_000, rows // 5, rows):
         ctr = predictions("ctr", rows, users, 1)
-        one, count = task_statistics("ctr", ctr, 10, only="auc")
+        one, count = task_statistics(BUILT_IN["ctr"], ctr, 10, only="auc")
         found.append(timed(f"AUC, {count} users", lambda: intervals(one, count, samples, 0)))  # noqa: B023
     everything = {task: predictions(task, rows, rows // 5, 1) for task in ("ctr", "rating", "topk")}
     for task, frame in everything.items():
-        statistics, count = task_statistics(task, frame, 10)
+        statistics, count = task_statistics(BUILT_IN[task], frame, 10)
         names = f"{task}: {len(statistics)} metrics"
         found.append(timed(f"{names}, {count} users", lambda: intervals(statistics, count, samples, 0)))  # noqa: B023
-        other, _ = task_statistics(task, frame.assign(score=frame["score"].to_numpy()[::-1]), 10)
+        other, _ = task_statistics(BUILT_IN[task], frame.assign(score=frame["score"].to_numpy()[::-1]), 10)
         found.append(timed(f"{names}, paired", lambda: compare(statistics, other, count, samples, 0)))  # noqa: B023
     found.append(
         timed("ctr: all metrics and slices, no resampling", lambda: compute_metrics(everything["ctr"], "test", 10))

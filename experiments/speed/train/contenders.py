@@ -21,18 +21,11 @@ from ckf.prompts.batch import PromptBatch
 from ckf.train.module import FineTuning
 
 
-class Bare(FineTuning):
-    """ckf's module without a trainer to log to."""
-
-    def _log(self, name: str, value: Any) -> None:
-        """Nowhere."""
-
-
 class Ours:
     """ckf: mixed tasks in length buckets, one prefix with two branches, the last layer where answers are."""
 
     def __init__(self, world: World) -> None:
-        self.module = Bare(world.recommender(), world.curriculum, TrainConfig(), 0)
+        self.module = FineTuning(world.recommender(), world.curriculum, TrainConfig(), 0)
         self.model = self.module.model
         self.optimizer = Optimizer(self.model.adapter_parameters(), self.model.fusion_parameters())
 
@@ -42,11 +35,11 @@ class Ours:
 
     def backward(self, batch: Any) -> None:
         """Forward and backward passes."""
-        self.module.training_step(batch, 0).backward()
+        self.module.accumulate(batch)
 
     def finish(self) -> None:
         """The optimizer's part."""
-        self.module.on_before_optimizer_step(self.optimizer._adam)
+        self.module.gradient_norms()
         self.optimizer.step()
 
     def gradients(self) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from ckf.cf.data import CFData
 from ckf.cf.fit import build_cf
 from ckf.cf.leakage_check import check_no_overlap, is_unknown
-from ckf.cf.vectors.external import by_content
+from ckf.cf.vectors.external import with_content_hashes
 from ckf.cf.vectors.tables import VectorTables
 from ckf.config.compose import compose
 from ckf.config.schema import BiasConfig, PretrainedConfig
@@ -284,14 +284,14 @@ def test_the_keys_of_another_artifact_name_the_origin(world, tmp_path):
 
 def test_files_count_by_content(world, tmp_path):
     cfg = PretrainedConfig("pretrained", **write(world, tmp_path, "npz"))
-    before = by_content(cfg)
+    before = with_content_hashes(cfg)
     (tmp_path / "users.npz").rename(tmp_path / "moved.npz")
     with pytest.raises(DataError, match=r"cf.users: .*users.npz: no such file"):
-        by_content(cfg)
+        with_content_hashes(cfg)
     cfg.users = str(tmp_path / "moved.npz")
-    assert by_content(cfg) == before
+    assert with_content_hashes(cfg) == before
     np.savez(tmp_path / "moved.npz", vectors=world.vectors["user"] + 1, id=np.asarray(world.ids["user"]))
-    assert by_content(cfg) != before
+    assert with_content_hashes(cfg) != before
 
 
 @pytest.mark.parametrize(

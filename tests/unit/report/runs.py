@@ -45,7 +45,7 @@ def make_run(folder: Path, *overrides: str, data: str = "abc", metrics: dict[str
         "artifacts": {"dataset": {"path": "x", "hash": data}},
         "stages": {"train": 3.5},
         "git": "0123",
-        "versions": {"ckf": "0.1.0"},
+        "versions": {"ckf": "0.1.0", "torch": "2.0"},
         "machine": {"cores": 2, "python": "3.11.0"},
     }
     (folder / "run.json").write_text(json.dumps(card), encoding="utf-8")

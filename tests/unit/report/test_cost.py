@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckf.report.cost import cost_metrics
+from ckf.report.load_runs import cost_metrics
 
 CARD = {
     "stages": {"train": 2.0, "evaluate": 3.0},

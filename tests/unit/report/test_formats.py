@@ -10,20 +10,18 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from ckf.report.format import Table
-from ckf.report.render_tables import csv_table, latex_table, latex_text, markdown_table
 from ckf.report.significance import mark_significance, paired_t, ranking
+from ckf.report.table import Interval, Number, Table, csv_table, latex_table, latex_text, markdown_table
 
 TABLE = Table(
     "T",
     ["method", "AUC", "x_1 & 2%"],
     [
-        ["a|b, rank=4", "0.7000 ± 0.0100", "1"],
-        ["text-only", "0.5000", "–"],
-        ["CF", "0.6000 ± 0.0200 (2 of 3)", "3"],
+        ["a|b, rank=4", Number(0.7, 0.01, 3, 3, marks=frozenset({"best", "better"})), "1"],
+        ["text-only", Number(0.5), "–"],
+        ["CF", Number(0.6, 0.02, 2, 3, marks=frozenset({"second", "worse"})), "3"],
     ],
     "note: 5%",
-    {(0, 1): {"best", "better"}, (2, 1): {"second", "worse"}},
 )
 
 
@@ -61,6 +59,22 @@ def test_every_format_of_an_empty_table():
     assert markdown_table(empty).splitlines()[0] == "| a | b |"
     assert csv_table(empty) == "a,b\n"
     assert r"\midrule" in latex_table(empty)
+
+
+def test_a_row_that_does_not_fit_its_header_is_refused():
+    with pytest.raises(ValueError, match="the row 'x' has 3 cells"):
+        Table("T", ["a", "b"], [["x", "1", "2"]])
+
+
+def test_numbers_stay_numbers_until_they_are_written():
+    """No format reads a figure back out of text: digits, gaps and spread come from the numbers."""
+    cell = Number.over([1.0, 2.0, None], ".2f", ["best"])
+    assert (cell.mean, cell.n, cell.asked, cell.gaps) == (1.5, 2, 3, "2 of 3")
+    assert str(cell) == "1.50 ± 0.71 (2 of 3)"
+    assert csv_table(Table("T", ["a", "b"], [["0.5 ± 0.1", cell]])).splitlines() == [
+        "a,b,b sd,b measured", "0.5 ± 0.1,1.50,0.71,2 of 3",
+    ]  # fmt: skip
+    assert [str(Interval(low, 0.5)) for low in (0.25, None, math.nan)] == ["[0.2500, 0.5000]", "–", "–"]
 
 
 def seeds(values: list[float], metric: str = "m") -> dict[int, dict[str, float]]:

@@ -36,7 +36,7 @@ def said(folder, *overrides, **changes) -> str:
 
 def test_the_table_and_the_gradient_shares(tmp_path):
     text = said(tmp_path)
-    table = tables(text)["fusion health (800 val examples)"]
+    table = tables(text)["fusion diagnostics (800 val examples)"]
     assert table["another user's"]["ctr"] == "0.2500"
     assert table["another user's"]["ctr AUC"] == "0.5500"
     assert table["slots zeroed"]["all"] == "0.3000"
@@ -50,9 +50,9 @@ def test_the_table_and_the_gradient_shares(tmp_path):
 def test_a_model_whose_answers_are_no_worse_without_its_slots_is_called_out(tmp_path, overrides, what):
     """However far the answers move: a model trained on shuffled vectors moves them as well."""
     text = said(tmp_path, *overrides, **{"health/ctr/loss_rise_shuffled_low": -0.002})
-    verdict = text.split("## Verdict")[1].split("##")[0]
-    assert f"This model ignores its {what}: with vectors shuffled its loss is hardly higher in any task" in verdict
-    assert "(ctr +0.0600 [-0.0020, +0.1000], topk +0.0010 [-0.0200, +0.0300])" in verdict
+    conclusion = text.split("## Conclusions")[1].split("##")[0]
+    assert f"This model ignores its {what}: with vectors shuffled its loss is hardly higher in any task" in conclusion
+    assert "(ctr +0.0600 [-0.0020, +0.1000], topk +0.0010 [-0.0200, +0.0300])" in conclusion
 
 
 def test_the_control_is_called_out_and_ckf_plus_is_not(tmp_path):

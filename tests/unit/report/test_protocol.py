@@ -17,7 +17,7 @@ def test_released_results_are_stamped(tmp_path: Path) -> None:
         run = make_run(tmp_path / name, *overrides)
         report([run], run)
         text = (run / "report.md").read_text()
-        assert ("Protocol released" in text.partition("## Read with care")[2]) == (name == "released")
+        assert ("Protocol released" in text.partition("## Caveats")[2]) == (name == "released")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def test_the_table_shows_the_metrics(tmp_path):
     text = text_of(make_run(tmp_path / "run"))
     assert cells(text, "this model")[1:] == ["0.6123", "0.5800", "–", "–", "1000", "77"]
     assert cells(text, "text-only")[1] == "0.5500"
-    assert cells(text, "CF model (mf)")[1] == "0.7000"
+    assert cells(text, "CF model (mf_plus)")[1] == "0.7000"
     assert cells(text, "bias baseline")[1] == "0.6600"
     assert cells(text, "oracle: planted truth")[1] == "0.8900"
     assert cells(text, "oracle: best reader of text")[1] == "0.7500"
@@ -45,7 +45,7 @@ COLUMNS = {
 ROWS = {
     "": "this model (ckf, fusion meta)",
     "text/": "text-only (trained apart, same budget)",
-    "cf/": "CF model (mf)",
+    "cf/": "CF model (mf_plus)",
     "bias/": "bias baseline (counting)",
 }
 

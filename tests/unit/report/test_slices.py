@@ -8,7 +8,7 @@ import pytest
 
 from ckf.report.build import report
 from ckf.report.load_runs import load_run
-from ckf.report.slice_tables import calibration
+from ckf.report.run_tables import calibration
 from tests.unit.report.runs import METRICS, make_run, tables
 
 
@@ -22,7 +22,7 @@ def test_the_interval_stands_beside_its_figure(tmp_path):
     text, _ = page_of(make_run(tmp_path / "run", metrics=values))
     ctr = tables(text)["ctr (test)"]
     assert ctr["this model (ckf, fusion meta)"]["AUC 95%"] == "[0.5800, 0.6400]"
-    assert ctr["CF model (mf)"]["AUC 95%"] == "–", "half an interval is none"
+    assert ctr["CF model (mf_plus)"]["AUC 95%"] == "–", "half an interval is none"
     assert ctr["oracle: planted truth"]["AUC 95%"] == "–"
     assert "RMSE 95%" not in next(iter(tables(text)["rating (test)"].values())), "no interval, no column"
 
@@ -47,8 +47,8 @@ def test_coverage_and_popularity_stand_in_the_table_where_they_were_measured(tmp
     values = {"test/topk/coverage@5[c10]": 0.4, "cf/test/topk/popularity_bias@5[c10]": 1.25}
     rows = tables(page_of(make_run(tmp_path / "run", metrics=values))[0])["topk (test)"]
     assert rows["this model (ckf, fusion meta)"]["coverage@5"] == "0.4000"
-    assert rows["CF model (mf)"]["popularity bias@5"] == "1.2500"
-    assert rows["CF model (mf)"]["coverage@5"] == "–"
+    assert rows["CF model (mf_plus)"]["popularity bias@5"] == "1.2500"
+    assert rows["CF model (mf_plus)"]["coverage@5"] == "–"
 
 
 def test_positions(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from ckf.core.errors import ArtifactError
 from ckf.report.build import report
-from ckf.report.format import mean_sd
+from ckf.report.table import Number
 from tests.unit.report.runs import make_run, tables
 
 
@@ -16,11 +16,11 @@ def text_of(runs, out):
 
 
 def test_mean_and_sd_by_hand():
-    assert mean_sd([0.5, 0.7]) == "0.6000 ± 0.1414"
-    assert mean_sd([0.5]) == "0.5000"
-    assert mean_sd([None, None]) == "–"
-    assert mean_sd([1.0, 2.0, None]) == "1.5000 ± 0.7071 (2 of 3)"
-    assert mean_sd([1.0, None]) == "1.0000 (1 of 2)"
+    assert str(Number.over([0.5, 0.7])) == "0.6000 ± 0.1414"
+    assert str(Number.over([0.5])) == "0.5000"
+    assert str(Number.over([None, None])) == "–"
+    assert str(Number.over([1.0, 2.0, None])) == "1.5000 ± 0.7071 (2 of 3)"
+    assert str(Number.over([1.0, None])) == "1.0000 (1 of 2)"
 
 
 def test_several_runs_give_mean_and_sd_over_seeds(tmp_path):

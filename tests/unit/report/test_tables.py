@@ -1,13 +1,20 @@
-"""A table of experiments/: from run folders into results/, and from there alone into RESULTS.md."""
+"""A table: from run folders into results.csv and provenance.csv, and from these alone into RESULTS.md."""
 
 from __future__ import annotations
 
+import csv
 import json
+import subprocess
+import sys
 
 import pytest
 
+from ckf.config.compose import compose
+from ckf.config.sweep_file import load_sweep
 from ckf.core.errors import ArtifactError, ConfigError
+from ckf.report.result_store import Provenance, finished_keys, read_results, shown_metrics, write_results
 from ckf.report.sweep_table import render_table
+from ckf.runs.folder import result_key
 from tests.unit.report.runs import cells, make_run
 
 SWEEP = """
@@ -48,17 +55,23 @@ def test_a_table_is_rendered_from_runs_and_again_from_its_results(folder, tmp_pa
     assert cells(text, "bias baseline")[1] == "0.6600"
     assert "Not finished: fusion=linear seed=1" in text
     assert "2 cores, Python 3.11.0" in text
-    assert len(list((folder / "results").glob("*.json"))) == 3
+    assert len((folder / "provenance.csv").read_text(encoding="utf-8").splitlines()) == 1 + 3
+    kept = {name: (folder / name).read_bytes() for name in ("results.csv", "provenance.csv")}
     figure = (folder / "RESULTS.svg").read_text(encoding="utf-8")
     again = render_table(folder, tmp_path / "gone").read_text(encoding="utf-8")
     assert again == text
+    assert {name: (folder / name).read_bytes() for name in kept} == kept
     assert (folder / "RESULTS.svg").read_text(encoding="utf-8") == figure
     assert figure.startswith("<svg")
-    lines = (folder / "RESULTS.csv").read_text(encoding="utf-8").splitlines()
+    page = tmp_path / "gone/tables/t.html"
+    lines = page.with_suffix(".csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "fusion,ctr/auc,ctr/auc sd,rating/rmse,rating/rmse sd,seeds"
     assert "fusion=meta,0.7500,0.0707,1.2000,0.0000,2" in lines
-    latex = (folder / "RESULTS.tex").read_text(encoding="utf-8")
+    latex = page.with_suffix(".tex").read_text(encoding="utf-8")
     assert r"\textbf{0.7500 $\pm$ 0.0707} & \underline{1.2000 $\pm$ 0.0000} & 2 \\" in latex
+    assert sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) == [
+        "RESULTS.md", "RESULTS.svg", "provenance.csv", "results.csv", "sweep.yaml",
+    ]  # fmt: skip
 
 
 def test_rows_are_compared_seed_by_seed(folder, tmp_path):
@@ -90,18 +103,139 @@ def test_what_differs_from_the_best_baseline_over_seeds_is_marked(folder, tmp_pa
     assert cells(text, "fusion=meta")[1].endswith(r"**\*")
     assert "*" not in cells(text, "fusion=linear")[1]
     assert "paired t-test over seeds" in text
-    assert "better" in (folder / "RESULTS.csv").read_text(encoding="utf-8")
+    assert "better" in (tmp_path / "o/tables/t.csv").read_text(encoding="utf-8")
 
 
 def test_a_result_says_where_it_comes_from(folder, tmp_path):
     fill(tmp_path / "outputs")
     render_table(folder, tmp_path / "outputs")
-    (path,) = (folder / "results").glob("*-seed1.json")
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    assert (kept["row"], kept["seed"], kept["git"]) == ({"fusion": "meta"}, 1, "0123")
-    assert kept["command"] == "ckf dataset=synthetic fusion=meta seed=1"
-    assert kept["metrics"]["test/ctr/auc"] == pytest.approx(0.8)
-    assert str(tmp_path) not in path.read_text(encoding="utf-8")
+    with (folder / "provenance.csv").open(encoding="utf-8") as file:
+        kept = next(line for line in csv.DictReader(file) if line["seed"] == "1")
+    config = compose(["dataset=synthetic", "fusion=meta", "seed=1"])[0]
+    assert kept == {
+        "key": result_key(config), "row": "fusion=meta", "seed": "1", "commit": "0123", "data": "abc",
+        "command": "ckf dataset=synthetic fusion=meta seed=1", "versions": "torch 2.0",
+        "machine": "2 cores, Python 3.11.0", "seconds": "3.5",
+    }  # fmt: skip
+    text = (folder / "results.csv").read_text(encoding="utf-8")
+    assert text.splitlines()[0] == "row,seed,source,split,task,metric,slice,protocol,value,low,high,n"
+    assert "fusion=meta,1,model,test,ctr,auc,,,0.8,,,1000" in text.splitlines()
+    assert "uauc" not in text, "only what the page shows"
+    assert str(tmp_path) not in text
+
+
+def test_figures_come_back_as_they_were_kept(folder, tmp_path):
+    """With slices, protocols, intervals and differences; one that is the same in all rows is written once."""
+    sweep = load_sweep(folder / "sweep.yaml")
+    sweep.metrics = [
+        "test/ctr/auc@warm_3", "test/topk/ndcg@10[c10]@users_q1", "test/ctr/auc_minus_text_low", "cost/train_seconds",
+        "oracle/test/ctr/auc_share",
+    ]  # fmt: skip
+    own = {
+        "test/ctr/auc@warm_3": 0.123457, "test/ctr/n@warm_3": 40.0, "test/topk/ndcg@10[c10]@users_q1": 0.5,
+        "test/ctr/auc_minus_text": 0.1, "test/ctr/auc_minus_text_low": 0.05, "test/ctr/auc_minus_text_high": 0.15,
+        "cost/train_seconds": 12.5, "oracle/test/ctr/auc_share": 0.9, 
+    }  # fmt: skip
+    bias = {"bias/test/ctr/auc@warm_3": 0.6, "bias/test/topk/ndcg@10[c10]@users_q1": 0.4}
+    text = {row: {"text/test/ctr/auc@warm_3": 0.52 if row == "b" else 0.51} for row in ("a, b=1", "b", "c")}
+    results = [
+        (Provenance(f"k{row}{seed}", row, seed, "c", "0", "d", "v", "m", None), {**own, **bias, **extra, **text[row]})
+        for row in ("a, b=1", "b", "c")
+        for seed, extra in ((0, {"cf/test/ctr/auc@warm_3": 0.7}), (1, {"cf/test/ctr/auc@warm_3": 0.8}))
+    ]
+    write_results(folder / "sweep.yaml", results, shown_metrics(sweep))
+    assert read_results(folder / "sweep.yaml") == results
+    lines = (folder / "results.csv").read_text(encoding="utf-8").splitlines()
+    shared = [line for line in lines if any(f",{source}," in line for source in ("text", "cf", "bias"))]
+    assert shared == [
+        '"a, b=1; c",*,text,test,ctr,auc,warm_3,,0.51,,,',
+        "b,*,text,test,ctr,auc,warm_3,,0.52,,,",
+        "*,0,cf,test,ctr,auc,warm_3,,0.7,,,",
+        "*,1,cf,test,ctr,auc,warm_3,,0.8,,,",
+        "*,*,bias,test,ctr,auc,warm_3,,0.6,,,",
+        "*,*,bias,test,topk,ndcg@10,users_q1,c10,0.4,,,",
+    ]
+
+
+def test_a_broken_file_of_results_is_named(folder, tmp_path):
+    fill(tmp_path / "outputs")
+    render_table(folder, tmp_path / "outputs")
+    path = folder / "results.csv"
+    good = path.read_text(encoding="utf-8")
+    for bad, said in (
+        (good.replace("0.8,", "much,"), r"line \d+ cannot be read"),
+        ("a,b\n1,2\n", "its columns must be"),
+    ):
+        path.write_text(bad, encoding="utf-8")
+        with pytest.raises(ArtifactError, match=said):
+            render_table(folder, tmp_path / "gone")
+
+
+def test_results_of_a_dirty_tree_are_refused(folder, tmp_path):
+    fill(tmp_path / "outputs")
+    path = tmp_path / "outputs/m1/run.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"0123"', '"0123-dirty"'), encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"1 of 3 results .* uncommitted changes .*fusion=meta, seed 1") as refused:
+        render_table(folder, tmp_path / "outputs")
+    assert "\n" not in str(refused.value)
+    assert not (folder / "results.csv").exists()
+
+
+def test_rows_of_different_commits_are_called_so(folder, tmp_path):
+    fill(tmp_path / "outputs")
+    text = render_table(folder, tmp_path / "outputs").read_text(encoding="utf-8")
+    assert "Commit: 0123." in text
+    path = tmp_path / "outputs/m1/run.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"0123"', '"4567"'), encoding="utf-8")
+    text = render_table(folder, tmp_path / "outputs").read_text(encoding="utf-8")
+    assert "Rows come from different commits: 0123 (2 runs), 4567 (1 runs)." in text
+
+
+def carried_over(folder, tmp_path, data="abc"):
+    """Results as an older format of runs left them."""
+    fill(tmp_path / "outputs")
+    render_table(folder, tmp_path / "outputs")
+    kept = (folder / "provenance.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = [kept[0], *("format1:" + line.replace(",abc,", f",{data},") for line in kept[1:])]
+    (folder / "provenance.csv").write_text("".join(lines), encoding="utf-8")
+
+
+def test_results_of_an_older_format_are_shown_but_not_done(folder, tmp_path):
+    carried_over(folder, tmp_path)
+    text = render_table(folder, tmp_path / "gone").read_text(encoding="utf-8")
+    assert cells(text, "fusion=meta")[1] == "**0.7500 ± 0.0707**"
+    assert "All runs were made before the present format" in text
+    assert finished_keys(folder / "sweep.yaml") == set()
+    make_run(tmp_path / "new" / "m", "fusion=meta", metrics={"test/ctr/auc": 0.9})
+    text = render_table(folder, tmp_path / "new").read_text(encoding="utf-8")
+    assert cells(text, "fusion=meta")[1] == "**0.8500 ± 0.0707**", "seed 0 is new, seed 1 carried over"
+    assert len(finished_keys(folder / "sweep.yaml")) == 1
+    assert "2 of 3 runs were made before the present format" in text
+
+
+def test_carried_over_results_give_way_to_runs_on_other_data(folder, tmp_path, capsys):
+    carried_over(folder, tmp_path, data="old")
+    text = render_table(folder, tmp_path / "gone").read_text(encoding="utf-8")
+    assert cells(text, "fusion=linear")[1] == "0.6000"
+    make_run(tmp_path / "new" / "m", "fusion=meta", metrics={"test/ctr/auc": 0.9})
+    text = render_table(folder, tmp_path / "new").read_text(encoding="utf-8")
+    assert cells(text, "fusion=meta")[1] == "**0.9000**"
+    assert "fusion=linear" not in text.partition("Not finished")[0]
+    assert "fusion=linear seed=0" in text.partition("Not finished")[2]
+    assert "3 results carried over" not in capsys.readouterr().err.replace("2 results carried over", "")
+
+
+def test_two_processes_keep_the_results_of_both(folder, tmp_path):
+    """Each has other runs in its outputs; what one has kept the other keeps."""
+    make_run(tmp_path / "a/m", "fusion=meta")
+    make_run(tmp_path / "b/l", "fusion=linear")
+    code = (
+        "import sys, pathlib; from ckf.report.sweep_table import render_table as r; r(*map(pathlib.Path, sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    both = [subprocess.Popen([*command, str(tmp_path / name)]) for name in ("a", "b")]
+    assert [process.wait(120) for process in both] == [0, 0]
+    assert [kept.row for kept, _ in read_results(folder / "sweep.yaml")] == ["fusion=linear", "fusion=meta"]
 
 
 def test_a_bias_baseline_that_wins_is_the_bold_one(folder, tmp_path):
@@ -112,7 +246,7 @@ def test_a_bias_baseline_that_wins_is_the_bold_one(folder, tmp_path):
 
 
 def test_a_baseline_that_depends_on_the_row_has_a_row_for_each(tmp_path):
-    """The text-only twin of rank 4 is not that of rank 8; the bias baseline is the same for both."""
+    """The text-only baseline of rank 4 is not that of rank 8; the bias baseline is the same for both."""
     (tmp_path / "sweep.yaml").write_text(
         SWEEP.replace("fusion: [linear, meta]", "lora.rank: [4, 8]")
         .replace("[fusion]", "[lora.rank]")
@@ -178,7 +312,7 @@ def test_a_swept_key_that_is_no_row_is_not_averaged_over(folder, tmp_path):
 
 
 def test_a_run_scored_otherwise_than_its_config_says_does_not_count(folder, tmp_path, capsys):
-    """`ckf evaluate run=… evaluate.max_examples=5` must not replace the full numbers in results/."""
+    """`ckf evaluate run=… evaluate.max_examples=5` must not replace the full numbers that are kept."""
     fill(tmp_path / "outputs")
     text = render_table(folder, tmp_path / "outputs").read_text(encoding="utf-8")
     path = tmp_path / "outputs" / "m0" / "metrics.json"
@@ -206,7 +340,7 @@ def test_runs_of_another_version_do_not_stand_in_the_way(folder, tmp_path, capsy
 def test_nothing_finished_is_said(folder, tmp_path):
     with pytest.raises(ArtifactError, match="no run of its sweep is finished"):
         render_table(folder, tmp_path / "outputs")
-    assert not (folder / "results").exists()
+    assert not (folder / "results.csv").exists()
 
 
 def test_rows_whose_cf_training_data_are_unknown_are_named_under_the_table(folder, tmp_path):
@@ -215,11 +349,12 @@ def test_rows_whose_cf_training_data_are_unknown_are_named_under_the_table(folde
     make_run(tmp_path / "o" / "l", "fusion=linear", metrics=known)
     text = render_table(folder, tmp_path / "o").read_text(encoding="utf-8")
     assert "CF training data unknown: leakage cannot be excluded: fusion=meta." in text
-    assert "leakage cannot be excluded: fusion=meta." in (folder / "RESULTS.tex").read_text(encoding="utf-8")
+    latex = (tmp_path / "o/tables/t.tex").read_text(encoding="utf-8")
+    assert "leakage cannot be excluded: fusion=meta." in latex
 
 
 def test_a_row_is_called_as_the_sweep_calls_it(tmp_path):
-    """A text-only companion and `method=zero_shot` may be one run; its folder has the label of who came first."""
+    """A text-only baseline and `method=zero_shot` may be one run; its folder has the label of who came first."""
     folder = tmp_path / "t"
     folder.mkdir()
     sweep = "title: T\nquestion: Q?\ngrid: {method: [zero_shot], seed: [0]}\nrows: [method]\nmetrics: [test/ctr/auc]\n"

@@ -32,17 +32,14 @@ def case_name(case: Case) -> str:
     return " ".join([*case[:4], *(f"{k}={v}" for part in case[4:] for k, v in part.items())])
 
 
-class Recording(FineTuning):
-    """The module without a trainer: it keeps its losses."""
+class Bare(FineTuning):
+    """The module without a trainer; its step is set by hand."""
 
     now = 0
 
     @property
     def global_step(self) -> int:
         return self.now
-
-    def _log(self, name: str, value: Any) -> None:
-        self.__dict__.setdefault("losses", []).extend([float(value)] if name == "loss" else [])
 
 
 def losses(
@@ -75,9 +72,10 @@ def losses(
     slots = ("user", "item", "pair") if wording == "pair" else ("user", "item")
     model = build(collator.tables, kind, fusion_options={"slots": slots, **fusion_options})
     plan = build_curriculum(SCHEMAS["curriculum"][curriculum](name=curriculum, **curriculum_options), STEPS)
-    module = Recording(model, plan, TrainConfig(), seed=0)
+    module = Bare(model, plan, TrainConfig(), seed=0)
     configured = module.configure_optimizers()
     optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    losses = []
     for step in range(STEPS):
         examples = [make_example(names[k % len(names)], 8 * step + k) for k in range(8)]
         if shared:
@@ -87,12 +85,13 @@ def losses(
             batches = {s.slots: [collator.training(examples, [1 / 8] * 8, slots=s.slots)] for s in plan.streams(step)}
         module.now = step
         optimizer.zero_grad()
-        module.training_step(StepBatch(step, [], batches, 0, shared), 0).backward()
-        module.on_before_optimizer_step(optimizer)
+        losses.append(float(module.accumulate(StepBatch(step, [], batches, 0, shared))["loss"]))
+        module._zero_of_all().backward()
+        module.gradient_norms()
         torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)
         optimizer.step()
         scheduler.step()
-    return module.losses
+    return losses
 
 
 def read(file: Path) -> dict[str, list[float]]:

@@ -70,7 +70,7 @@ def test_the_first_signal_asks_and_the_handlers_come_back(capsys):
     stop.listen()
     try:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.asked
+        assert stop.requested
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     finally:

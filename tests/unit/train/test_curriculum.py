@@ -49,17 +49,13 @@ def step_batch(collator, examples, curriculum: Curriculum, step: int) -> StepBat
 
 
 class Silent(FineTuning):
-    """The module without a trainer: it logs nowhere, and its step is set by hand."""
+    """The module without a trainer; its step is set by hand."""
 
     now = 0
-    logged: dict[str, float]
 
     @property
     def global_step(self) -> int:
         return self.now
-
-    def _log(self, name, value):
-        self.__dict__.setdefault("logged", {})[name] = float(value)
 
 
 def module_of(model, curriculum: Curriculum) -> Silent:
@@ -87,10 +83,11 @@ def test_every_parameter_is_in_the_graph_of_every_step(model, collator, mixed, c
     """DDP waits for all of them; those at rest get zeros, and lose them before the optimizer sees them."""
     module = module_of(model, curriculum)
     module.now = step
-    module.training_step(step_batch(collator, mixed, curriculum, step), 0).backward()
+    module.accumulate(step_batch(collator, mixed, curriculum, step))
+    module._zero_of_all().backward()
     trainable = [*model.adapter_parameters(), *model.fusion_parameters()]
     assert all(p.grad is not None for p in trainable)
-    module.on_before_optimizer_step(None)
+    module.gradient_norms()
     parts = (model.adapter_parameters(), model.fusion_parameters())
     for part, rests in zip(parts, curriculum.frozen_parts(step), strict=True):
         assert all((p.grad is None) == rests for p in part)
@@ -106,8 +103,9 @@ def steps_of(model, collator, mixed, curriculum: Curriculum, total: int) -> list
     for step in range(total):
         module.now = step
         optimizer.zero_grad()
-        module.training_step(step_batch(collator, mixed, curriculum, step), 0).backward()
-        module.on_before_optimizer_step(optimizer)
+        module.accumulate(step_batch(collator, mixed, curriculum, step))
+        module._zero_of_all().backward()
+        module.gradient_norms()
         optimizer.step()
         scheduler.step()
         states.append({n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad})
@@ -150,11 +148,11 @@ def test_gradient_shares_are_logged(model, collator, mixed):
     for step in (0, 9):
         model.zero_grad()
         module.now = step
-        module.training_step(step_batch(collator, mixed, module.curriculum, step), 0).backward()
-        module.on_before_optimizer_step(None)
-        shares = module.logged["grad_share_adapters"], module.logged["grad_share_fusion"]
+        module.accumulate(step_batch(collator, mixed, module.curriculum, step))
+        found = module.gradient_norms()
+        shares = found["grad_share_adapters"], found["grad_share_fusion"]
         assert sum(shares) == pytest.approx(1.0)
-        assert module.logged["grad_norm_fusion"] == pytest.approx(gradient_norm(model.fusion_parameters()))
+        assert found["grad_norm_fusion"] == pytest.approx(gradient_norm(model.fusion_parameters()))
         assert (shares[0] > 0.9) if step == 0 else (shares[1] > 0.5)
 
 

@@ -17,7 +17,7 @@ def test_a_loss_that_is_not_a_number_names_its_examples_and_the_largest_gradient
     batch = step_batch(collator, mixed, CURRICULUM, 3)
     batch.prompts[True][0].slots.users[2] = float("nan")
     with pytest.raises(CkfError) as caught:
-        module_of(model, CURRICULUM).training_step(batch, 0)
+        module_of(model, CURRICULUM).accumulate(batch)
     line = str(caught.value)
     assert line.startswith(
         f"step 3: the loss is nan (examples: {mixed[2].example_id}); the largest gradient is nan, of "
@@ -27,11 +27,11 @@ def test_a_loss_that_is_not_a_number_names_its_examples_and_the_largest_gradient
 
 def test_a_gradient_that_is_not_finite_stops_before_the_optimizer(model, collator, mixed):
     module = module_of(model, CURRICULUM)
-    module.training_step(step_batch(collator, mixed, CURRICULUM, 3), 0).backward()
+    module.accumulate(step_batch(collator, mixed, CURRICULUM, 3))
     name, layer = next(iter(model.layers.items()))
     layer.lora_a.grad[0, 0] = float("inf")
     with pytest.raises(CkfError, match=r"step 0: the largest gradient is inf, of backbone\..*lora_a \(examples: ctr/"):
-        module.on_before_optimizer_step(None)
+        module.gradient_norms()
     assert name in str(dict(model.named_parameters()).keys())
 
 
@@ -50,7 +50,7 @@ def test_no_memory_is_one_line_with_what_to_lower(model, collator, mixed, monkey
 
     monkeypatch.setattr(type(model), "forward", fail)
     with pytest.raises(CkfError) as caught:
-        module_of(model, CURRICULUM).training_step(step_batch(collator, mixed, CURRICULUM, 3), 0)
+        module_of(model, CURRICULUM).accumulate(step_batch(collator, mixed, CURRICULUM, 3))
     line = str(caught.value)
     assert line.startswith("step 3: out of memory with 8 examples at a time")
     assert "raise train.accumulation_steps" in line
@@ -62,4 +62,4 @@ def test_another_error_stays_itself(model, collator, mixed, monkeypatch):
 
     monkeypatch.setattr(type(model), "forward", fail)
     with pytest.raises(RuntimeError, match="shapes differ"):
-        module_of(model, CURRICULUM).training_step(step_batch(collator, mixed, CURRICULUM, 3), 0)
+        module_of(model, CURRICULUM).accumulate(step_batch(collator, mixed, CURRICULUM, 3))

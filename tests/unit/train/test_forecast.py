@@ -10,8 +10,7 @@ from ckf.core.errors import ConfigError
 from ckf.model.dummy_models import backbone_config, build_dummy_recommender, cf_width
 from ckf.train import throughput as clock_module
 from ckf.train.batching.batches import StepBatch
-from ckf.train.cost_estimate import count_parameters, format_duration
-from ckf.train.cost_report import cost_report
+from ckf.train.cost_estimate import count_parameters, describe_cost, format_duration
 from ckf.train.throughput import StepClock
 
 
@@ -43,7 +42,7 @@ def test_a_quantised_backbone_weighs_its_bits():
 
 
 def test_without_data_the_parts_are_told_and_what_is_missing():
-    lines = cost_report(compose([])[0], None)
+    lines = describe_cost(compose([])[0], None)
     assert lines[0].startswith("parameters: backbone ")
     assert "adapters shared 12,288, ctr 4,096" in lines[0]
     assert lines[-1].startswith("tokens, time, peak memory: not known yet (ckf prepare makes the data")
@@ -62,7 +61,7 @@ def test_plan_of_nothing_is_refused():
         look.plan(compose(["method=cf_only"])[0])
 
 
-def test_durations_are_spoken():
+def test_durations_are_formatted():
     assert [format_duration(x) for x in (0.25, 61, 3600 * 5 + 120, 86400 * 2 + 3600)] == [
         "0.2 s",
         "1 min 1 s",
@@ -83,8 +82,8 @@ def test_the_clock_tells_waiting_from_work(monkeypatch):
     for step in (1, 2):
         trainer.global_step = step
         batch = StepBatch(step, [], {}, 0, padding=0.5, tokens=40)
-        clock.on_train_batch_start(trainer, None, batch, step)
-        clock.on_train_batch_end(trainer, None, None, batch, step)
+        clock.on_train_batch_start(trainer, None, [batch], step)
+        clock.on_train_batch_end(trainer, None, None, [batch], step)
     assert clock.counts(0) == {
         "seconds_per_step": 4.0, "tokens_per_second": 10.0, "waiting_share": 0.1875, "padding_share": 0.5,
     }  # fmt: skip

@@ -43,7 +43,7 @@ def steps_of(world, encoder) -> StepDataset:
 def test_a_process_of_its_own_hands_over_the_same_batches(world, encoder):
     data = steps_of(world, encoder)
     loader = StepDataModule(data, 7, workers=1)
-    found = [loader.transfer_batch_to_device(batch, CPU, 0) for batch in loader.train_dataloader()]
+    found = [one for batch in loader.train_dataloader() for one in loader.transfer_batch_to_device(batch, CPU, 0)]
     assert [batch.step for batch in found] == [7, 7, 8, 8, 9, 9]
     assert all(same(mine, data[number]) for number, mine in enumerate(found, start=14))
     assert not same(found[0], data[15])

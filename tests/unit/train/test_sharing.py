@@ -25,19 +25,12 @@ from tests.worlds import collator_of
 STEPS = 10
 
 
-class Bare(FineTuning):
-    """The module without a trainer."""
-
-    def _log(self, name, value):
-        pass
-
-
 def gradients(world, collator, model, *, shared: bool, joined=False, buckets=1, accumulation=1, world_size=1, step=4):
     """Loss and gradients of a step as Lightning and DDP make them: means over micro-batches and ranks."""
     curriculum = Curriculum("sigmoid", STEPS)
     table = world[1]
     plan = BatchPlan(table.task_index, TASKS, [2.0, 1.0, 1.0, 1.0], 16, 0)
-    module = Bare(model, curriculum, TrainConfig(accumulation_steps=accumulation), 0)
+    module = FineTuning(model, curriculum, TrainConfig(accumulation_steps=accumulation), 0)
     loss = 0.0
     for rank in range(world_size):
         data = StepDataset(
@@ -46,8 +39,7 @@ def gradients(world, collator, model, *, shared: bool, joined=False, buckets=1, 
             share_prefix=shared, own_buckets=joined,
         )  # fmt: skip
         for micro in range(accumulation):
-            part = module.training_step(data[step * accumulation + micro], micro) / accumulation
-            part.backward()
+            part = module.accumulate(data[step * accumulation + micro])["loss"] / accumulation
             loss += part.item() / world_size
     found = [p.grad / world_size for p in [*model.adapter_parameters(), *model.fusion_parameters()]]
     model.zero_grad(set_to_none=True)

@@ -12,8 +12,8 @@ import pytest
 
 from ckf.config.compose import compose
 from ckf.core.errors import CkfError, ConfigError
-from ckf.report import wandb_report as dashboard
-from ckf.report.wandb_results import mirror_run
+from ckf.report import wandb_tables as dashboard
+from ckf.report.wandb_tables import mirror_run
 from ckf.sweep.run_sweep import in_sweep
 from ckf.tracking.loggers import build_logger, finish
 from tests.unit.report.runs import make_run
