@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ckf.config.compose import load_yaml, with_overrides
 from ckf.config.option_groups import did_you_mean
-from ckf.core.errors import CkfError, ConfigError
+from ckf.core.errors import CkfError, ConfigError, Problem
+from ckf.tasks import DEFAULT_TASK
 
 EXPORTS = ("peft", "merged")
 
@@ -25,10 +26,14 @@ def evaluate(arguments: Sequence[str]) -> Path:
     overrides = [line for line in overrides if line not in elsewhere]
     problems = []
     if elsewhere and "dataset" not in own:
-        problems.append("dataset: required to evaluate on other data (e.g. dataset=ml_latest dataset.root=DIR)")
+        problems.append(
+            Problem("dataset", "required to evaluate on other data (e.g. dataset=ml_latest dataset.root=DIR)")
+        )
     lists = any(line.startswith("evaluate.candidate_file=") for line in overrides)
     if (elsewhere or lists) and "out" not in own:
-        problems.append("out: required with other data or lists (e.g. out=DIR); the run keeps its own figures")
+        problems.append(
+            Problem("out", "required with other data or lists (e.g. out=DIR); the run keeps its own figures")
+        )
     if problems:
         raise ConfigError(problems)
     with_overrides(load_yaml(run / "config.yaml"), overrides, allowed=("evaluate.", "trainer."))
@@ -42,10 +47,10 @@ def predict(arguments: Sequence[str]) -> Path:
     """``ckf predict run=PATH input=ROWS.parquet out=FILE.parquet [bad_rows=stop|skip]``."""
     own, overrides = _sorted("predict", arguments, ["run", "input", "out", "bad_rows"])
     _needed(own, run="outputs/NAME", input="rows.parquet", out="scores.parquet")
-    problems = [f"{line}: ckf predict takes no config" for line in overrides]
+    problems = [Problem(line, "ckf predict takes no config") for line in overrides]
     rule = own.get("bad_rows", "stop")
     if rule not in ("stop", "skip"):
-        problems.append(f"bad_rows: '{rule}' is not allowed (one of stop, skip)")
+        problems.append(Problem("bad_rows", f"'{rule}' is not allowed (one of stop, skip)"))
     if problems:
         raise ConfigError(problems)
     run, out = _run_folder(own["run"]), Path(own["out"])
@@ -65,12 +70,12 @@ def recommend(arguments: Sequence[str]) -> Path:
     """``ckf recommend run=PATH user=ID [top=10] [rerank=100] [seen=true|false]``."""
     own, overrides = _sorted("recommend", arguments, ["run", "user", "top", "rerank", "seen"])
     _needed(own, run="outputs/NAME", user="42")
-    problems = [f"{line}: ckf recommend takes no config" for line in overrides]
+    problems = [Problem(line, "ckf recommend takes no config") for line in overrides]
     for key in ("top", "rerank"):
         if key in own and not (own[key].isdecimal() and int(own[key]) > 0):
-            problems.append(f"{key}: '{own[key]}' is not a number of items (1 or more)")
+            problems.append(Problem(key, f"'{own[key]}' is not a number of items (1 or more)"))
     if own.get("seen", "false") not in ("true", "false"):
-        problems.append(f"seen: '{own['seen']}' is not allowed (one of true, false)")
+        problems.append(Problem("seen", f"'{own['seen']}' is not allowed (one of true, false)"))
     if problems:
         raise ConfigError(problems)
     run = _run_folder(own["run"])
@@ -85,9 +90,9 @@ def recommend(arguments: Sequence[str]) -> Path:
 def probe(folders: Sequence[str], arguments: Sequence[str]) -> Path | None:
     """``ckf probe RUN [out=DIR]``: prints what the probes found; returns the folder it is written to, if any."""
     own, overrides = _sorted("probe", arguments, ["out"])
-    problems = [f"{line}: ckf probe takes no config" for line in overrides]
+    problems = [Problem(line, "ckf probe takes no config") for line in overrides]
     if len(folders) != 1:
-        problems.append(f"ckf probe takes one run folder, got {len(folders)}; e.g. ckf probe outputs/NAME")
+        problems.append(Problem("", f"ckf probe takes one run folder, got {len(folders)}; e.g. ckf probe outputs/NAME"))
     if problems:
         raise ConfigError(problems)
     run = _run_folder(folders[0])
@@ -110,9 +115,9 @@ def report(arguments: Sequence[str]) -> Path:
     """``ckf report runs=GLOB out=DIR``, or ``table=experiments/NAME[/FILE] [outputs=DIR] [figures=DIR]``."""
     own, overrides = _sorted("report", arguments, ["runs", "out", "table", "outputs", "figures"])
     if overrides:
-        raise ConfigError([f"{line}: ckf report takes no config" for line in overrides])
+        raise ConfigError([Problem(line, "ckf report takes no config") for line in overrides])
     if "table" in own:
-        if unused := [f"{key}: not used with table=" for key in ("runs", "out") if key in own]:
+        if unused := [Problem(key, "not used with table=") for key in ("runs", "out") if key in own]:
             raise ConfigError(unused)
         from ckf.report.sweep_table import render_table
 
@@ -132,9 +137,11 @@ def report(arguments: Sequence[str]) -> Path:
 def diff(folders: Sequence[str], arguments: Sequence[str]) -> Path | None:
     """``ckf diff RUN_A RUN_B [out=DIR]``: prints the comparison; returns the folder it is written to, if any."""
     own, overrides = _sorted("diff", arguments, ["out"])
-    problems = [f"{line}: ckf diff takes no config" for line in overrides]
+    problems = [Problem(line, "ckf diff takes no config") for line in overrides]
     if len(folders) != 2:
-        problems.append(f"ckf diff takes two run folders, got {len(folders)}; e.g. ckf diff outputs/A outputs/B")
+        problems.append(
+            Problem("", f"ckf diff takes two run folders, got {len(folders)}; e.g. ckf diff outputs/A outputs/B")
+        )
     if problems:
         raise ConfigError(problems)
     from ckf.report.run_diff import run_diff
@@ -147,15 +154,17 @@ def diff(folders: Sequence[str], arguments: Sequence[str]) -> Path | None:
 def export(arguments: Sequence[str]) -> Path:
     """``ckf export run=PATH task=TASK format=peft|merged out=DIR [tolerance=X]``."""
     own, overrides = _sorted("export", arguments, ["run", "task", "format", "out", "tolerance"])
-    _needed(own, run="outputs/NAME", task="ctr", out="DIR")
-    problems = [f"{line}: ckf export takes no config" for line in overrides]
+    _needed(own, run="outputs/NAME", task=DEFAULT_TASK, out="DIR")
+    problems = [Problem(f"{line}", "ckf export takes no config") for line in overrides]
     kind = own.get("format", EXPORTS[0])
     if kind not in EXPORTS:
-        problems.append(f"format: '{kind}' is not allowed{did_you_mean(kind, EXPORTS)} (one of {', '.join(EXPORTS)})")
+        problems.append(
+            Problem("format", f"'{kind}' is not allowed{did_you_mean(kind, EXPORTS)} (one of {', '.join(EXPORTS)})")
+        )
     try:
         tolerance = float(own["tolerance"]) if "tolerance" in own else None
     except ValueError:
-        problems.append(f"tolerance: '{own['tolerance']}' is not a number")
+        problems.append(Problem("tolerance", f"'{own['tolerance']}' is not a number"))
     if problems:
         raise ConfigError(problems)
     run = _run_folder(own["run"])
@@ -174,14 +183,16 @@ def _sorted(verb: str, arguments: Sequence[str], known: Sequence[str]) -> tuple[
         elif "." in key:
             overrides.append(argument)
         else:
-            problems.append(f"{key}: unknown argument of ckf {verb}{did_you_mean(key, known)}")
+            problems.append(Problem(key, f"unknown argument of ckf {verb}{did_you_mean(key, known)}"))
     if problems:
         raise ConfigError(problems)
     return own, overrides
 
 
 def _needed(own: dict[str, str], **examples: str) -> dict[str, str]:
-    missing = [f"{k}: required, has no value (e.g. {k}={example})" for k, example in examples.items() if not own.get(k)]
+    missing = [
+        Problem(k, f"required, has no value (e.g. {k}={example})") for k, example in examples.items() if not own.get(k)
+    ]
     if missing:
         raise ConfigError(missing)
     return own

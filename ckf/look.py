@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ckf.config.schema import ExperimentConfig, NoBackboneConfig, NoCurriculumConfig, TinyBackboneConfig
 from ckf.core.artifact_store import Artifact, read_json
-from ckf.core.errors import CkfError, ConfigError
+from ckf.core.errors import CkfError, ConfigError, Problem
 from ckf.pipeline.artifacts import get_backbone, log, prepare_dataset, prepare_examples, store
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def audit(exp: ExperimentConfig) -> Path:
         for path in sorted((Path(exp.paths.cache) / "cf").glob("*/artifact.json"))
         if read_json(path).get("inputs") == [dataset.hash, examples.hash]
     ]
-    report = audit_artifacts(dataset.path, examples.path, trained)
+    report = audit_artifacts(dataset.path, examples.path, trained, exp.task_set)
     log(report.to_markdown())
     raise_on_violation(report)
     return examples.path
@@ -71,7 +71,9 @@ def plan(exp: ExperimentConfig) -> None:
         ConfigError: the config trains nothing.
     """
     if isinstance(exp.backbone, NoBackboneConfig) or isinstance(exp.curriculum, NoCurriculumConfig):
-        raise ConfigError([f"plan: backbone={exp.backbone.name} with curriculum={exp.curriculum.name} trains nothing"])
+        raise ConfigError(
+            [Problem("plan", f"backbone={exp.backbone.name} with curriculum={exp.curriculum.name} trains nothing")]
+        )
     from ckf.train.cost_estimate import describe_cost
 
     try:

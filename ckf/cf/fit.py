@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from ckf.cf.vectors.out_of_fold import FoldModel, fit_folds, write_fold_vectors
 from ckf.cf.vectors.per_example_users import write_example_users
 from ckf.config import schema
 from ckf.core.artifact_store import to_jsonable, write_json
+from ckf.tasks import BUILT_IN, Task
 
 
 def build_cf(
@@ -38,6 +40,7 @@ def build_cf(
     out: Path,
     on_epoch: OnEpoch | None = None,
     vector_folds: int = 0,
+    tasks: Mapping[str, Task] = BUILT_IN,
 ) -> None:
     """Fit the configured model on the training split and write its artifact to ``out``.
 
@@ -51,7 +54,7 @@ def build_cf(
         if isinstance(cfg, schema.PretrainedConfig)
         else fit_model(cfg, data, seed, on_epoch)
     )
-    predict_examples(model, examples).to_parquet(out / "predictions.parquet", index=False)
+    predict_examples(model, examples, tasks).to_parquet(out / "predictions.parquet", index=False)
     card = {"model": cfg.name, "settings": to_jsonable(cfg), "seed": seed, **model.card}
     if isinstance(cfg, schema.PretrainedConfig):
         card["trained_on"] = write_given_rows(out, cfg, dataset)
@@ -124,8 +127,8 @@ def fit_model(cfg: schema.CFConfig, data: CFData, seed: int, on_epoch: OnEpoch |
     raise TypeError(f"no CF model is built from {type(cfg).__name__}; add a case in ckf/cf/fit.py")
 
 
-def predict_examples(model: CFModel, examples: Path) -> pd.DataFrame:
-    """Score every example of every split: one row (example_id, task, item, score), for topk one a candidate.
+def predict_examples(model: CFModel, examples: Path, tasks: Mapping[str, Task] = BUILT_IN) -> pd.DataFrame:
+    """Score every example of every split: one row (example_id, task, item, score), for lists one a candidate.
 
     Histories are those of the examples, what the user had liked before that moment. A task that the model
     cannot do (every score is NaN) has no rows.
@@ -135,20 +138,23 @@ def predict_examples(model: CFModel, examples: Path) -> pd.DataFrame:
     histories = padded_histories(read["history"], model.history_items)
     table = read.select(columns).to_pandas()
     parts = []
-    for task, rows in table.groupby("task", sort=True):
-        if task == "topk":
+    for name, rows in table.groupby("task", sort=True):
+        task = tasks[str(name)]
+        if task.lists:
             rows = rows.assign(item=rows["candidates"]).explode("item")
         batch = CFBatch(rows["user"].to_numpy(np.int64), rows["item"].to_numpy(np.int64), histories[rows.index])
-        match task:
-            case "ctr":
+        match task.cf_output:
+            case "click":
                 scores = model.click_probability(batch)
-            case "topk":
+            case "rank":
                 scores = model.rank_score(batch)
-            case _:
+            case "rating":
                 scores = model.rating(batch)
+            case None:
+                scores = np.full(len(batch.item), np.nan)
         if np.isnan(scores).all():
             batch, rows, scores = batch.rows(slice(0)), rows[:0], scores[:0]
         parts.append(
-            pd.DataFrame({"example_id": rows["example_id"], "task": task, "item": batch.item, "score": scores})
+            pd.DataFrame({"example_id": rows["example_id"], "task": name, "item": batch.item, "score": scores})
         )
     return pd.concat(parts, ignore_index=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ckf.config.option_groups import did_you_mean
 from ckf.config.schema import ExperimentConfig, NoBackboneConfig
-from ckf.core.errors import ConfigError
+from ckf.core.errors import ConfigError, Problem
 from ckf.tasks import BUILT_IN
 
 if TYPE_CHECKING:
@@ -38,10 +38,12 @@ class OwnArguments:
             return
         problems, task = [], self.values.get("task")
         if isinstance(exp.backbone, NoBackboneConfig):
-            problems.append("backbone=none: has no tokenizer to inspect with; use backbone=tiny or hf")
+            problems.append(Problem("backbone=none", "has no tokenizer to inspect with; use backbone=tiny or hf"))
         if task and task not in exp.dataset.supported_tasks:
             problems.append(
-                f"task: {task}, but dataset={exp.dataset.name} provides {', '.join(exp.dataset.supported_tasks)}"
+                Problem(
+                    "task", f"{task}, but dataset={exp.dataset.name} provides {', '.join(exp.dataset.supported_tasks)}"
+                )
             )
         if problems:
             raise ConfigError(problems)
@@ -73,29 +75,31 @@ def take_arguments(verb: str, overrides: Sequence[str]) -> OwnArguments:
             own.values[key] = value
         else:
             own.overrides.append(override)
-    problems = [f"{key}: has no value" for key, value in own.values.items() if not value]
+    problems = [Problem(key, "has no value") for key, value in own.values.items() if not value]
     problems += _faults(own.values)
     if problems:
         raise ConfigError(problems)
     return own
 
 
-def _faults(values: dict[str, str]) -> list[str]:
+def _faults(values: dict[str, str]) -> list[Problem]:
     problems = []
     for key, allowed in (("task", _SCORED), ("slots", ("true", "false")), ("export", EXPORTS)):
         value = values.get(key)
         if value and value not in allowed:
             problems.append(
-                f"{key}: '{value}' is not allowed{did_you_mean(value, allowed)} (one of {', '.join(allowed)})"
+                Problem(key, f"'{value}' is not allowed{did_you_mean(value, allowed)} (one of {', '.join(allowed)})")
             )
     n = values.get("n")
     if n and (not n.isdecimal() or int(n) < 1):
-        problems.append(f"n: '{n}' is not a number of examples (1 or more)")
+        problems.append(Problem("n", f"'{n}' is not a number of examples (1 or more)"))
     if "out" in values and "export" not in values:
-        problems.append("out: belongs to export= (e.g. export=jsonl out=DIR)")
+        problems.append(Problem("out", "belongs to export= (e.g. export=jsonl out=DIR)"))
     example, task = values.get("example"), values.get("task")
     if example and len(example.split("/")) != 3:
-        problems.append(f"example: '{example}' is no example id; one reads task/split/user-item, e.g. ctr/test/12-7")
+        problems.append(
+            Problem("example", f"'{example}' is no example id; one reads task/split/user-item, e.g. ctr/test/12-7")
+        )
     elif example and task and not example.startswith(f"{task}/"):
-        problems.append(f"example: {example} is of another task than task={task}")
+        problems.append(Problem("example", f"{example} is of another task than task={task}"))
     return problems

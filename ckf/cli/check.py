@@ -28,13 +28,14 @@ def check_all(config_dir: Path | None, experiments: Path) -> str:
             try:
                 compose_with_notes([f"{group}={option}"], config_dir, fill_missing=True, rules=group in _PRESETS)
             except ConfigError as error:
-                problems += [f"{group}={option}: {line}" for line in error.problems]
+                problems += [problem.within(f"{group}={option}") for problem in error.problems]
     sweeps = sorted(experiments.glob("*/*.yaml"))
     for path in sweeps:
         try:
             check_trials(file_trials(load_sweep(path)), config_dir)
         except ConfigError as error:
-            problems += [line if line.startswith(str(path)) else f"{path}: {line}" for line in error.problems]
+            here = str(path)
+            problems += [p if p.key.startswith(here) else p.within(here) for p in error.problems]
     if problems:
         raise ConfigError(problems)
     return f"config ok: {checked} options, {len(sweeps)} sweeps"

@@ -127,7 +127,7 @@ def token_texts(ids: list[int], tokenizer: Any) -> list[str]:
 
 def _cuts(example: Example, prompt: Prompt, encoder: PromptEncoder, exp: ExperimentConfig) -> Iterator[str]:
     limit = exp.train.max_length_tokens
-    if example.task != "explain":
+    if "review" not in exp.task_set[example.task].placeholders:
         gone = [encoder.titles[item] for item in example.history[: prompt.history_cut]]
         said = f": {', '.join(gone)}" if gone else ""
         yield f"{len(gone)} of {len(example.history)} history items left out to fit {limit} tokens{said}"

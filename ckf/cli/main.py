@@ -16,7 +16,7 @@ from ckf.cli import arguments as verbs
 from ckf.cli.help import COMPOSED, ON_RUNS, SWEPT, VERBS, WITH_WORDS, usage
 from ckf.config.compose import Composed, compose_with_notes, to_yaml
 from ckf.config.option_groups import did_you_mean, load_groups
-from ckf.core.errors import CkfError, ConfigError
+from ckf.core.errors import CkfError, ConfigError, Problem
 
 _FLAGS = {
     "-h": "help",
@@ -73,11 +73,11 @@ def parse_argv(argv: Sequence[str]) -> Command:
             command.flags.add(_FLAGS[argument])
         elif name in _VALUED:
             if not equals and not rest:
-                problems.append(f"{name}: needs a value")
+                problems.append(Problem(name, "needs a value"))
                 break
             problems += _take_value(command, name, value if equals else rest.pop(0))
         elif argument.startswith("-"):
-            problems.append(f"{argument}: unknown option{did_you_mean(argument, [*_FLAGS, *_VALUED])}")
+            problems.append(Problem(argument, f"unknown option{did_you_mean(argument, [*_FLAGS, *_VALUED])}"))
         elif _is_word(argument) and not (command.verb or command.overrides):
             command.verb = argument
         elif _is_word(argument):
@@ -86,7 +86,7 @@ def parse_argv(argv: Sequence[str]) -> Command:
             command.overrides.append(argument)
     if command.verb and command.verb not in VERBS:
         hint = did_you_mean(command.verb, VERBS)
-        problems.append(f"{command.verb}: unknown verb{hint} (one of {', '.join(VERBS)}; or key=value)")
+        problems.append(Problem(f"{command.verb}", f"unknown verb{hint} (one of {', '.join(VERBS)}; or key=value)"))
     else:
         problems += _misplaced(command)
     if problems:
@@ -98,32 +98,34 @@ def _is_word(argument: str) -> bool:
     return "=" not in argument and not argument.startswith(("-", "~", "+"))
 
 
-def _take_value(command: Command, name: str, value: str) -> list[str]:
+def _take_value(command: Command, name: str, value: str) -> list[Problem]:
     if name == "--config-dir":
         command.config_dir = Path(value)
     elif value.isdigit() and int(value) > 0:
         command.jobs = int(value)
     else:
-        return [f"{name}: '{value}' is not a number of processes (1 or more)"]
+        return [Problem(name, f"'{value}' is not a number of processes (1 or more)")]
     return []
 
 
-def _misplaced(command: Command) -> list[str]:
-    """Return a line for each option or word that its verb has no use for."""
+def _misplaced(command: Command) -> list[Problem]:
+    """Return a problem for each option or word that its verb has no use for."""
     problems, verb = [], command.verb
     sweeps = verb == "sweep" or "multirun" in command.flags
     if verb not in WITH_WORDS:
-        problems += [f"{word}: neither key=value nor an option; a verb stands before them" for word in command.words]
+        problems += [
+            Problem(word, "neither key=value nor an option; a verb stands before them") for word in command.words
+        ]
     if "all" in command.flags and verb != "check":
-        problems.append("--all: belongs to ckf check")
+        problems.append(Problem("--all", "belongs to ckf check"))
     if "cfg" in command.flags and (verb not in COMPOSED or sweeps):
-        problems.append("--cfg: shows the config of one run; leave out the sweep or the verb")
+        problems.append(Problem("--cfg", "shows the config of one run; leave out the sweep or the verb"))
     if "multirun" in command.flags and verb not in SWEPT:
-        problems.append("-m: sweeps over the main job or prepare, cf, train")
+        problems.append(Problem("-m", "sweeps over the main job or prepare, cf, train"))
     if command.jobs and not sweeps:
-        problems.append("--jobs: belongs to -m or ckf sweep")
+        problems.append(Problem("--jobs", "belongs to -m or ckf sweep"))
     if command.config_dir and verb in ON_RUNS:
-        problems.append(f"--config-dir: ckf {verb} reads the config from the run")
+        problems.append(Problem("--config-dir", f"ckf {verb} reads the config from the run"))
     return problems
 
 
@@ -198,5 +200,7 @@ def _sweep_file(command: Command) -> Path:
     from ckf import sweep
 
     if len(command.words) != 1:
-        raise ConfigError([f"ckf sweep takes one file, got {len(command.words)}; e.g. experiments/fusion/sweep.yaml"])
+        raise ConfigError(
+            [Problem("", f"ckf sweep takes one file, got {len(command.words)}; e.g. experiments/fusion/sweep.yaml")]
+        )
     return sweep.run_file(Path(command.words[0]), command.overrides, command.config_dir, command.jobs)

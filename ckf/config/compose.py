@@ -24,7 +24,7 @@ from ckf.config.renamed import renamed_key, renamed_option
 from ckf.config.schema import ExperimentConfig
 from ckf.config.serialization import load_yaml, to_yaml, with_overrides
 from ckf.config.validate import validate
-from ckf.core.errors import ConfigError
+from ckf.core.errors import ConfigError, Problem
 
 __all__ = [
     "Composed",
@@ -128,7 +128,8 @@ def _compose_good_options(asked: Overrides, groups: Groups) -> tuple[DictConfig,
                 _compose_options({group: option}, groups)
             except ConfigError as fault:
                 del asked.choices[group]
-                asked.refuse(group, f"{group}={option}: {fault}")
+                for problem in fault.problems:
+                    asked.refuse(group, problem.within(f"{group}={option}"))
         if not asked.refused:
             raise error
         return _compose_options(asked.choices, groups)
@@ -160,7 +161,7 @@ def _composed_by_hydra(choices: dict[str, str], groups: Groups) -> tuple[DictCon
         with initialize(config_path=None, version_base="1.3"):
             cfg = hydra_compose(_PRIMARY, overrides=lines, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise ConfigError([_renamed(error) or _one_line(error)]) from error
+        raise ConfigError([_renamed(error) or Problem("", _one_line(error))]) from error
     known = cfg.hydra.runtime.choices
     used = {group: str(known[group]) for group in groups.options if group in known}
     with open_dict(cfg):
@@ -168,15 +169,15 @@ def _composed_by_hydra(choices: dict[str, str], groups: Groups) -> tuple[DictCon
     return cfg, used
 
 
-def _renamed(error: BaseException | None) -> str | None:
-    """Return the line for a file that uses a key or option of an older version, or None."""
+def _renamed(error: BaseException | None) -> Problem | None:
+    """Return the problem of a file that uses a key or option of an older version, or None."""
     while error is not None:
         key = getattr(error, "full_key", None)
         if key and (line := renamed_key(key)):
-            return f"{key}: {line}"
+            return Problem(key, line)
         group, slash, option = (getattr(error, "missing_cfg_file", None) or "").partition("/")
         if slash and (line := renamed_option(group, option)):
-            return f"{group}: {line}"
+            return Problem(group, line)
         error = error.__cause__ or error.__context__
     return None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from ckf.config.renamed import renamed_key, renamed_option
-from ckf.core.errors import ConfigError
+from ckf.core.errors import ConfigError, Problem
 
 TUNED = "tuned"
 """Folder of values found for a CF model on a dataset (``tuned/<dataset>_<cf>.yaml``): no group, they are not chosen."""
@@ -40,14 +40,14 @@ class Groups:
     defaults: dict[str, str]
     user_dir: Path | None = None
 
-    def problem(self, group: str, option: str) -> str | None:
-        """Return the line that refuses ``option``, or None when the group has it."""
+    def problem(self, group: str, option: str) -> Problem | None:
+        """Return the problem that refuses ``option``, or None when the group has it."""
         known = self.options[group]
         if option in known:
             return None
         if line := renamed_option(group, option):
-            return f"{group}: {line}"
-        return f"{group}: '{option}' is not an option{did_you_mean(option, known)} (one of {', '.join(known)})"
+            return Problem(group, line)
+        return Problem(group, f"'{option}' is not an option{did_you_mean(option, known)} (one of {', '.join(known)})")
 
 
 def _options_below(folder: Path) -> dict[str, list[str]]:
@@ -88,27 +88,32 @@ def _builtin(folder: Path) -> Groups:
 
 def _add_own(options: dict[str, list[str]], user_dir: Path) -> None:
     if not user_dir.is_dir():
-        raise ConfigError([f"--config-dir: {user_dir}: no such folder"])
+        raise ConfigError([Problem("--config-dir", f"{user_dir}: no such folder")])
     problems = []
     for group, names in _options_below(user_dir).items():
         if group not in options:
             reason = renamed_key(group) or f"not a config group{did_you_mean(group, options)}"
-            problems.append(f"--config-dir: {user_dir / group}: {reason}")
+            problems.append(Problem("--config-dir", f"{user_dir / group}: {reason}"))
             continue
         for name in names:
             if name in options[group]:
                 problems.append(
-                    f"--config-dir: {user_dir / group / name}.yaml: {group}={name} exists already; use another name"
+                    Problem(
+                        "--config-dir",
+                        f"{user_dir / group / name}.yaml: {group}={name} exists already; use another name",
+                    )
                 )
         options[group] = sorted({*options[group], *names})
     pairs = {f"{dataset}_{cf}" for dataset in options["dataset"] for cf in options["cf"]}
     for path in sorted((user_dir / TUNED).glob("*.yaml")):
         if path.stem not in pairs:
             near = did_you_mean(path.stem, pairs)
-            problems.append(f"--config-dir: {path}: not the name of a dataset and a cf, as in collm_ml1m_mf{near}")
+            problems.append(
+                Problem("--config-dir", f"{path}: not the name of a dataset and a cf, as in collm_ml1m_mf{near}")
+            )
     for path in sorted((user_dir / DATASET_DEFAULTS).glob("*.yaml")):
         if path.stem not in options["dataset"]:
             near = did_you_mean(path.stem, options["dataset"])
-            problems.append(f"--config-dir: {path}: not the name of a dataset{near}")
+            problems.append(Problem("--config-dir", f"{path}: not the name of a dataset{near}"))
     if problems:
         raise ConfigError(problems)

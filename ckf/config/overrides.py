@@ -21,6 +21,7 @@ from ckf.config.option_groups import Groups, did_you_mean
 from ckf.config.registry import SCHEMAS
 from ckf.config.renamed import renamed_key
 from ckf.config.schema import TaskConfig
+from ckf.core.errors import Problem
 
 _NOUNS = {int: "an int", float: "a number", bool: "true or false", str: "a string"}
 
@@ -31,12 +32,12 @@ class Overrides:
 
     choices: dict[str, str] = dataclasses.field(default_factory=dict)
     values: dict[str, Any] = dataclasses.field(default_factory=dict)
-    problems: list[str] = dataclasses.field(default_factory=list)
+    problems: list[Problem] = dataclasses.field(default_factory=list)
     refused: set[str] = dataclasses.field(default_factory=set)
 
-    def refuse(self, key: str, line: str) -> None:
+    def refuse(self, key: str, problem: Problem) -> None:
         """Record a fault of ``key``."""
-        self.problems.append(line)
+        self.problems.append(problem)
         self.refused.add(key)
 
 
@@ -49,19 +50,19 @@ def read_overrides(lines: Iterable[str], groups: Groups) -> Overrides:
             override = parser.parse_override(line)
         except HydraException as error:
             reason = str(error).splitlines()[0]
-            found.problems.append(f"{line}: cannot be read ({reason}); put special characters in quotes")
+            found.problems.append(Problem(line, f"cannot be read ({reason}); put special characters in quotes"))
             continue
         key = override.key_or_group
         if not key:
-            found.problems.append(f"{line}: cannot be read (no key before '=')")
+            found.problems.append(Problem(line, "cannot be read (no key before '=')"))
         elif override.is_delete():
-            found.refuse(key, f"{line}: a key cannot be deleted; set it to another value")
+            found.refuse(key, Problem(line, "a key cannot be deleted; set it to another value"))
         elif override.package is not None:
-            found.refuse(key, f"{line}: an option cannot be put into another package with '@'")
+            found.refuse(key, Problem(line, "an option cannot be put into another package with '@'"))
         elif override.is_sweep_override():
-            found.refuse(key, f"{line}: several values are a sweep; add -m")
+            found.refuse(key, Problem(line, "several values are a sweep; add -m"))
         elif key.split(".")[0] == "hydra" or key.startswith("hydra/"):
-            found.refuse(key, f"{key}: Hydra's own settings are not used; see ckf --help")
+            found.refuse(key, Problem(key, "Hydra's own settings are not used; see ckf --help"))
         else:
             _sort_in(found, key, override.value(), groups)
     return found
@@ -107,10 +108,10 @@ def key_types(cls: type, node: DictConfig | None, prefix: str = "") -> dict[str,
     return found
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
-    """Return the line that refuses an unknown key, with its new name or the nearest known one."""
+def unknown_key(key: str, known: Iterable[str]) -> Problem:
+    """Return the problem that refuses an unknown key, with its new name or the nearest known one."""
     if line := renamed_key(key):
-        return f"{key}: {line}"
+        return Problem(key, line)
     known = list(known)
     group, _, rest = key.partition(".")
     owners = [
@@ -119,40 +120,38 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
         if rest and rest.split(".")[0] in {field.name for field in dataclasses.fields(cls)}
     ]
     if owners and f"{group}.{rest.split('.')[0]}" not in known:
-        return f"{key}: unknown key here; it belongs to {group}={', '.join(owners)}"
+        return Problem(key, f"unknown key here; it belongs to {group}={', '.join(owners)}")
     parent, _, last = key.rpartition(".")
     siblings = did_you_mean(key, [k for k in known if k.rpartition(".")[0] == parent])
     same_name = next((f"; did you mean '{k}'?" for k in known if k.rpartition(".")[2] == last), "")
     nearest = siblings or same_name if parent else same_name or siblings
-    return f"{key}: unknown key{nearest or did_you_mean(key, known)}"
+    return Problem(key, f"unknown key{nearest or did_you_mean(key, known)}")
 
 
 # --- assigning values -------------------------------------------------------------------------
 
 
-def assign_all(cfg: DictConfig, values: dict[str, Any], extra_keys: Iterable[str] = ()) -> dict[str, str]:
-    """Assign each value; return a problem line by key for those that were refused.
+def assign_all(cfg: DictConfig, values: dict[str, Any], extra_keys: Iterable[str] = ()) -> dict[str, Problem]:
+    """Assign each value; return a problem by key for those that were refused.
 
     ``extra_keys`` are further words to suggest (group names that are no keys).
     """
     cls = typing.cast(type, OmegaConf.get_type(cfg))
     known = key_types(cls, cfg)
-    problems: dict[str, str] = {}
+    problems: dict[str, Problem] = {}
     for key, value in values.items():
-        for part, line in _assign(cfg, key, value, known, list(extra_keys)):
-            problems[part] = line
+        for problem in _assign(cfg, key, value, known, list(extra_keys)):
+            problems[problem.key] = problem
     return problems
 
 
-def _assign(
-    cfg: DictConfig, key: str, value: Any, known: dict[str, Any], extra: list[str]
-) -> Iterator[tuple[str, str]]:
+def _assign(cfg: DictConfig, key: str, value: Any, known: dict[str, Any], extra: list[str]) -> Iterator[Problem]:
     if key not in known:
-        yield key, unknown_key(key, [*known, *extra])
+        yield unknown_key(key, [*known, *extra])
         return
     hint = known[key]
     if value == "???":
-        yield key, f"{key}: required, has no value"
+        yield Problem(key, "required, has no value")
         return
     if hint == list[TaskConfig] and isinstance(value, list):  # tasks.mixture=[ctr] is short for [{name: ctr}]
         value = [{"name": item} if isinstance(item, str) else item for item in value]
@@ -167,7 +166,7 @@ def _assign(
     try:
         OmegaConf.update(cfg, key, value, merge=True)
     except OmegaConfBaseException:
-        yield key, wrong_type(key, value, hint)
+        yield wrong_type(key, value, hint)
 
 
 def _fill_parents(cfg: DictConfig, key: str, known: dict[str, Any]) -> None:
@@ -179,7 +178,7 @@ def _fill_parents(cfg: DictConfig, key: str, known: dict[str, Any]) -> None:
             OmegaConf.update(cfg, parent, OmegaConf.structured(without_none(known[parent])), merge=False)
 
 
-def _list_faults(key: str, value: Any, hint: Any) -> Iterator[tuple[str, str]]:
+def _list_faults(key: str, value: Any, hint: Any) -> Iterator[Problem]:
     """Check a list item by item: OmegaConf takes nested lists for strings, and stops at its first fault."""
     if typing.get_origin(without_none(hint)) is not list or not isinstance(value, list):
         return
@@ -188,24 +187,22 @@ def _list_faults(key: str, value: Any, hint: Any) -> Iterator[tuple[str, str]]:
         place = f"{key}[{index}]"
         if dataclasses.is_dataclass(item_type):
             if not isinstance(item, dict):
-                yield place, wrong_type(place, item, item_type)
+                yield wrong_type(place, item, item_type)
                 continue
             node = OmegaConf.structured(item_type)
-            for name, line in assign_all(node, item).items():
-                yield (
-                    f"{place}.{name}",
-                    f"{place}.{line}".replace("did you mean '", f"did you mean '{place}."),
-                )
+            for problem in assign_all(node, item).values():
+                hinted = problem.message.replace("did you mean '", f"did you mean '{place}.")
+                yield Problem(f"{place}.{problem.key}", hinted)
         elif item_type in _NOUNS and (item is None or isinstance(item, (list, dict))):
-            yield place, wrong_type(place, item, item_type)
+            yield wrong_type(place, item, item_type)
 
 
-def wrong_type(key: str, value: Any, hint: Any) -> str:
-    """Return the line that refuses a value of the wrong type."""
+def wrong_type(key: str, value: Any, hint: Any) -> Problem:
+    """Return the problem that refuses a value of the wrong type."""
     inner = without_none(hint)
     shown = "null" if value is None else repr(value)
     if dataclasses.is_dataclass(inner):
         names = ", ".join(field.name for field in dataclasses.fields(inner))
-        return f"{key}: {shown} is not a group of keys ({names})"
+        return Problem(key, f"{shown} is not a group of keys ({names})")
     noun = "a list, e.g. [a,b]" if typing.get_origin(inner) is list else _NOUNS.get(inner, str(inner))
-    return f"{key}: {shown} is not {noun}{' or null' if inner is not hint else ''}"
+    return Problem(key, f"{shown} is not {noun}{' or null' if inner is not hint else ''}")

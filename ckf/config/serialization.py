@@ -17,7 +17,7 @@ from ckf.config.registry import SCHEMAS
 from ckf.config.schema import ExperimentConfig
 from ckf.config.validate import validate
 from ckf.core.artifact_store import FORMAT, to_jsonable
-from ckf.core.errors import ConfigError
+from ckf.core.errors import ConfigError, Problem
 from ckf.tasks import BUILT_IN
 
 _UNNAMED = ("name", "seed", "method", "paths", "logger", "launcher", "search", "overwrite")
@@ -38,23 +38,25 @@ def load_yaml(path: Path) -> ExperimentConfig:
     try:
         raw = OmegaConf.to_container(OmegaConf.load(path))
     except FileNotFoundError:
-        raise ConfigError([f"{path}: no such file"]) from None
+        raise ConfigError([Problem(str(path), "no such file")]) from None
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError([f"{path}: not a readable config ({reason})"]) from None
+        raise ConfigError([Problem(str(path), f"not a readable config ({reason})")]) from None
     if not isinstance(raw, dict) or not raw:
-        raise ConfigError([f"{path}: not a readable config (it holds no keys)"])
+        raise ConfigError([Problem(str(path), "not a readable config (it holds no keys)")])
     found = raw.pop("format", 1)  # the first format did not name itself
     if found != FORMAT:
-        raise ConfigError([f"{path}: is of format {found}; this version of ckf reads format {FORMAT}, run it again"])
+        raise ConfigError(
+            [Problem(str(path), f"is of format {found}; this version of ckf reads format {FORMAT}, run it again")]
+        )
     cfg = OmegaConf.structured(ExperimentConfig)
     for group in SCHEMAS:
         setattr(cfg, group, OmegaConf.structured(_class_of(group, raw.get(group), path)))
     faults = assign_all(cfg, {str(key): value for key, value in raw.items()})
     if faults:
-        shown = "; ".join(faults.values())
-        raise ConfigError([f"{path}: written by another version of ckf: {shown}"])
-    return _checked(cfg, f"{path}: ")
+        shown = "; ".join(map(str, faults.values()))
+        raise ConfigError([Problem(str(path), f"written by another version of ckf: {shown}")])
+    return _checked(cfg, str(path))
 
 
 def _class_of(group: str, node: Any, path: Path) -> type:
@@ -69,7 +71,7 @@ def _class_of(group: str, node: Any, path: Path) -> type:
     for cls in classes:
         if keys and keys == {field.name for field in dataclasses.fields(cls)}:
             return cls
-    raise ConfigError([f"{path}: {group}: no option of this version fits (one of {', '.join(options)})"])
+    raise ConfigError([Problem(str(path), f"{group}: no option of this version fits (one of {', '.join(options)})")])
 
 
 def with_overrides(
@@ -86,7 +88,7 @@ def with_overrides(
     sections = ", ".join(f"{prefix}*" for prefix in allowed)
     for key in [*asked.choices, *asked.values]:
         if not f"{key}.".startswith(allowed) or key in asked.choices:
-            asked.refuse(key, f"{key}: belongs to the run and stays as it was; only {sections} can be set here")
+            asked.refuse(key, Problem(key, f"belongs to the run and stays as it was; only {sections} can be set here"))
             asked.values.pop(key, None)
     cfg = OmegaConf.structured(exp)
     for key, line in assign_all(cfg, asked.values).items():
@@ -96,10 +98,10 @@ def with_overrides(
     return _checked(cfg, "")
 
 
-def _checked(cfg: DictConfig, prefix: str) -> ExperimentConfig:
+def _checked(cfg: DictConfig, place: str) -> ExperimentConfig:
     exp, problems = validate(cfg)
     if problems or exp is None:
-        raise ConfigError([prefix + line for line in problems])
+        raise ConfigError([problem.within(place) if place else problem for problem in problems])
     return exp
 
 

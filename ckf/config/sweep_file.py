@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ckf.config.overrides import assign_all
-from ckf.core.errors import ConfigError
+from ckf.core.errors import ConfigError, Problem
 
 FIGURES = ("dots", "curve", "bars", "slices", "heatmap", "cost")
 VARIANT = "variant"
@@ -49,45 +49,45 @@ class Sweep:
     variants: list[Variant] = field(default_factory=list)
     figures: list[str] = field(default_factory=lambda: ["dots"])
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check that something is swept, and that the rows are the swept keys but the seed."""
         for name in ("title", "question"):
             if not getattr(self, name).strip():
-                yield f"{name}: required, has no value"
+                yield Problem(name, "required, has no value")
         for name in ("grid", "rows", "metrics"):
             if not getattr(self, name):
-                yield f"{name}: is empty"
+                yield Problem(name, "is empty")
         for key, values in self.grid.items():
             if not values:
-                yield f"grid.{key}: is empty"
+                yield Problem(f"grid.{key}", "is empty")
         yield from self._variant_problems()
         for name in self.figures:
             if name not in FIGURES:
-                yield f"figures: '{name}' is not allowed; one of {', '.join(FIGURES)}"
+                yield Problem("figures", f"'{name}' is not allowed; one of {', '.join(FIGURES)}")
         swept = {**({VARIANT: [v.name for v in self.variants]} if self.variants else {}), **self.grid}
         unknown = [key for key in self.rows if key not in swept]
         for key in unknown:
-            yield f"rows[{self.rows.index(key)}]: '{key}' is not a key of the grid ({', '.join(swept)})"
+            yield Problem(f"rows[{self.rows.index(key)}]", f"'{key}' is not a key of the grid ({', '.join(swept)})")
         for key in swept:
             if not unknown and self.rows and key not in (*self.rows, "seed"):
                 where = "variants" if key == VARIANT else f"grid.{key}"
-                yield f"{where}: is swept but is no row; only seeds are averaged over"
+                yield Problem(where, "is swept but is no row; only seeds are averaged over")
         for key, value in self.control.items():
             if value not in swept.get(key, []):
-                yield f"control: {key}={value} is not in the grid"
+                yield Problem("control", f"{key}={value} is not in the grid")
 
-    def _variant_problems(self) -> Iterator[str]:
+    def _variant_problems(self) -> Iterator[Problem]:
         """Names and overrides must tell the variants apart, or two rows would be one."""
         first: dict[str, int] = {}
         for index, variant in enumerate(self.variants):
             if not variant.name.strip():
-                yield f"variants[{index}].name: required, has no value"
+                yield Problem(f"variants[{index}].name", "required, has no value")
             for what, shown in (("name", variant.name), ("overrides", " ".join(variant.overrides))):
                 other = first.setdefault(f"{what} {shown}", index)
                 if other != index and variant.name.strip():
-                    yield f"variants[{index}].{what}: '{shown}' stands already in variants[{other}]"
+                    yield Problem(f"variants[{index}].{what}", f"'{shown}' stands already in variants[{other}]")
         if VARIANT in self.grid:
-            yield f"grid.{VARIANT}: is what the rows of variants are called; use another key"
+            yield Problem(f"grid.{VARIANT}", "is what the rows of variants are called; use another key")
 
 
 @dataclass(frozen=True)
@@ -156,9 +156,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         raw = OmegaConf.to_container(OmegaConf.load(path))
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: cannot be read ({str(error).splitlines()[0]})"]) from None
+        raise ConfigError([Problem(str(path), f"cannot be read ({str(error).splitlines()[0]})")]) from None
     if not isinstance(raw, dict):
-        raise ConfigError([f"{path}: holds no keys; a sweep has title, question, overrides, grid, rows, metrics"])
+        raise ConfigError(
+            [Problem(str(path), "holds no keys; a sweep has title, question, overrides, grid, rows, metrics")]
+        )
     keys = {str(key): value for key, value in raw.items()}
     if keys.get("base") is None:
         return keys
@@ -184,4 +186,4 @@ def load_sweep(path: Path) -> Sweep:
         problems = list(sweep.problems())
         if not problems:
             return sweep
-    raise ConfigError([f"{path}: {line}" for line in problems])
+    raise ConfigError([problem.within(str(path)) for problem in problems])

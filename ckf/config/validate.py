@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ckf.config.overrides import key_types, without_none
 from ckf.config.schema import ExperimentConfig
+from ckf.core.errors import Problem
 
 _EXAMPLES = {"root": "DIR", "path": "DIR"}
 PLACEHOLDERS: dict[Any, Any] = {int: 1, float: 1.0, bool: False}
@@ -20,10 +21,10 @@ PLACEHOLDERS: dict[Any, Any] = {int: 1, float: 1.0, bool: False}
 
 def validate(
     cfg: DictConfig, *, refused: Collection[str] = (), fill_missing: bool = False, rules: bool = True
-) -> tuple[ExperimentConfig | None, list[str]]:
+) -> tuple[ExperimentConfig | None, list[Problem]]:
     """Return the typed tree and every problem that is left in it.
 
-    A rule that speaks of a key or group in ``refused`` is kept silent: it would judge a value that
+    A rule that concerns a key or group in ``refused`` is kept silent: it would judge a value that
     the user did not choose. ``fill_missing`` puts placeholders for missing values instead of
     reporting them; ``rules=False`` leaves out the rules across groups.
     """
@@ -31,12 +32,12 @@ def validate(
         exp, missing = _fill(cfg)
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
         key = getattr(error, "full_key", None) or "config"
-        return None, [f"{key}: {str(error).splitlines()[0]}"]
+        return None, [Problem(key, str(error).splitlines()[0])]
     problems = [] if fill_missing else [_required(key) for key in missing]
-    own = [line for line in _walk(exp) if not line.startswith(tuple(f"{key}:" for key in missing))]
+    own = [problem for problem in _walk(exp) if problem.key not in missing]
     cross = list(exp.problems()) if rules else []
     silent = {*refused, *missing}
-    return exp, [*problems, *own, *(line for line in cross if not _speaks_of(line, silent))]
+    return exp, [*problems, *own, *(p for p in cross if not any(p.concerns(key) for key in silent))]
 
 
 def _fill(cfg: DictConfig) -> tuple[ExperimentConfig, list[str]]:
@@ -52,24 +53,20 @@ def _fill(cfg: DictConfig) -> tuple[ExperimentConfig, list[str]]:
     return exp, missing
 
 
-def _required(key: str) -> str:
+def _required(key: str) -> Problem:
     value = _EXAMPLES.get(key.rpartition(".")[2])
-    return f"{key}: required, has no value" + (f" (e.g. {key}={value})" if value else "")
+    return Problem(key, "required, has no value" + (f" (e.g. {key}={value})" if value else ""))
 
 
-def _speaks_of(line: str, keys: Collection[str]) -> bool:
-    return any(re.search(rf"(?<![\w.]){re.escape(key)}(?!\w)", line) for key in keys)
-
-
-def _walk(node: Any, path: str = "") -> Iterator[str]:
+def _walk(node: Any, path: str = "") -> Iterator[Problem]:
     """Yield the problems of every node below the root (the root's own are the rules across groups)."""
     if isinstance(node, float) and not math.isfinite(node):
-        yield f"{path}: must be a finite number, got {node}"
+        yield Problem(str(path), f"must be a finite number, got {node}")
     elif isinstance(node, list):
         for index, item in enumerate(node):
             yield from _walk(item, f"{path}[{index}]")
     elif dataclasses.is_dataclass(node):
         if path and hasattr(node, "problems"):
-            yield from (f"{path}.{line}" for line in node.problems())
+            yield from (problem.below(path) for problem in node.problems())
         for field in dataclasses.fields(node):
             yield from _walk(getattr(node, field.name), f"{path}.{field.name}" if path else field.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 
 class CkfError(Exception):
@@ -11,14 +12,44 @@ class CkfError(Exception):
     exit_status = 1
 
 
+@dataclass(frozen=True)
+class Problem:
+    """A fault of a config: the key it is about, and what is wrong with it.
+
+    ``key`` is a config key, ``group=option`` or a word of the command line; empty where no key is to blame.
+    ``also`` holds the other keys that a rule compares it with.
+    """
+
+    key: str
+    message: str
+    also: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """One line: "key: message"."""
+        return f"{self.key}: {self.message}" if self.key else self.message
+
+    def concerns(self, key: str) -> bool:
+        """Whether the problem is about ``key`` (``fusion``, ``dataset.root``), or about a key below it."""
+        names = (name.partition("=")[0] for name in (self.key, *self.also))
+        return any(name == key or name.startswith((f"{key}.", f"{key}[")) for name in names)
+
+    def below(self, parent: str) -> Problem:
+        """The same problem of a key that lies below ``parent``."""
+        return replace(self, key=f"{parent}.{self.key}")
+
+    def within(self, place: str) -> Problem:
+        """The same problem with the file, trial or option that it was found in before it."""
+        return replace(self, key=f"{place}: {self.key}" if self.key else place)
+
+
 class ConfigError(CkfError):
-    """A refused config. ``problems`` holds one line for each fault; all are shown at once."""
+    """A refused config. ``problems`` holds each fault; all are shown at once, a line each."""
 
     exit_status = 2
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = list(problems)
-        super().__init__("\n".join(self.problems))
+        super().__init__("\n".join(map(str, self.problems)))
 
 
 class DataError(CkfError):

@@ -167,7 +167,8 @@ class CandidateHash:
     def add(self, table: pa.Table) -> None:
         """Take in the next examples (columns example_id, task, split, candidates), in the order of the file."""
         for split in SPLITS:
-            rows = table.filter(pc.and_(pc.equal(table["task"], "topk"), pc.equal(table["split"], split)))
+            listed = pc.greater(pc.list_value_length(table["candidates"]), 0)
+            rows = table.filter(pc.and_(listed, pc.equal(table["split"], split)))
             if not rows.num_rows:
                 continue
             ids, lengths, values = self.parts.setdefault(split, [hashlib.sha256() for _ in range(3)])

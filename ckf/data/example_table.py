@@ -36,7 +36,7 @@ class Example:
     @property
     def targets(self) -> list[int]:
         """The items that a slot or code stands for: the candidates of a list, or the target."""
-        return [int(item) for item in self.candidates] if self.task == "topk" else [self.item]
+        return [int(item) for item in self.candidates] if len(self.candidates) else [self.item]
 
 
 class ExampleTable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,11 @@ from ckf.data.example_settings import ExampleSettings
 from ckf.data.histories import Histories, imported_histories
 from ckf.data.interactions import SPLITS, InteractionLog
 from ckf.data.ragged import RaggedArray
+from ckf.tasks import BUILT_IN, Task
 
 _RELEASED_IMPORTED = (1, 20)
 """Lengths of a source's own history that the released code takes a row with."""
 _BLOCK = 65_536
-_WITH_TEXT = ("explain", "review")
 _SCHEMA = pa.schema(
     {
         "example_id": pa.string(),
@@ -46,10 +46,12 @@ _SCHEMA = pa.schema(
 )
 
 
-def build_examples(dataset: Path, tasks: list[str], *, out: Path, **settings: Any) -> None:
+def build_examples(
+    dataset: Path, tasks: list[str], *, out: Path, known: Mapping[str, Task] = BUILT_IN, **settings: Any
+) -> None:
     """Write ``examples.parquet`` (sorted by example id), ``manifest.json`` and the audit to ``out``.
 
-    ``settings`` are the fields of `ExampleSettings`.
+    ``known`` holds the tasks by name, the user's own with them. ``settings`` are the fields of `ExampleSettings`.
 
     Raises:
         DataError: too few items for the candidate lists.
@@ -63,12 +65,15 @@ def build_examples(dataset: Path, tasks: list[str], *, out: Path, **settings: An
     frozen = CandidateHash()
     with (
         _reviews(
-            dataset, chosen.review_words, out / ".reviews.arrow", needed=bool({"explain", "review"} & set(tasks))
+            dataset,
+            chosen.review_words,
+            out / ".reviews.arrow",
+            needed=any("review" in known[task].needs for task in tasks),
         ) as reviews,
         pq.ParquetWriter(out / "examples.parquet", _SCHEMA) as writer,
     ):
         for task in sorted(tasks):
-            maker = _Maker(log, task, chosen, reviews)
+            maker = _Maker(log, known[task], chosen, reviews)
             for split, rows in maker.blocks():
                 table = maker.table(split, rows)
                 counts[f"{task}/{split}"] = counts.get(f"{task}/{split}", 0) + len(rows)
@@ -81,7 +86,7 @@ def build_examples(dataset: Path, tasks: list[str], *, out: Path, **settings: An
         "candidate_lists_sha256": frozen.digests(),
     }
     write_json(out / "manifest.json", manifest)
-    report = audit(dataset, out)
+    report = audit(dataset, out, known)
     write_json(out / "manifest.json", {**manifest, "audit": report.summary()})
     write_audit(report, out)
     raise_on_violation(report)
@@ -91,11 +96,12 @@ class _Maker:
     """Makes the examples of one task, block by block."""
 
     def __init__(
-        self, log: InteractionLog, task: str, settings: ExampleSettings, reviews: pa.ChunkedArray | None
+        self, log: InteractionLog, task: Task, settings: ExampleSettings, reviews: pa.ChunkedArray | None
     ) -> None:
         self.log, self.task, self.settings, self.reviews = log, task, settings, reviews
+        self.with_review = "review" in task.needs
         self.keep_same_time = settings.keeps_same_time(imported=log.history is not None)
-        pool = np.ones(len(log), dtype=bool) if task == "rating" else log.click == 1
+        pool = np.ones(len(log), dtype=bool) if task.history == "all" else log.click == 1
         # training prompts show no held-out interaction, whatever the split
         self.histories = {} if log.history is not None else {
             training: Histories(
@@ -112,7 +118,7 @@ class _Maker:
                 popularity=settings.negatives == "popularity",
                 released=settings.released,
             )
-            if task == "topk"
+            if task.lists
             else None
         )
         self.seen = {kind: log.train_counts(kind) for kind in ("user", "item")}
@@ -128,14 +134,10 @@ class _Maker:
                 yield split, rows[start : start + size]
 
     def _wanted(self) -> np.ndarray:
-        log, wanted = self.log, np.ones(len(self.log), dtype=bool)
-        if self.task == "topk":
-            wanted = log.click == 1
-        elif self.task in ("rating", *_WITH_TEXT):
-            wanted = ~np.isnan(log.rating)
-        if self.task in _WITH_TEXT:
-            length = pc.fill_null(pc.binary_length(self.reviews), 0)
-            wanted &= length.to_numpy() > 0
+        log, has_review = self.log, None
+        if self.with_review:
+            has_review = pc.fill_null(pc.binary_length(self.reviews), 0).to_numpy() > 0
+        wanted = self.task.wanted(log.columns(has_review))
         if self.settings.released and log.history is not None:
             low, high = _RELEASED_IMPORTED
             wanted = wanted & (log.history.lengths >= low) & (log.history.lengths <= high)
@@ -148,9 +150,9 @@ class _Maker:
     def table(self, split: str, rows: np.ndarray) -> pa.Table:
         """The examples of these rows of the log."""
         log, settings = self.log, self.settings
-        names = pc.binary_join_element_wise(f"{self.task}/{split}/", self._pair_names(rows), "")
+        names = pc.binary_join_element_wise(f"{self.task.name}/{split}/", self._pair_names(rows), "")
         user, item, label = log.user[rows], log.item[rows], self._label(rows)
-        if settings.released and self.task == "ctr" and log.history is None:
+        if settings.released and self.task.random_targets_when_released and log.history is None:
             # half the targets become any item, and only they are a No
             uniform = hashed_uniform(settings.seed, "released ctr targets", hash_ids(names.to_pylist()), 2)
             label = (uniform[:, 0] >= 0.5).astype(np.float32)
@@ -168,7 +170,7 @@ class _Maker:
         fewest = np.minimum(self.seen["user"][user], self.seen["item"][item])
         columns = {
             "example_id": names,
-            "task": pa.array([self.task]).take(pa.array(np.zeros(len(rows), np.int64))),
+            "task": pa.array([self.task.name]).take(pa.array(np.zeros(len(rows), np.int64))),
             "split": pa.array([split]).take(pa.array(np.zeros(len(rows), np.int64))),
             "user": pa.array(user, pa.int32()),
             "item": pa.array(item, pa.int32()),
@@ -178,7 +180,7 @@ class _Maker:
             "history": _list_column(history, pa.int32()),
             "history_ratings": _list_column(ratings, pa.float32()),
             "review": self.reviews.take(pa.array(rows))
-            if self.reviews is not None and self.task in _WITH_TEXT
+            if self.reviews is not None and self.with_review
             else pa.nulls(len(rows), pa.string()),
             "timestamp": pa.array(log.timestamp[rows]),
             "warm_seen": pa.array(fewest >= 1),
@@ -187,22 +189,21 @@ class _Maker:
         return pa.table(columns, schema=_SCHEMA)
 
     def _label(self, rows: np.ndarray) -> np.ndarray:
-        label = self.log.rating if self.task in ("rating", *_WITH_TEXT) else self.log.click
-        return label[rows].astype(np.float32)
+        return self.task.label(self.log.columns())[rows].astype(np.float32)
 
     def _history(self, rows: np.ndarray, split: str) -> tuple[RaggedArray, RaggedArray]:
-        """History items of each row and, for the rating task, their ratings."""
+        """History items of each row and, where the task shows them, their ratings."""
         log, last = self.log, self.settings.longest_history
         if log.history is not None:
             found = imported_histories(log, rows, last, keep_same_time=self.keep_same_time)
-            if self.task != "rating":
+            if not self.task.history_ratings:
                 return found, _no_values(len(rows))
             known = log.pairs.rows(log.user[rows][found.row_of], found.values)
             found = RaggedArray(known, found.offsets).kept((known >= 0) & ~np.isnan(log.rating[known]))
         else:
             found = self.histories[split == "train"].of(rows)
         items = RaggedArray(log.item[found.values], found.offsets)
-        return items, RaggedArray(log.rating[found.values], found.offsets) if self.task == "rating" else _no_values(
+        return items, RaggedArray(log.rating[found.values], found.offsets) if self.task.history_ratings else _no_values(
             len(rows)
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,17 @@ import pyarrow.parquet as pq
 
 from ckf.core.errors import CkfError, DataError
 from ckf.data.readers.processed_json import COLD_FILES, COLD_KEY, ITEM_TITLES, RATINGS, REVIEWS, SEQUENCES, TITLES
+from ckf.tasks import BUILT_IN, Task
+from ckf.tasks.base import ReleasedRow
 
 KINDS = ("processed_json", "jsonl")
 _BATCH_ROWS = 10_000
 _LIST_LENGTH = 10  # of candidate_item: the released collator expects ten ids, 0 pads
-TASK_TYPES = {"ctr": "ctr", "topk": "sequential", "rating": "rating", "explain": "exp"}
 SLOT = "<unk>"
 """Where the released collator puts a vector: the user's first, then those of the candidates."""
 
 
-def export_dataset(dataset: Path, examples: Path, kind: str, out: Path) -> Path:
+def export_dataset(dataset: Path, examples: Path, kind: str, out: Path, tasks: Mapping[str, Task] = BUILT_IN) -> Path:
     """Write a prepared dataset (``processed_json``) or its examples (``jsonl``) to the new folder ``out``.
 
     Raises:
@@ -39,7 +40,7 @@ def export_dataset(dataset: Path, examples: Path, kind: str, out: Path) -> Path:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        write(dataset, examples, beside)
+        write(dataset, examples, beside, tasks)
         beside.chmod(0o755)
         beside.replace(out)
     except OSError as error:
@@ -50,9 +51,9 @@ def export_dataset(dataset: Path, examples: Path, kind: str, out: Path) -> Path:
     return out
 
 
-def _write_processed(dataset: Path, examples: Path, out: Path) -> None:
+def _write_processed(dataset: Path, examples: Path, out: Path, tasks: Mapping[str, Task]) -> None:
     """The six files, user by user; within a user by time, then by item, as leave-last-out orders them."""
-    del examples  # the layout holds interactions alone
+    del examples, tasks  # the layout holds interactions alone
     titles = _titles(dataset)
     log = pl.scan_parquet(dataset / "interactions.parquet")
     present = log.select(pl.col("rating").is_not_null().any(), pl.col("review").is_not_null().any()).collect()
@@ -106,7 +107,7 @@ def _object(stack: ExitStack, path: Path) -> Callable[[int, Any], None]:
     return write
 
 
-def _write_lines(dataset: Path, examples: Path, out: Path) -> None:
+def _write_lines(dataset: Path, examples: Path, out: Path, tasks: Mapping[str, Task]) -> None:
     """``train.jsonl``, ``val.jsonl``, ``test.jsonl`` with slots, ``all_title_*.jsonl`` the same as text alone."""
     titles = _titles(dataset)
     path = examples / "examples.parquet"
@@ -119,7 +120,7 @@ def _write_lines(dataset: Path, examples: Path, out: Path) -> None:
                 name = f"{prefix}{row['split']}.jsonl"
                 if name not in files:
                     files[name] = stack.enter_context((out / name).open("w", encoding="utf-8"))
-                files[name].write(json.dumps(released_line(row, titles, slot), ensure_ascii=False) + "\n")
+                files[name].write(json.dumps(released_line(row, titles, slot, tasks), ensure_ascii=False) + "\n")
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -128,60 +129,29 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def released_line(row: dict[str, Any], titles: dict[int, str], slot: str) -> dict[str, Any]:
-    """One training line with the released keys; the wording is ours, ``slot`` empty makes it text alone."""
-    task, item = row["task"], row["item"]
-    history = list(row["history"] or [])
-    candidates = list(row["candidates"] or []) if task == "topk" else [item]
-    user, mark = (f"The user {slot} has", f" {slot}") if slot else ("The user has", "")
-    target = f'"{titles[item]}"{mark}'
-    match task:
-        case "ctr":
-            text = (
-                f"{user} liked these items, oldest first: {_listed(history, titles)}. "
-                f'Will the user like {target}? Answer "Yes" or "No".'
-            )
-            answer: Any = "Yes." if row["label"] else "No."
-        case "topk":
-            choices = "; ".join(f'"{titles[one]}"{mark}' for one in candidates)
-            text = (
-                f"{user} liked these items, oldest first: {_listed(history, titles)}. "
-                f"Which of these will the user choose next: {choices}? Answer with its title."
-            )
-            answer = titles[item]
-        case "rating":
-            rated = [f"{titles[one]} ({_number(stars)})" for one, stars in _rated(row, history)]
-            text = (
-                f"{user} rated these items, oldest first: {'; '.join(rated) or 'none yet'}. "
-                f"How will the user rate {target}? Answer with a number."
-            )
-            answer = _number(row["label"])
-        case "explain":
-            text = (
-                f"{user} reviewed {target} with these words: {row['review'] or ''} "
-                "How does the user rate it? Answer with a number."
-            )
-            answer, history = _number(row["label"]), [item]  # as released: the reviewed item is the history
-        case _:
-            raise DataError(f"export=jsonl: task '{task}' has no released form; one of {', '.join(TASK_TYPES)}")
+def released_line(
+    row: dict[str, Any], titles: dict[int, str], slot: str, tasks: Mapping[str, Task] = BUILT_IN
+) -> dict[str, Any]:
+    """One training line with the released keys; the wording is ours, ``slot`` empty makes it text alone.
+
+    Raises:
+        DataError: the released format has no such task.
+    """
+    task = tasks[row["task"]]
+    if task.released_name is None:
+        able = ", ".join(name for name, known in tasks.items() if known.released_name)
+        raise DataError(f"export=jsonl: task '{task.name}' has no released form; one of {able}")
+    lists = {name: list(row[name] or []) for name in ("candidates", "history", "history_ratings")}
+    words = ReleasedRow(
+        item=row["item"], label=row["label"], review=row["review"] or "", titles=titles, slot=slot, **lists
+    )
+    text, answer = task.released_prompt(words)
+    candidates = words.candidates if task.lists else [words.item]
     return {
         "input": text,
         "output": answer,
         "user_id": row["user"],
         "candidate_item": candidates + [0] * (_LIST_LENGTH - len(candidates)),
-        "task_type": TASK_TYPES[task],
-        "history_items_id": history,
+        "task_type": task.released_name,
+        "history_items_id": task.released_history(words),
     }
-
-
-def _listed(history: list[int], titles: dict[int, str]) -> str:
-    return "; ".join(titles[item] for item in history) or "none yet"
-
-
-def _rated(row: dict[str, Any], history: list[int]) -> Iterator[tuple[int, float]]:
-    return zip(history, row["history_ratings"] or [], strict=True)
-
-
-def _number(value: float) -> float | int:
-    """5.0 as 5, since the answer is read by its text."""
-    return int(value) if float(value).is_integer() else round(float(value), 4)

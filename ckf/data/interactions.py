@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from ckf.core.errors import ArtifactError
 from ckf.data.ragged import PairIndex, RaggedArray
+from ckf.tasks.base import Interactions
 
 SPLITS = ("train", "val", "test")
 CONTEXT = "history"
@@ -87,6 +88,11 @@ class InteractionLog:
     def known_in_training(self) -> np.ndarray:
         """Which interactions a training prompt may show: training rows and context rows. bool [n]"""
         return (self.split == 0) | (self.split == 3)
+
+    def columns(self, has_review: np.ndarray | None = None) -> Interactions:
+        """What a task may select and label its examples by; without ``has_review``, no row has a review."""
+        known = np.zeros(len(self), dtype=bool) if has_review is None else has_review
+        return Interactions(self.user, self.item, self.click, self.rating, self.timestamp, known)
 
     def all_liked(self) -> InteractionLog:
         """The same with every interaction counted as a positive, as the released code does."""

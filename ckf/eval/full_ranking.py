@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from ckf.core.errors import ConfigError
+from ckf.core.errors import ConfigError, Problem
 from ckf.data.example_table import Example, ExampleTable
 from ckf.eval.predictions import example_rows
 from ckf.eval.retrieval import Positives
@@ -104,7 +104,7 @@ def pointwise_scores(
     """
     task = task_of_items(collator, "score") or task_of_items(collator, "rating")
     if task is None:
-        raise ConfigError(["re-ranking: needs a model trained on ctr or rating; this one has neither"])
+        raise ConfigError([Problem("re-ranking", "needs a model trained on ctr or rating; this one has neither")])
     return scores_of_task(model, collator, task, example, items, slots=slots, device=device)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ckf.core.errors import ConfigError
+from ckf.core.errors import ConfigError, Problem
 from ckf.data.example_table import Example, ExampleTable
 from ckf.eval.generate import Choice, Trie, constrained, generate, greedy
 from ckf.eval.predictions import list_rows
@@ -61,7 +61,9 @@ def needs_item_slots(model: Recommender | None) -> None:
         ConfigError: says which fusions do.
     """
     if model is None or model.fusion is None or "item" not in getattr(model.fusion, "slots", ()):
-        raise ConfigError(["slot match: needs a fusion with <item> slots (linear, mlp, meta); this run has none"])
+        raise ConfigError(
+            [Problem("slot match", "needs a fusion with <item> slots (linear, mlp, meta); this run has none")]
+        )
 
 
 @torch.inference_mode()
@@ -73,7 +75,7 @@ def slot_match(
     rows = torch.arange(len(examples), device=device)
     hidden = model.hidden(asked.to(device))[rows, lengths.to(device) - 1].float()
     if asked.slots is None:
-        raise ConfigError(["slot match: the topk prompt of this run holds no slot"])
+        raise ConfigError([Problem("slot match", "the topk prompt of this run holds no slot")])
     vectors = _item_vectors(model, collator, asked.slots, items).to(device)
     owner = torch.repeat_interleave(rows, torch.tensor([len(part) for part in items], device=device))
     matched = (vectors.float() * hidden[owner]).sum(dim=1).double().cpu().numpy()

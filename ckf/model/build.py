@@ -31,7 +31,7 @@ from ckf.config.schema import (
     SlotKind,
     SoftPromptFusionConfig,
 )
-from ckf.core.errors import ArtifactError, ConfigError
+from ckf.core.errors import ArtifactError, ConfigError, Problem
 from ckf.model.backbone import checkpoint_activations, embedding_norm, load_backbone
 from ckf.model.fusion import Fusion, LinearFusion, MetaAttentionFusion, MetaFusion, MLPFusion, SoftPromptFusion
 from ckf.model.lora import SHARED, AdapterRouting, AdapterSpec, inject_lora
@@ -127,10 +127,10 @@ def custom_fusion(cfg: CustomFusionConfig) -> type[Fusion]:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
-            [f"fusion.target: '{cfg.target}' cannot be imported ({error}); is its folder on PYTHONPATH?"]
+            [Problem("fusion.target", f"'{cfg.target}' cannot be imported ({error}); is its folder on PYTHONPATH?")]
         ) from None
     if not (isinstance(found, type) and issubclass(found, Fusion)):
-        raise ConfigError([f"fusion.target: '{cfg.target}' is no subclass of ckf.model.fusion.Fusion"])
+        raise ConfigError([Problem("fusion.target", f"'{cfg.target}' is no subclass of ckf.model.fusion.Fusion")])
     return found
 
 
@@ -186,7 +186,7 @@ def build_recommender(
         try:
             layers = inject_lora(model, adapters, tasks, routing)
         except ValueError as error:
-            raise ConfigError([str(error)]) from None
+            raise ConfigError([Problem("", str(error))]) from None
         fusion = build_fusion(
             exp.fusion,
             tables.dim if tables is not None else 0,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ckf.config.schema import ExperimentConfig, HFBackboneConfig
 from ckf.core.artifact_store import write_json
-from ckf.core.errors import ArtifactError, ConfigError
+from ckf.core.errors import ArtifactError, ConfigError, Problem
 from ckf.core.rng import generator_for
 from ckf.model.backbone import load_backbone, load_tokenizer
 from ckf.model.checkpoint_io import FUSION_METADATA, FUSION_WEIGHTS
@@ -79,9 +79,9 @@ def _parts(run: Path, exp: ExperimentConfig, task: str, format: str) -> list[Ada
     tasks = [entry.name for entry in exp.task_mix]
     problems = []
     if format not in FORMATS:
-        problems.append(f"format: '{format}' is not allowed; one of {', '.join(FORMATS)}")
+        problems.append(Problem("format", f"'{format}' is not allowed; one of {', '.join(FORMATS)}"))
     if task not in tasks:
-        problems.append(f"task: '{task}' is not a task of {run} ({', '.join(tasks)})")
+        problems.append(Problem("task", f"'{task}' is not a task of {run} ({', '.join(tasks)})"))
     if problems:
         raise ConfigError(problems)
     if not exp.lora.trains:

@@ -74,6 +74,7 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
             negatives=exp.tasks.negatives,
             protocol=exp.tasks.protocol,
             out=out,
+            known=exp.task_set,
         )
 
     try:
@@ -94,7 +95,14 @@ def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_ep
     return store(exp).get(
         **_cf_key(exp, dataset, examples),
         build=lambda out: build_cf(
-            exp.cf, dataset.path, examples.path, exp.seed, out, on_epoch, vector_folds=_out_of_fold(exp)
+            exp.cf,
+            dataset.path,
+            examples.path,
+            exp.seed,
+            out,
+            on_epoch,
+            vector_folds=_out_of_fold(exp),
+            tasks=exp.task_set,
         ),
     )
 

@@ -63,7 +63,7 @@ def prepare(exp: ExperimentConfig, export: str = "", out: Path | None = None) ->
 
     target = out or Path(exp.paths.outputs) / f"{dataset.path.name}-{export}"
     log(f"export: {export} -> {target}")
-    return export_dataset(dataset.path, examples.path, export, target)
+    return export_dataset(dataset.path, examples.path, export, target, exp.task_set)
 
 
 def cf(exp: ExperimentConfig) -> Path:

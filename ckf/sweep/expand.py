@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig
 from ckf.config.sweep_file import Trial, grid_points
-from ckf.core.errors import ConfigError
+from ckf.core.errors import ConfigError, Problem
 
 OF_THE_SWEEP = ("launcher", "search")
 """Groups that say how a sweep is run; a trial does not have them."""
@@ -31,13 +31,13 @@ def expand(overrides: Sequence[str]) -> list[Trial]:
     """
     fixed: list[str] = []
     axes: dict[str, list[str]] = {}
-    problems: list[str] = []
+    problems: list[Problem] = []
     parser = OverridesParser.create()
     for line in overrides:
         try:
             override = parser.parse_override(line)
         except HydraException as error:
-            problems.append(f"{line}: cannot be read ({str(error).splitlines()[0]})")
+            problems.append(Problem(line, f"cannot be read ({str(error).splitlines()[0]})"))
             continue
         key = override.get_key_element()
         if not override.is_sweep_override():
@@ -45,7 +45,9 @@ def expand(overrides: Sequence[str]) -> list[Trial]:
         elif override.is_discrete_sweep() and "glob(" not in line:
             axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
         else:
-            problems.append(f"{line}: only lists, choice() and range() can be swept (interval() with search=optuna)")
+            problems.append(
+                Problem(line, "only lists, choice() and range() can be swept (interval() with search=optuna)")
+            )
     if problems:
         raise ConfigError(problems)
     return grid_points(fixed, list(axes.values()))
@@ -57,16 +59,16 @@ def check_trials(trials: Sequence[Trial], config_dir: Path | None = None) -> lis
     Raises:
         ConfigError: each problem once, with the trials that have it.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[Problem, list[str]] = {}
     configs = []
     for trial in trials:
         try:
             configs.append(compose(trial.overrides, config_dir)[0])
         except ConfigError as error:
-            for line in error.problems:
-                found.setdefault(line, []).append(trial.name)
+            for problem in error.problems:
+                found.setdefault(problem, []).append(trial.name)
     if found:
-        raise ConfigError([f"trial {_names(names, len(trials))}: {line}" for line, names in found.items()])
+        raise ConfigError([p.within(f"trial {_names(names, len(trials))}") for p, names in found.items()])
     return configs
 
 

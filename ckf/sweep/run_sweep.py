@@ -10,7 +10,7 @@ from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig, GridSearchConfig, SlurmLauncherConfig, WandbConfig
 from ckf.config.sweep_file import Trial, file_trials, load_sweep, provenance_path, sweep_name
 from ckf.core.artifact_store import fingerprint
-from ckf.core.errors import ConfigError
+from ckf.core.errors import ConfigError, Problem
 from ckf.report.result_store import finished_keys
 from ckf.runs.folder import result_key
 from ckf.sweep.expand import check_trials, expand, split_overrides
@@ -31,7 +31,9 @@ def run_file(path: Path, overrides: Sequence[str], config_dir: Path | None, jobs
     kept = None if "overwrite=true" in rest else path
     how = _how(trials[0].overrides, own, config_dir, jobs)
     if not isinstance(how.search, GridSearchConfig):
-        raise ConfigError([f"search={how.search.name}: a sweep file is a grid; search on a command line (ckf -m)"])
+        raise ConfigError(
+            [Problem(f"search={how.search.name}", "a sweep file is a grid; search on a command line (ckf -m)")]
+        )
     return run_trials("", name, trials, how, config_dir, kept)
 
 

@@ -10,7 +10,7 @@ from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig, OptunaSearchConfig, SlurmLauncherConfig
 from ckf.config.sweep_file import Trial
 from ckf.core.artifact_store import fingerprint, read_json
-from ckf.core.errors import ConfigError
+from ckf.core.errors import ConfigError, Problem
 from ckf.runs.folder import METRICS
 from ckf.sweep.expand import check_trials
 from ckf.sweep.run_sweep import in_sweep, open_sweep
@@ -66,17 +66,21 @@ def _how(verb: str, space: Space, own: Sequence[str], config_dir: Path | None, j
     how = compose([*space.fixed, *own, *([f"launcher.jobs={jobs}"] if jobs else [])], config_dir)[0]
     problems = list(space.problems)
     if not space.suggest and not problems:
-        problems.append("search=optuna: nothing is searched; name a key, e.g. 'lora.rank=choice(4,8,16)'")
+        problems.append(Problem("search=optuna", "nothing is searched; name a key, e.g. 'lora.rank=choice(4,8,16)'"))
     assert isinstance(how.search, OptunaSearchConfig)
     if how.evaluate.splits != ["val"]:
         problems.append(
-            f"evaluate.splits: [{', '.join(how.evaluate.splits)}], but a search scores the val split alone; add "
-            "'evaluate.splits=[val]', and score the best trial with `ckf evaluate run=RUN 'evaluate.splits=[test]'`"
+            Problem(
+                "evaluate.splits",
+                f"[{', '.join(how.evaluate.splits)}], but a search scores the val split alone; add "
+                "'evaluate.splits=[val]', and score the best trial with "
+                "`ckf evaluate run=RUN 'evaluate.splits=[test]'`",
+            )
         )
     if verb:
-        problems.append(f"search=optuna: ckf {verb} scores nothing to search by; leave the verb out")
+        problems.append(Problem("search=optuna", f"ckf {verb} scores nothing to search by; leave the verb out"))
     if isinstance(how.launcher, SlurmLauncherConfig) and how.launcher.dry_run:
-        problems.append("launcher.dry_run: a search has no trial before the one that came before it has run")
+        problems.append(Problem("launcher.dry_run", "a search has no trial before the one that came before it has run"))
     if problems:
         raise ConfigError(problems)
     return how

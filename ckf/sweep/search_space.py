@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
-from ckf.core.errors import CkfError
+from ckf.core.errors import CkfError, Problem
 
 Suggest = Callable[[Any], Any]
 """From Optuna's trial to a value."""
@@ -22,7 +22,7 @@ class Space:
 
     suggest: dict[str, Suggest] = field(default_factory=dict)
     fixed: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
     def values(self, trial: Any) -> dict[str, Any]:
         """What Optuna's trial suggests for every key."""
@@ -36,14 +36,14 @@ def read_space(lines: Sequence[str]) -> Space:
         try:
             override = parser.parse_override(line)
         except HydraException as error:
-            space.problems.append(f"{line}: cannot be read ({str(error).splitlines()[0]})")
+            space.problems.append(Problem(line, f"cannot be read ({str(error).splitlines()[0]})"))
             continue
         if not override.is_sweep_override():
             space.fixed.append(line)
         elif (suggest := _suggestion(override)) is not None:
             space.suggest[override.get_key_element()] = suggest
         else:
-            space.problems.append(f"{line}: only choice(), range() and interval() can be searched")
+            space.problems.append(Problem(line, "only choice(), range() and interval() can be searched"))
     return space
 
 

@@ -26,7 +26,7 @@ from ckf.config.compose import compose
 from ckf.config.option_groups import TUNED
 from ckf.config.schema import CFConfig, ExperimentConfig
 from ckf.core.artifact_store import read_json
-from ckf.core.errors import CkfError, ConfigError
+from ckf.core.errors import CkfError, ConfigError, Problem
 from ckf.sweep.search_space import Space, import_optuna, read_space
 
 _EMBEDDING = (
@@ -104,17 +104,19 @@ def parse(arguments: Sequence[str]) -> Search:
     own = {key: value for key, _, value in (line.partition("=") for line in arguments) if key in _OWN}
     space = read_space([line for line in arguments if line.split("=")[0] not in _OWN])
     problems = [*space.problems]
-    problems += [f"{key}: only keys of cf can be searched" for key in space.suggest if not key.startswith("cf.")]
+    problems += [Problem(key, "only keys of cf can be searched") for key in space.suggest if not key.startswith("cf.")]
     if not space.suggest and not problems:
         name = compose(space.fixed)[0].cf.name
         if name not in SPACES:
-            raise ConfigError([f"cf={name}: no search space of its own; name one, e.g. cf.shrinkage=interval(1,20)"])
+            raise ConfigError(
+                [Problem(f"cf={name}", "no search space of its own; name one, e.g. cf.shrinkage=interval(1,20)")]
+            )
         space.suggest |= read_space(SPACES[name]).suggest
     for key in _NUMBERS:
         if key in own and not (own[key].isdigit() and (key == "search_seed" or int(own[key]) > 0)):
-            problems.append(f"{key}: '{own[key]}' is not a whole number that can be used")
+            problems.append(Problem(key, f"'{own[key]}' is not a whole number that can be used"))
     if "store" in own and not Path(own["store"]).is_dir():
-        problems.append(f"store: {own['store']}: no such folder")
+        problems.append(Problem("store", f"{own['store']}: no such folder"))
     if problems:
         raise ConfigError(problems)
     numbers = {key: int(own.get(key, default)) for key, default in _NUMBERS.items()}

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ckf.core.errors import ConfigError
+from ckf.core.errors import ConfigError, Problem
 from ckf.tasks.base import Metric, Task
 from ckf.tasks.ctr import Ctr
 from ckf.tasks.explain import Explain
@@ -30,19 +30,23 @@ def load_task(name: str, target: str | None = None) -> Task:
     """
     if target is None:
         if name not in BUILT_IN:
-            raise ConfigError([f"name: '{name}' is not a task; one of {', '.join(BUILT_IN)}"])
+            raise ConfigError([Problem("name", f"'{name}' is not a task; one of {', '.join(BUILT_IN)}")])
         return BUILT_IN[name]
     if name in BUILT_IN:
-        raise ConfigError([f"name: '{name}' is a built-in task; give the one of target={target} another name"])
+        raise ConfigError(
+            [Problem("name", f"'{name}' is a built-in task; give the one of target={target} another name")]
+        )
     module, dot, attribute = target.rpartition(".")
     if not (dot and module and attribute.isidentifier()):
-        raise ConfigError([f"target: '{target}' is not a class with its module, e.g. my_tasks.ReturnVisit"])
+        raise ConfigError([Problem("target", f"'{target}' is not a class with its module, e.g. my_tasks.ReturnVisit")])
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ConfigError([f"target: '{target}' cannot be imported ({error}); is its folder on PYTHONPATH?"]) from None
+        raise ConfigError(
+            [Problem("target", f"'{target}' cannot be imported ({error}); is its folder on PYTHONPATH?")]
+        ) from None
     if not (isinstance(found, type) and issubclass(found, Task)):
-        raise ConfigError([f"target: '{target}' is no subclass of ckf.tasks.base.Task"])
+        raise ConfigError([Problem("target", f"'{target}' is no subclass of ckf.tasks.base.Task")])
     return found(name)
 
 

@@ -300,6 +300,10 @@ class Task:
 
     # --- the released format
 
+    def released_history(self, row: ReleasedRow) -> list[int]:
+        """The ids of ``history_items_id`` in the released format."""
+        return row.history
+
     def released_prompt(self, row: ReleasedRow) -> tuple[str, Any]:
         """Prompt and answer of one line of the released format.
 

@@ -18,6 +18,10 @@ class Explain(OnRatingScale):
     required = "review"
     released_name = "exp"
 
+    def released_history(self, row: ReleasedRow) -> list[int]:
+        """The reviewed item, as in the released code."""
+        return [row.item]
+
     def released_prompt(self, row: ReleasedRow) -> tuple[str, Any]:
         """A question answered by a number."""
         text = (

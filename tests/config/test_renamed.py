@@ -10,15 +10,15 @@ from ckf.config import renamed
 from ckf.config.compose import compose, compose_with_notes
 from ckf.config.overrides import key_types
 from ckf.config.serialization import load_yaml, to_yaml
-from ckf.config.sweep_file import load_sweep
+from ckf.config.sweep_file import file_trials, load_sweep
 from ckf.core.errors import ConfigError
-from ckf.sweep.expand import check_trials, file_trials
+from ckf.sweep.expand import check_trials
 
 
 def refused(overrides: list[str], config_dir: Path | None = None) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         compose(overrides, config_dir)
-    return [str(problem) for problem in caught.value.problems]
+    return str(caught.value).splitlines()
 
 
 @pytest.mark.parametrize("old", renamed.KEYS)

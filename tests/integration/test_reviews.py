@@ -107,9 +107,8 @@ def test_what_cannot_be_written_is_refused():
         compose(["tasks=[{name: review, weight: 1}]"])
     with pytest.raises(ConfigError, match=r"tasks.mixture\[1\].name: review, but dataset=ml1m provides"):
         compose(["tasks=[{name: ctr, weight: 1}, {name: review, weight: 1}]", "dataset=ml1m", "dataset.root=/x"])
-    assert list(
-        EvaluateConfig(decoding="best", temperature=0, candidate_source="some", protocols=["x"]).problems()
-    ) == [
+    wrong = EvaluateConfig(decoding="best", temperature=0, candidate_source="some", protocols=["x"])
+    assert [str(problem) for problem in wrong.problems()] == [
         "candidate_source: 'some' is not allowed; one of listed, all, file",
         "decoding: 'best' is not allowed; one of greedy, sampled",
         "temperature: must be above 0, got 0 (decoding=greedy takes the best token)",

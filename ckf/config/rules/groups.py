@@ -12,6 +12,7 @@ from ckf.config.registry import SCHEMAS
 from ckf.config.rules.model import backbone_problems, lora_problems
 from ckf.config.schema import ExperimentConfig
 from ckf.core.artifact_store import to_jsonable
+from ckf.core.errors import Problem
 from ckf.tasks import BUILT_IN
 
 MAY_CARRY_SPLIT = (schema.CollmConfig, schema.TabularConfig, schema.RecboleConfig)
@@ -24,7 +25,7 @@ def _options(group: str, fits: Callable[[type], bool]) -> str:
     return ", ".join(option for option, cls in SCHEMAS[group].items() if first.get(cls) == option)
 
 
-def cross_group_problems(exp: ExperimentConfig) -> Iterator[str]:
+def cross_group_problems(exp: ExperimentConfig) -> Iterator[Problem]:
     """Yield one line for each impossible pair; it names the key, the value and what is allowed."""
     yield from _secret_problems(exp)
     yield from _variant_problems(exp)
@@ -42,11 +43,11 @@ def cross_group_problems(exp: ExperimentConfig) -> Iterator[str]:
 _SECRET_NAMES = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 
 
-def _secret_problems(exp: ExperimentConfig) -> Iterator[str]:
+def _secret_problems(exp: ExperimentConfig) -> Iterator[Problem]:
     """A secret must not reach a config: it is written beside every run, logged and shown."""
     secrets = {name: value for name, value in os.environ.items() if name.endswith(_SECRET_NAMES) and len(value) >= 8}
 
-    def walk(node: object, key: str) -> Iterator[str]:
+    def walk(node: object, key: str) -> Iterator[Problem]:
         if isinstance(node, dict):
             for name, part in node.items():
                 yield from walk(part, f"{key}.{name}" if key else str(name))
@@ -56,79 +57,115 @@ def _secret_problems(exp: ExperimentConfig) -> Iterator[str]:
         elif isinstance(node, str):
             held = [name for name, value in secrets.items() if value in node]
             if held:
-                yield f"{key}: holds the value of {held[0]}; secrets are read from the environment, never from a config"
+                yield Problem(
+                    key, f"holds the value of {held[0]}; secrets are read from the environment, never from a config"
+                )
             elif re.search(r"://[^/@\s]+:[^/@\s]+@", node):
-                yield f"{key}: holds a user and password (scheme://user:password@host); leave them to the environment"
+                yield Problem(
+                    key, "holds a user and password (scheme://user:password@host); leave them to the environment"
+                )
 
     yield from walk(to_jsonable(exp), "")
 
 
-def _variant_problems(exp: ExperimentConfig) -> Iterator[str]:
+def _variant_problems(exp: ExperimentConfig) -> Iterator[Problem]:
     """A ``name`` decides which class a saved run is read back as, so it must be the class in use."""
     for group, options in SCHEMAS.items():
         node = getattr(exp, group)
         if len(set(options.values())) == 1 or not hasattr(node, "name"):
             continue
         if node.name not in options:
-            yield f"{group}.name: '{node.name}' is not allowed; one of {', '.join(options)}"
+            yield Problem(f"{group}.name", f"'{node.name}' is not allowed; one of {', '.join(options)}")
         elif type(node) is not options[node.name]:
             yield (
-                f"{group}.name: '{node.name}' does not fit {type(node).__name__}; choose the option "
-                f"{group}={node.name} (in a file of your own: defaults: [_schema_{node.name}, _self_])"
+                Problem(
+                    f"{group}.name",
+                    f"'{node.name}' does not fit {type(node).__name__}; choose the option "
+                    f"{group}={node.name} (in a file of your own: defaults: [_schema_{node.name}, _self_])",
+                )
             )
 
 
-def _target_problems(exp: ExperimentConfig) -> Iterator[str]:
+def _target_problems(exp: ExperimentConfig) -> Iterator[Problem]:
     """Look whether the package of a foreign class is there; importing it would take seconds."""
     for group in ("trainer", "logger"):
         target = getattr(exp, group)._target_
         package, dot, _ = target.partition(".")
         if not dot:
-            yield f"{group}._target_: '{target}' is not a class with its module, e.g. package.Class"
+            yield Problem(f"{group}._target_", f"'{target}' is not a class with its module, e.g. package.Class")
         elif not package or importlib.util.find_spec(package) is None:
-            yield f"{group}._target_: '{target}': no package '{package}' is installed"
+            yield Problem(f"{group}._target_", f"'{target}': no package '{package}' is installed")
 
 
-def _fusion_problems(exp: ExperimentConfig) -> Iterator[str]:
+def _fusion_problems(exp: ExperimentConfig) -> Iterator[Problem]:
     fusion, curriculum = exp.fusion.name, exp.curriculum.name
     if not exp.fusion.fuses:
         if exp.curriculum.has_cf_stream:
             usable = _options("fusion", lambda cls: cls().fuses)
             yield (
-                f"curriculum={curriculum}: fusion=none makes prompts without slots, so there is no CF stream; "
-                f"use curriculum=text_only, or fusion={usable}"
+                Problem(
+                    f"curriculum={curriculum}",
+                    f"fusion=none makes prompts without slots, so there is no CF stream; "
+                    f"use curriculum=text_only, or fusion={usable}",
+                    also=("fusion",),
+                )
             )
         return
     if exp.fusion.reads_vectors and not exp.cf.has_vectors:
         usable = _options("cf", lambda cls: cls().has_vectors)
-        yield f"fusion={fusion}: cf={exp.cf.name} has no vectors to fuse; use cf={usable}, or fusion=none"
+        yield Problem(
+            f"fusion={fusion}",
+            f"cf={exp.cf.name} has no vectors to fuse; use cf={usable}, or fusion=none",
+            also=("cf",),
+        )
     if isinstance(exp.backbone, schema.NoBackboneConfig):
         usable = _options("backbone", lambda cls: cls is not schema.NoBackboneConfig)
-        yield f"fusion={fusion}: backbone=none has nothing to fuse into; use backbone={usable}, or fusion=none"
+        yield Problem(
+            f"fusion={fusion}",
+            f"backbone=none has nothing to fuse into; use backbone={usable}, or fusion=none",
+            also=("backbone",),
+        )
     elif not exp.curriculum.has_cf_stream:
         usable = _options("curriculum", lambda cls: cls().has_cf_stream)
         yield (
-            f"fusion={fusion}: curriculum={curriculum} has no CF stream, the fusion would get no gradient; "
-            f"use curriculum={usable}, or fusion=none"
+            Problem(
+                f"fusion={fusion}",
+                f"curriculum={curriculum} has no CF stream, the fusion would get no gradient; "
+                f"use curriculum={usable}, or fusion=none",
+                also=("curriculum",),
+            )
         )
     elif not exp.fusion.learns and not exp.curriculum.adapters_read_cf:
         yield (
-            f"fusion={fusion}: curriculum={curriculum} lets no adapter read the codes, and there is no map to learn; "
-            "use curriculum=joint, or two_stage with curriculum.second_stage=adapters"
+            Problem(
+                f"fusion={fusion}",
+                f"curriculum={curriculum} lets no adapter read the codes, and there is no map to learn; "
+                "use curriculum=joint, or two_stage with curriculum.second_stage=adapters",
+                also=("curriculum.second_stage",),
+            )
         )
     elif exp.fusion.learns and not exp.curriculum.fusion_learns:
         yield (
-            f"fusion={fusion}: curriculum.second_stage=adapters never trains the map; "
-            "use curriculum.second_stage=fusion or both"
+            Problem(
+                f"fusion={fusion}",
+                "curriculum.second_stage=adapters never trains the map; use curriculum.second_stage=fusion or both",
+                also=("curriculum.second_stage",),
+            )
         )
     if exp.cf.out_of_fold and not isinstance(exp.cf, schema.EmbeddingConfig):
-        yield f"cf.out_of_fold: {exp.cf.out_of_fold}, but the vectors of cf={exp.cf.name} are of one fit; use 0"
+        yield Problem(
+            "cf.out_of_fold", f"{exp.cf.out_of_fold}, but the vectors of cf={exp.cf.name} are of one fit; use 0"
+        )
     if exp.cf.out_of_fold and isinstance(exp.fusion, schema.BinaryFusionConfig):
-        yield f"cf.out_of_fold: {exp.cf.out_of_fold}, but an item's code is one for all examples; use 0"
+        yield Problem(
+            "cf.out_of_fold",
+            f"{exp.cf.out_of_fold}, but an item's code is one for all examples; use 0",
+            also=("fusion",),
+        )
     yield from _slot_problems(exp)
 
 
-def _slot_problems(exp: ExperimentConfig) -> Iterator[str]:
+def _slot_problems(exp: ExperimentConfig) -> Iterator[Problem]:
     """Each task's slot prompt must hold what its fusion fills, and nothing that it does not."""
     mapped = {"user", "item", "pair"}
     fits: tuple[set[str], ...]
@@ -148,9 +185,12 @@ def _slot_problems(exp: ExperimentConfig) -> Iterator[str]:
         if task and fault:
             faults.setdefault(fault, []).append(task.name)
     for fault, (first, *others) in faults.items():
-        also = f" ({', '.join(others)} too)" if others else ""
-        where = f"prompts.{first}.slots: fusion={exp.fusion.name}"
-        yield f"{where} {fault}{also}; use prompts={usable}, or mend the wording"
+        others_too = f" ({', '.join(others)} too)" if others else ""
+        yield Problem(
+            f"prompts.{first}.slots",
+            f"fusion={exp.fusion.name} {fault}{others_too}; use prompts={usable}, or mend the wording",
+            also=("fusion",),
+        )
 
 
 def _slot_fault(wording: str, fits: tuple[set[str], ...]) -> str | None:
@@ -167,25 +207,41 @@ def _slot_fault(wording: str, fits: tuple[set[str], ...]) -> str | None:
     return f"does not fill {' or '.join(foreign)}" if foreign else None
 
 
-def _prediction_problems(exp: ExperimentConfig) -> Iterator[str]:
+def _prediction_problems(exp: ExperimentConfig) -> Iterator[Problem]:
     if isinstance(exp.backbone, schema.NoBackboneConfig) and not exp.cf.predicts:
-        yield f"backbone=none: cf={exp.cf.name} predicts nothing by itself; use cf.scores=dot, sigmoid, or a backbone"
+        yield Problem(
+            "backbone=none",
+            f"cf={exp.cf.name} predicts nothing by itself; use cf.scores=dot, sigmoid, or a backbone",
+            also=("cf.scores",),
+        )
 
 
-def _adapter_problems(exp: ExperimentConfig) -> Iterator[str]:
+def _adapter_problems(exp: ExperimentConfig) -> Iterator[Problem]:
     lora, curriculum = exp.lora.name, exp.curriculum.name
     if isinstance(exp.backbone, schema.NoBackboneConfig):
         if exp.lora.trains:
-            yield f"lora={lora}: backbone=none has nothing to adapt; use lora=none"
+            yield Problem(f"lora={lora}", "backbone=none has nothing to adapt; use lora=none", also=("backbone",))
     elif exp.lora.trains and not (exp.curriculum.has_text_stream or exp.curriculum.has_cf_stream):
-        yield f"lora={lora}: curriculum={curriculum} trains nothing; use lora=none, or curriculum=text_only"
+        yield Problem(
+            f"lora={lora}",
+            f"curriculum={curriculum} trains nothing; use lora=none, or curriculum=text_only",
+            also=("curriculum",),
+        )
     elif not exp.lora.trains and exp.curriculum.has_text_stream:
         yield (
-            f"lora={lora}: curriculum={curriculum} has a text stream, which would train "
-            "nothing; use curriculum=joint, or lora=multi, shared"
+            Problem(
+                f"lora={lora}",
+                f"curriculum={curriculum} has a text stream, which would train "
+                "nothing; use curriculum=joint, or lora=multi, shared",
+                also=("curriculum",),
+            )
         )
     elif not exp.lora.trains and exp.fusion.fuses and not exp.fusion.learns:
-        yield f"lora={lora}: fusion={exp.fusion.name} has no map, so nothing would learn; use lora=multi, shared"
+        yield Problem(
+            f"lora={lora}",
+            f"fusion={exp.fusion.name} has no map, so nothing would learn; use lora=multi, shared",
+            also=("fusion",),
+        )
 
 
 _SPLIT_KEYS: dict[type, str] = {schema.TabularConfig: "dataset.columns.split", schema.RecboleConfig: "dataset.parts"}
@@ -203,69 +259,106 @@ def carries_split(dataset: schema.DatasetConfig) -> bool:
     return False
 
 
-def _split_problems(exp: ExperimentConfig) -> Iterator[str]:
+def _split_problems(exp: ExperimentConfig) -> Iterator[Problem]:
     dataset, split = exp.dataset.name, exp.split.name
     carries, key = carries_split(exp.dataset), _SPLIT_KEYS.get(type(exp.dataset))
     if split == "provided" and not carries:
         if key:
-            yield f"split=provided: {key} names no split; set it, or use split=temporal, leave_last_out"
+            yield Problem(
+                "split=provided", f"{key} names no split; set it, or use split=temporal, leave_last_out", also=(key,)
+            )
             return
         others = _options("dataset", lambda cls: issubclass(cls, MAY_CARRY_SPLIT))
         yield (
-            f"split=provided: dataset={dataset} carries no split of its own; "
-            f"use split=temporal, leave_last_out, or dataset={others}"
+            Problem(
+                "split=provided",
+                f"dataset={dataset} carries no split of its own; "
+                f"use split=temporal, leave_last_out, or dataset={others}",
+                also=("dataset",),
+            )
         )
     if split != "provided" and carries:
         instead = f", or unset {key}" if key else ""
-        yield f"split={split}: dataset={dataset} carries its own split; use split=provided{instead}"
+        yield Problem(
+            f"split={split}",
+            f"dataset={dataset} carries its own split; use split=provided{instead}",
+            also=(key or "dataset",),
+        )
     if split == "temporal" and isinstance(exp.dataset, schema.ProcessedJsonConfig):
-        yield f"split=temporal: dataset={dataset} has no times, only an order within each user; use leave_last_out"
+        yield Problem(
+            "split=temporal",
+            f"dataset={dataset} has no times, only an order within each user; use leave_last_out",
+            also=("dataset",),
+        )
 
 
-def _task_problems(exp: ExperimentConfig) -> Iterator[str]:
+def _task_problems(exp: ExperimentConfig) -> Iterator[Problem]:
     provides = exp.dataset.supported_tasks
     listed = {name: task for name, task in BUILT_IN.items() if task.listed_by_datasets}
     for index, task in enumerate(provides):
         if task not in listed:
-            yield f"dataset.supported_tasks[{index}]: '{task}' is not a task; one of {', '.join(listed)}"
+            yield Problem(f"dataset.supported_tasks[{index}]", f"'{task}' is not a task; one of {', '.join(listed)}")
     there = {need for name in provides if name in listed for need in listed[name].needs}
     for index, entry in enumerate(exp.tasks.mixture):
         mine = entry.known_task
         if mine is None or entry.name in provides or (not mine.listed_by_datasets and mine.needs <= there):
             continue
         yield (
-            f"tasks.mixture[{index}].name: {entry.name}, but dataset={exp.dataset.name} provides "
-            f"{', '.join(provides) or 'no task'}"
+            Problem(
+                f"tasks.mixture[{index}].name",
+                f"{entry.name}, but dataset={exp.dataset.name} provides {', '.join(provides) or 'no task'}",
+                also=("dataset.supported_tasks",),
+            )
         )
     if not exp.task_mix:
-        yield f"tasks.mixture: is empty, and dataset={exp.dataset.name} provides no task"
+        yield Problem(
+            "tasks.mixture",
+            f"is empty, and dataset={exp.dataset.name} provides no task",
+            also=("dataset.supported_tasks",),
+        )
     if exp.tasks.mixture and not exp.scored_mix:
         written = ", ".join(entry.name for entry in exp.tasks.mixture)
-        yield f"tasks.mixture: {written} is written, not scored; list a scored task beside it, e.g. {{name: explain}}"
+        yield Problem(
+            "tasks.mixture", f"{written} is written, not scored; list a scored task beside it, e.g. {{name: explain}}"
+        )
     ranks = any(entry.known_task and entry.known_task.lists for entry in exp.task_mix)
     if ranks and isinstance(exp.dataset, schema.SyntheticConfig) and exp.tasks.candidates > exp.dataset.items:
-        yield f"tasks.candidates: {exp.tasks.candidates}, but dataset.items is {exp.dataset.items}"
+        yield Problem(
+            "tasks.candidates",
+            f"{exp.tasks.candidates}, but dataset.items is {exp.dataset.items}",
+            also=("dataset.items",),
+        )
     wording = exp.prompts.topk.slots if exp.fusion.fuses else exp.prompts.topk.text
     if exp.evaluate.length_normalisation == "mean" and "?}" in wording:
         yield (
-            "evaluate.length_normalisation: mean, but prompts.topk asks the candidates one by one, and a Yes has no "
-            "length; use none, or a wording without {candidates?}, e.g. prompts=slots_late"
+            Problem(
+                "evaluate.length_normalisation",
+                "mean, but prompts.topk asks the candidates one by one, and a Yes has no "
+                "length; use none, or a wording without {candidates?}, e.g. prompts=slots_late",
+                also=("prompts.topk",),
+            )
         )
 
 
-def _batch_problems(exp: ExperimentConfig) -> Iterator[str]:
+def _batch_problems(exp: ExperimentConfig) -> Iterator[Problem]:
     batch, accumulation = exp.train.global_batch_size, exp.train.accumulation_steps
     trainer = exp.trainer
     share = trainer.world_size * accumulation
     if share > 0 and batch > 0 and batch % share:  # others are refused by the ranges of their own nodes
         higher = (batch // share + 1) * share
         yield (
-            f"train.global_batch_size: {batch} cannot be divided by trainer.devices {trainer.devices} * "
-            f"trainer.num_nodes {trainer.num_nodes} * train.accumulation_steps {accumulation} = {share}; "
-            f"use a multiple, e.g. {higher}"
+            Problem(
+                "train.global_batch_size",
+                f"{batch} cannot be divided by trainer.devices {trainer.devices} * "
+                f"trainer.num_nodes {trainer.num_nodes} * train.accumulation_steps {accumulation} = {share}; "
+                f"use a multiple, e.g. {higher}",
+                also=("trainer.devices", "trainer.num_nodes", "train.accumulation_steps"),
+            )
         )
     if 0 < batch < len(exp.task_mix):
         yield (
-            f"train.global_batch_size: {batch} is fewer than the {len(exp.task_mix)} tasks of a batch; "
-            f"use at least {len(exp.task_mix)}"
+            Problem(
+                "train.global_batch_size",
+                f"{batch} is fewer than the {len(exp.task_mix)} tasks of a batch; use at least {len(exp.task_mix)}",
+            )
         )

@@ -7,51 +7,67 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ckf.config.schema import EAGER_ONLY, FAMILIES, ExperimentConfig, HFBackboneConfig
+from ckf.core.errors import Problem
 
 SHARED = "shared"
 
 
-def lora_problems(exp: ExperimentConfig) -> Iterator[str]:
+def lora_problems(exp: ExperimentConfig) -> Iterator[Problem]:
     """Every role that ``lora.tasks`` and ``lora.init`` name must be one that this run has."""
     tasks = [task.name for task in exp.task_mix]
     for index, entry in enumerate(exp.lora.tasks):
         key = f"lora.tasks[{index}].name"
         if exp.lora.per_task is None:
-            yield f"{key}: {entry.name}, but lora={exp.lora.name} has no adapters of single tasks; use lora=multi"
+            yield Problem(
+                key, f"{entry.name}, but lora={exp.lora.name} has no adapters of single tasks; use lora=multi"
+            )
         elif entry.name not in tasks:
-            yield f"{key}: {entry.name} is not a task of this run ({', '.join(tasks)})"
+            yield Problem(key, f"{entry.name} is not a task of this run ({', '.join(tasks)})", also=("tasks.mixture",))
     roles = [SHARED] * (exp.lora.shared is not None) + tasks * (exp.lora.per_task is not None)
     for index, init in enumerate(exp.lora.init):
         if init.role not in roles:
             allowed = ", ".join(roles) or f"lora={exp.lora.name} has none"
-            yield f"lora.init[{index}].role: '{init.role}' is not an adapter of this run ({allowed})"
+            yield Problem(f"lora.init[{index}].role", f"'{init.role}' is not an adapter of this run ({allowed})")
 
 
-def backbone_problems(exp: ExperimentConfig) -> Iterator[str]:
+def backbone_problems(exp: ExperimentConfig) -> Iterator[Problem]:
     """Quantised weights live on a GPU; and what the card of a local folder already tells."""
     backbone = exp.backbone
     if not isinstance(backbone, HFBackboneConfig):
         return
     if backbone.quantization != "none" and exp.trainer.accelerator == "cpu":
         yield (
-            f"backbone.quantization: {backbone.quantization} needs a GPU, but trainer.accelerator is cpu; "
-            "use trainer=gpu, or backbone.quantization=none"
+            Problem(
+                "backbone.quantization",
+                f"{backbone.quantization} needs a GPU, but trainer.accelerator is cpu; "
+                "use trainer=gpu, or backbone.quantization=none",
+                also=("trainer.accelerator",),
+            )
         )
     if backbone.quantization != "none" and exp.trainer.strategy == "fsdp":
         yield (
-            f"backbone.quantization: {backbone.quantization} weights cannot be cut over processes; "
-            "use trainer=ddp, or backbone.quantization=none"
+            Problem(
+                "backbone.quantization",
+                f"{backbone.quantization} weights cannot be cut over processes; "
+                "use trainer=ddp, or backbone.quantization=none",
+                also=("trainer.strategy",),
+            )
         )
     family = _family(Path(backbone.path))
     if family is not None and family not in FAMILIES:
         yield (
-            f"backbone.path: '{backbone.path}' is of family '{family}', which is not supported; "
-            f"supported: {', '.join(FAMILIES)}"
+            Problem(
+                "backbone.path",
+                f"'{backbone.path}' is of family '{family}', which is not supported; supported: {', '.join(FAMILIES)}",
+            )
         )
     if family in EAGER_ONLY and backbone.attention == "sdpa":
         yield (
-            f"backbone.attention: sdpa, but family '{family}' caps its attention scores, which sdpa cannot; "
-            "use backbone.attention=eager"
+            Problem(
+                "backbone.attention",
+                f"sdpa, but family '{family}' caps its attention scores, which sdpa cannot; "
+                "use backbone.attention=eager",
+            )
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from omegaconf import MISSING
 
 from ckf.config.schema.validators import at_least, one_of
+from ckf.core.errors import Problem
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text")
 """What ``model_type`` of a checkpoint's ``config.json`` may be."""
@@ -24,7 +25,7 @@ class BackboneConfig:
     name: str = MISSING
     dtype: str = "float32"
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check the dtype."""
         yield from one_of("dtype", self.dtype, ("float32", "bfloat16"))
 
@@ -39,14 +40,14 @@ class TinyBackboneConfig(BackboneConfig):
     intermediate_size: int = 192
     vocabulary: int = 3000
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check the shape."""
         yield from super().problems()
         for name in ("hidden_size", "layers", "heads", "intermediate_size"):
             yield from at_least(name, getattr(self, name), 1)
         yield from at_least("vocabulary", self.vocabulary, 300)
         if self.heads > 0 and self.hidden_size % (2 * self.heads):
-            yield f"hidden_size: must be a multiple of 2 * heads ({2 * self.heads}), got {self.hidden_size}"
+            yield Problem("hidden_size", f"must be a multiple of 2 * heads ({2 * self.heads}), got {self.hidden_size}")
 
 
 @dataclass
@@ -66,13 +67,16 @@ class HFBackboneConfig(BackboneConfig):
     quantization: str = "none"
     chat_template: str = "none"
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check the names; scoring all answers at once needs an attention that takes a mask."""
         yield from super().problems()
         if self.attention in MASKLESS:
             yield (
-                f"attention: '{self.attention}' cannot take the mask that scores all answers of a prompt "
-                f"in one pass; one of {', '.join(ATTENTIONS)}"
+                Problem(
+                    "attention",
+                    f"'{self.attention}' cannot take the mask that scores all answers of a prompt "
+                    f"in one pass; one of {', '.join(ATTENTIONS)}",
+                )
             )
         else:
             yield from one_of("attention", self.attention, ATTENTIONS)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from omegaconf import MISSING
 
 from ckf.config.schema.validators import at_least, fraction, one_of
+from ckf.core.errors import Problem
 
 COLD = ("zero", "mean", "content")
 
@@ -23,10 +24,10 @@ class CFConfig:
     name: str = MISSING
     out_of_fold: int = 0
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges."""
         if self.out_of_fold < 0 or self.out_of_fold == 1:
-            yield f"out_of_fold: must be 0 (none) or at least 2, got {self.out_of_fold}"
+            yield Problem("out_of_fold", f"must be 0 (none) or at least 2, got {self.out_of_fold}")
 
     @property
     def has_vectors(self) -> bool:
@@ -50,7 +51,7 @@ class BiasConfig(CFConfig):
 
     shrinkage: float = 5.0
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Shrinkage cannot be negative."""
         yield from super().problems()
         yield from at_least("shrinkage", self.shrinkage, 0)
@@ -62,7 +63,7 @@ class PopularityConfig(CFConfig):
 
     shrinkage: float = 5.0
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Shrinkage cannot be negative."""
         yield from super().problems()
         yield from at_least("shrinkage", self.shrinkage, 0)
@@ -82,7 +83,7 @@ class ItemKNNConfig(CFConfig):
         """As configured."""
         return self.history_items
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Ranges of the numbers."""
         yield from super().problems()
         for name in ("history_items", "neighbours"):
@@ -114,7 +115,7 @@ class FeaturesConfig(CFConfig):
         """As configured."""
         return self.history_items
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Ranges of the numbers."""
         yield from super().problems()
         yield from one_of("model", self.model, ("logistic", "trees", "both"))
@@ -162,7 +163,7 @@ class EmbeddingConfig(CFConfig):
         """They all do."""
         return True
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Ranges of the numbers."""
         yield from super().problems()
         for name in ("dim", "epochs", "patience_epochs", "batch_size"):
@@ -203,7 +204,7 @@ class LightGCNConfig(EmbeddingConfig):
     layers: int = 2
     hold_out_edges: bool = True
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Ranges."""
         yield from super().problems()
         yield from at_least("layers", self.layers, 0)
@@ -222,7 +223,7 @@ class SequenceConfig(EmbeddingConfig):
         """As configured."""
         return self.history_items
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Ranges."""
         yield from super().problems()
         yield from at_least("history_items", self.history_items, 1)
@@ -247,14 +248,14 @@ class SASRecConfig(SequenceConfig):
         """The published one too."""
         return (*super().losses, "sampled_bce")
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Ranges, and heads that divide the width."""
         yield from super().problems()
         yield from at_least("blocks", self.blocks, 1)
         yield from at_least("heads", self.heads, 1)
         yield from one_of("item_init", self.item_init, ("random", "likes"))
         if self.heads >= 1 and self.dim % self.heads:
-            yield f"heads: must divide dim ({self.dim}), got {self.heads}"
+            yield Problem("heads", f"must divide dim ({self.dim}), got {self.heads}")
 
 
 @dataclass
@@ -272,7 +273,7 @@ class DINConfig(SequenceConfig):
     normalize_attention: bool = True
     dot_product: bool = True
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Ranges."""
         yield from super().problems()
         yield from at_least("attention_hidden", self.attention_hidden, 1)
@@ -280,8 +281,8 @@ class DINConfig(SequenceConfig):
         yield from at_least("second_hidden", self.second_hidden, 0)
 
 
-def positive(node: object, *names: str) -> Iterator[str]:
+def positive(node: object, *names: str) -> Iterator[Problem]:
     """Yield a problem line for each field that is not above 0."""
     for name in names:
         if getattr(node, name) <= 0:
-            yield f"{name}: must be above 0, got {getattr(node, name):g}"
+            yield Problem(name, f"must be above 0, got {getattr(node, name):g}")

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from ckf.config.schema.validators import at_least, fraction, one_of
+from ckf.core.errors import Problem
 
 DATE_FILTERS = ("since", "until")
 COUNT_FILTERS = ("min_item_count", "min_user_count", "k_core", "min_history")
@@ -44,15 +45,17 @@ class FilterConfig:
     count_scope: str = "now"
     iterate: bool = True
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check the name and that the value is what the filter needs."""
         yield from one_of("name", self.name, DATE_FILTERS + COUNT_FILTERS)
         if self.name in DATE_FILTERS and not is_date(self.value):
-            yield f"value: {self.value!r} is not a date in quotes, e.g. '2014-01-01'"
+            yield Problem("value", f"{self.value!r} is not a date in quotes, e.g. '2014-01-01'")
         if self.name in COUNT_FILTERS and (not isinstance(self.value, int) or self.value < 1):
-            yield f"value: must be a whole number of at least 1, got {self.value!r}"
+            yield Problem("value", f"must be a whole number of at least 1, got {self.value!r}")
         if self.count_scope != "now" and self.name not in ("min_item_count", "min_user_count"):
-            yield f"count_scope: '{self.count_scope}' has a meaning for min_item_count and min_user_count alone"
+            yield Problem(
+                "count_scope", f"'{self.count_scope}' has a meaning for min_item_count and min_user_count alone"
+            )
 
 
 @dataclass
@@ -74,18 +77,22 @@ class DatasetConfig:
     max_bad_rows: int = 0
     memory_mb: int = 2048
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check the settings that every source has."""
         yield from one_of("duplicates", self.duplicates, DUPLICATES)
         yield from at_least("max_bad_rows", self.max_bad_rows, 0)
         yield from at_least("memory_mb", self.memory_mb, 64)
         if len(self.rating_scale) != 2 or self.rating_scale[0] >= self.rating_scale[1]:
-            yield f"rating_scale: must be the lowest and the highest rating, e.g. [1,5], got {self.rating_scale}"
+            yield Problem(
+                "rating_scale", f"must be the lowest and the highest rating, e.g. [1,5], got {self.rating_scale}"
+            )
         for place, step in enumerate(self.filters):
             earlier = [other.name for other in self.filters[:place]]
             if step.count_scope not in ("now", "start", *earlier):
                 allowed = ", ".join(dict.fromkeys(("now", "start", *earlier)))
-                yield f"filters[{place}].count_scope: '{step.count_scope}' is no earlier step; one of {allowed}"
+                yield Problem(
+                    f"filters[{place}].count_scope", f"'{step.count_scope}' is no earlier step; one of {allowed}"
+                )
 
 
 @dataclass
@@ -103,7 +110,7 @@ class SyntheticConfig(DatasetConfig):
     bias_strength: float = 0.7
     late_fraction: float = 0.05
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Sizes below which a split or a candidate list cannot be made."""
         yield from super().problems()
         yield from at_least("users", self.users, 20)
@@ -114,8 +121,10 @@ class SyntheticConfig(DatasetConfig):
         yield from fraction("late_fraction", self.late_fraction, open_top=True)
         if self.interactions_per_user > self.items // 2:
             yield (
-                f"interactions_per_user: must be at most half of dataset.items ({self.items}), "
-                f"got {self.interactions_per_user}"
+                Problem(
+                    "interactions_per_user",
+                    f"must be at most half of dataset.items ({self.items}), got {self.interactions_per_user}",
+                )
             )
 
 
@@ -139,13 +148,13 @@ class ColumnsConfig:
     review: str | None = None
     split: str | None = None
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Say that a click or a rating is needed, and that a column serves once."""
         if self.rating is None and self.click is None:
-            yield "rating: null, and click is null too; name the column of one of them"
+            yield Problem("rating", "null, and click is null too; name the column of one of them")
         named = [name for name in vars(self).values() if name is not None]
         for name in sorted({n for n in named if named.count(n) > 1}):
-            yield f"user: column '{name}' is named {named.count(name)} times; each column has one meaning"
+            yield Problem("user", f"column '{name}' is named {named.count(name)} times; each column has one meaning")
 
 
 @dataclass
@@ -173,9 +182,9 @@ class TabularConfig(DatasetConfig):
     timestamp_unit: str = "s"
     licence: str = "not stated"
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check what is of tables alone."""
         yield from super().problems()
         yield from one_of("timestamp_unit", self.timestamp_unit, TIME_UNITS)
         if not self.separator:
-            yield "separator: is empty; e.g. ',' or '::'"
+            yield Problem("separator", "is empty; e.g. ',' or '::'")

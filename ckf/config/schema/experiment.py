@@ -29,6 +29,7 @@ from ckf.config.schema.training import (
 )
 from ckf.config.schema.validators import at_least
 from ckf.core.artifact_store import file_hash
+from ckf.core.errors import Problem
 from ckf.tasks import BUILT_IN, Task
 
 
@@ -60,7 +61,7 @@ class ExperimentConfig:
     paths: PathsConfig = field(default_factory=PathsConfig)
     overwrite: bool = False
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Rules across groups."""
         from ckf.config.rules.groups import cross_group_problems
 

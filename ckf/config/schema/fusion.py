@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from ckf.config.schema.validators import at_least, fraction, one_of
+from ckf.core.errors import Problem
 
 MAPS = ("linear", "mlp", "meta", "meta_attention")
 """Fusions that map CF vectors into slots; the control runs any of them on shuffled tables."""
@@ -42,7 +43,7 @@ class FusionConfig:
         """Whether it has parameters of its own."""
         return True
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges."""
         yield from at_least("tokens_per_slot", self.tokens_per_slot, 1)
         yield from fraction("dropout", self.dropout, open_top=True)
@@ -80,7 +81,7 @@ class MLPFusionConfig(FusionConfig):
 
     hidden_factor: int = 10
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges."""
         yield from super().problems()
         yield from at_least("hidden_factor", self.hidden_factor, 1)
@@ -92,7 +93,7 @@ class MetaFusionConfig(FusionConfig):
 
     meta_hidden: int = 32
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges."""
         yield from super().problems()
         yield from at_least("meta_hidden", self.meta_hidden, 1)
@@ -110,7 +111,7 @@ class RandomFusionConfig(MetaFusionConfig):
     map: str = "meta"
     hidden_factor: int = 10
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges and the map's name."""
         yield from super().problems()
         yield from one_of("map", self.map, MAPS)
@@ -128,15 +129,15 @@ class CustomFusionConfig(FusionConfig):
     target: str = MISSING
     options: list[str] = field(default_factory=list)
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """The target must name a module and a class in it."""
         yield from super().problems()
         module, dot, name = self.target.rpartition(".")
         if not (dot and module and name.isidentifier()):
-            yield f"target: '{self.target}' is not a class with its module, e.g. gated.GatedFusion"
+            yield Problem("target", f"'{self.target}' is not a class with its module, e.g. gated.GatedFusion")
         for index, line in enumerate(self.options):
             if not line.partition("=")[0].isidentifier():
-                yield f"options[{index}]: '{line}' is not key=value, e.g. 'sharpness=2.0'"
+                yield Problem(f"options[{index}]", f"'{line}' is not key=value, e.g. 'sharpness=2.0'")
 
 
 @dataclass
@@ -148,11 +149,11 @@ class SoftPromptFusionConfig(FusionConfig):
         """No vectors."""
         return False
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """There is no item side."""
         yield from super().problems()
         if self.item_projection != "shared":
-            yield f"item_projection: soft prompts know no items; must be shared, got {self.item_projection}"
+            yield Problem("item_projection", f"soft prompts know no items; must be shared, got {self.item_projection}")
 
 
 @dataclass
@@ -168,16 +169,16 @@ class BinaryFusionConfig(FusionConfig):
         """The adapters read the codes; there are no other parameters."""
         return False
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges, and that dotted codes are whole bytes."""
         yield from super().problems()
         yield from at_least("bits", self.bits, 1)
         yield from at_least("hash_seed", self.hash_seed, 0)
         yield from one_of("code", self.code, ("plain", "dotted"))
         if self.code == "dotted" and self.bits % 8:
-            yield f"bits: must be a multiple of 8 for code=dotted, got {self.bits}"
+            yield Problem("bits", f"must be a multiple of 8 for code=dotted, got {self.bits}")
         if self.item_projection != "shared":
-            yield f"item_projection: codes are not mapped; must be shared, got {self.item_projection}"
+            yield Problem("item_projection", f"codes are not mapped; must be shared, got {self.item_projection}")
 
 
 @dataclass
@@ -214,11 +215,11 @@ class SigmoidCurriculumConfig(CurriculumConfig):
     schedule_target: str = "loss"
     steepness: float = 8.0
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check the names."""
         yield from one_of("schedule_target", self.schedule_target, ("loss", "lr"))
         if self.steepness <= 0:
-            yield f"steepness: must be above 0, got {self.steepness:g}"
+            yield Problem("steepness", f"must be above 0, got {self.steepness:g}")
 
 
 @dataclass
@@ -238,11 +239,11 @@ class TwoStageCurriculumConfig(CurriculumConfig):
         """In the second stage, unless it is the adapters' alone."""
         return self.second_stage != "adapters"
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges and names."""
         yield from one_of("second_stage", self.second_stage, ("fusion", "adapters", "both"))
         if not 0 < self.first_fraction < 1:
-            yield f"first_fraction: must be above 0 and below 1, got {self.first_fraction:g}"
+            yield Problem("first_fraction", f"must be above 0 and below 1, got {self.first_fraction:g}")
 
 
 @dataclass

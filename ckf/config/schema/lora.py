@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from ckf.config.schema.validators import at_least, fraction
+from ckf.core.errors import Problem
 
 
 @dataclass
@@ -19,11 +20,11 @@ class LoraRoleConfig:
     dropout: float | None = None
     target_modules: list[str] = field(default_factory=list)
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges."""
         yield from _range_problems(self.rank, self.alpha, self.dropout)
         if not self.target_modules:
-            yield "target_modules: is empty; name at least one projection, e.g. [q_proj]"
+            yield Problem("target_modules", "is empty; name at least one projection, e.g. [q_proj]")
 
 
 @dataclass
@@ -36,11 +37,11 @@ class LoraTaskConfig:
     dropout: float | None = None
     target_modules: list[str] | None = None
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges."""
         yield from _range_problems(self.rank, self.alpha, self.dropout)
         if self.target_modules is not None and not self.target_modules:
-            yield "target_modules: is empty; name at least one projection, or leave it null"
+            yield Problem("target_modules", "is empty; name at least one projection, or leave it null")
 
 
 @dataclass
@@ -72,7 +73,7 @@ class LoraConfig:
     tasks: list[LoraTaskConfig] = field(default_factory=list)
     init: list[LoraInitConfig] = field(default_factory=list)
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges, and that lists name each role once."""
         yield from _range_problems(self.rank, self.alpha, self.dropout)
         yield from _repeated("tasks", "name", [entry.name for entry in self.tasks])
@@ -84,15 +85,15 @@ class LoraConfig:
         return self.shared is not None or self.per_task is not None
 
 
-def _range_problems(rank: int | None, alpha: float | None, dropout: float | None) -> Iterator[str]:
+def _range_problems(rank: int | None, alpha: float | None, dropout: float | None) -> Iterator[Problem]:
     yield from at_least("rank", rank, 1)
     if alpha is not None and alpha <= 0:
-        yield f"alpha: must be above 0, got {alpha:g}"
+        yield Problem("alpha", f"must be above 0, got {alpha:g}")
     if dropout is not None:
         yield from fraction("dropout", dropout, open_top=True)
 
 
-def _repeated(where: str, key: str, names: list[str]) -> Iterator[str]:
+def _repeated(where: str, key: str, names: list[str]) -> Iterator[Problem]:
     for index, name in enumerate(names):
         if name in names[:index]:
-            yield f"{where}[{index}].{key}: {name} is listed twice"
+            yield Problem(f"{where}[{index}].{key}", f"{name} is listed twice")

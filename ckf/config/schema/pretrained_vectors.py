@@ -9,6 +9,7 @@ from omegaconf import MISSING
 
 from ckf.config.schema.cf import COLD, CFConfig
 from ckf.config.schema.validators import at_least, one_of
+from ckf.core.errors import Problem
 
 FORMATS = (".npy", ".npz", ".safetensors", ".parquet", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
 ID_FORMATS = (".txt", ".npy", ".json", ".parquet")
@@ -50,7 +51,7 @@ class PretrainedConfig(CFConfig):
         """Only when asked for: a dot product need not be how the tables were trained."""
         return self.scores != "none"
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """File formats, names, and id files that would not be read."""
         yield from super().problems()
         yield from one_of("ids", self.ids, ("raw", "position", "raw_position"))
@@ -67,7 +68,7 @@ class PretrainedConfig(CFConfig):
         ):
             path = getattr(self, name)
             if path is not None and not path.lower().endswith(allowed):
-                yield f"{name}: '{path}' is none of the known formats ({', '.join(allowed)})"
+                yield Problem(name, f"'{path}' is none of the known formats ({', '.join(allowed)})")
         for name in ("user_ids", "item_ids"):
             if getattr(self, name) is not None and self.ids != "raw":
-                yield f"{name}: is not read with ids={self.ids}; leave it out, or use ids=raw"
+                yield Problem(name, f"is not read with ids={self.ids}; leave it out, or use ids=raw")

@@ -9,6 +9,7 @@ from omegaconf import MISSING
 
 from ckf.config.schema.datasets import DatasetConfig
 from ckf.config.schema.validators import one_of
+from ckf.core.errors import Problem
 
 AMAZON_VERSIONS = (2014, 2018, 2023)
 LATEST_EDITIONS = ("small", "full")
@@ -26,13 +27,13 @@ class AmazonConfig(DatasetConfig):
     category: str = MISSING
     version: int = MISSING
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check the version, and that the category is a name and not a path or a file."""
         yield from super().problems()
         if self.version not in AMAZON_VERSIONS:
-            yield f"version: {self.version} is not allowed; one of {', '.join(map(str, AMAZON_VERSIONS))}"
+            yield Problem("version", f"{self.version} is not allowed; one of {', '.join(map(str, AMAZON_VERSIONS))}")
         if not self.category.replace("_", "").isalnum():
-            yield f"category: '{self.category}' is not a category as files are named, e.g. Digital_Music"
+            yield Problem("category", f"'{self.category}' is not a category as files are named, e.g. Digital_Music")
 
 
 @dataclass
@@ -52,7 +53,7 @@ class MovieLensLatestConfig(MovieLensConfig):
 
     edition: str = "small"
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check the edition."""
         yield from super().problems()
         yield from one_of("edition", self.edition, LATEST_EDITIONS)
@@ -78,13 +79,13 @@ class RecboleConfig(DatasetConfig):
     title_field: str | None = "title"
     licence: str = "that of the original data"
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check that there are three parts or none, and something to learn from."""
         yield from super().problems()
         if len(self.parts) not in (0, 3) or len(set(self.parts)) != len(self.parts):
-            yield f"parts: must be three different names (train, val, test) or none, got {self.parts}"
+            yield Problem("parts", f"must be three different names (train, val, test) or none, got {self.parts}")
         if self.rating_field is None and self.label_field is None:
-            yield "rating_field: null, and label_field is null too; name the field of one of them"
+            yield Problem("rating_field", "null, and label_field is null too; name the field of one of them")
 
 
 @dataclass

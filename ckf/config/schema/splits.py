@@ -9,6 +9,7 @@ from omegaconf import MISSING
 
 from ckf.config.schema.datasets import is_date
 from ckf.config.schema.validators import at_least, fraction, one_of
+from ckf.core.errors import Problem
 
 SPLIT_NAMES = ("provided", "temporal", "leave_last_out", "user_cold", "item_cold")
 
@@ -39,42 +40,44 @@ class SplitConfig:
     cold_user_max_interactions: int = 0
     train_fraction: float = 1.0
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check names, fractions, dates and months."""
         yield from one_of("name", self.name, SPLIT_NAMES)
         yield from fraction("val_fraction", self.val_fraction, open_top=True)
         yield from fraction("test_fraction", self.test_fraction, open_top=True)
         if not 0 < self.train_fraction <= 1:
-            yield f"train_fraction: must be above 0 and at most 1, got {self.train_fraction:g}"
+            yield Problem("train_fraction", f"must be above 0 and at most 1, got {self.train_fraction:g}")
         yield from at_least("cold_user_max_interactions", self.cold_user_max_interactions, 0)
         if self.val_fraction + self.test_fraction >= 1:
             yield (
-                f"val_fraction: with test_fraction it leaves no training data "
-                f"({self.val_fraction:g} + {self.test_fraction:g})"
+                Problem(
+                    "val_fraction",
+                    f"with test_fraction it leaves no training data ({self.val_fraction:g} + {self.test_fraction:g})",
+                )
             )
         yield from self._date_problems()
         yield from self._month_problems()
 
-    def _date_problems(self) -> Iterator[str]:
+    def _date_problems(self) -> Iterator[Problem]:
         for key in ("val_from", "test_from"):
             value = getattr(self, key)
             if value is not None and not is_date(value):
-                yield f"{key}: '{value}' is not a date, e.g. '2014-01-01'"
+                yield Problem(key, f"'{value}' is not a date, e.g. '2014-01-01'")
         if (self.val_from is None) != (self.test_from is None):
-            yield "val_from: a cut by dates needs val_from and test_from"
+            yield Problem("val_from", "a cut by dates needs val_from and test_from")
         elif self.val_from is not None and self.test_from is not None and self.val_from >= self.test_from:
-            yield f"val_from: must be before test_from ({self.test_from}), got {self.val_from}"
+            yield Problem("val_from", f"must be before test_from ({self.test_from}), got {self.val_from}")
 
-    def _month_problems(self) -> Iterator[str]:
+    def _month_problems(self) -> Iterator[Problem]:
         slots = {key: getattr(self, key) for key in ("train_months", "val_months", "test_months")}
         given = {key: slot for key, slot in slots.items() if slot is not None}
         if given and len(given) < 3:
-            yield f"{next(iter(given))}: month slots need train_months, val_months and test_months"
+            yield Problem(f"{next(iter(given))}", "month slots need train_months, val_months and test_months")
         last, before = -1, "the first month"
         for key, slot in given.items():
             if len(slot) != 2 or slot[0] > slot[1] or slot[0] <= last:
-                yield f"{key}: must be the first and last month, e.g. [14,23], after {before}, got {slot}"
+                yield Problem(key, f"must be the first and last month, e.g. [14,23], after {before}, got {slot}")
                 return
             last, before = slot[1], key
         if given and self.val_from is not None:
-            yield "val_from: a cut by dates and month slots exclude each other"
+            yield Problem("val_from", "a cut by dates and month slots exclude each other")

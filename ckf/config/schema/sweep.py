@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from ckf.config.schema.validators import at_least, one_of
+from ckf.core.errors import Problem
 
 
 @dataclass
@@ -17,7 +18,7 @@ class LauncherConfig:
     name: str = MISSING
     jobs: int = 1
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges."""
         yield from at_least("jobs", self.jobs, 1)
 
@@ -28,13 +29,13 @@ class LocalLauncherConfig(LauncherConfig):
 
     gpus: list[int] = field(default_factory=list)
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges, and that there is a GPU for each process."""
         yield from super().problems()
         if self.gpus and self.jobs > len(self.gpus):
-            yield f"jobs: must be at most {len(self.gpus)}, the number of launcher.gpus, got {self.jobs}"
+            yield Problem("jobs", f"must be at most {len(self.gpus)}, the number of launcher.gpus, got {self.jobs}")
         if len(set(self.gpus)) != len(self.gpus) or any(gpu < 0 for gpu in self.gpus):
-            yield f"gpus: must be different numbers from 0, got {self.gpus}"
+            yield Problem("gpus", f"must be different numbers from 0, got {self.gpus}")
 
 
 @dataclass
@@ -58,16 +59,16 @@ class SlurmLauncherConfig(LauncherConfig):
     poll_s: float = 10.0
     dry_run: bool = False
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges."""
         yield from super().problems()
         for name in ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb"):
             yield from at_least(name, getattr(self, name), 1)
         for index, line in enumerate(self.extra):
             if "=" not in line:
-                yield f"extra[{index}]: '{line}' is not key=value, e.g. 'mail-type=FAIL'"
+                yield Problem(f"extra[{index}]", f"'{line}' is not key=value, e.g. 'mail-type=FAIL'")
         if self.poll_s <= 0:
-            yield f"poll_s: must be above 0, got {self.poll_s:g}"
+            yield Problem("poll_s", f"must be above 0, got {self.poll_s:g}")
 
 
 @dataclass
@@ -96,11 +97,13 @@ class OptunaSearchConfig(SearchConfig):
     sampler: str = "tpe"
     search_seed: int = 0
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges and names."""
         yield from at_least("trials", self.trials, 1)
         yield from at_least("search_seed", self.search_seed, 0)
         yield from one_of("direction", self.direction, ("maximize", "minimize"))
         yield from one_of("sampler", self.sampler, ("tpe", "random"))
         if self.metric.startswith(("test/", "text/", "cf/", "bias/", "oracle/")) or "/" not in self.metric:
-            yield f"metric: '{self.metric}' is no figure of the val split, e.g. val/ctr/auc; searching by test leaks"
+            yield Problem(
+                "metric", f"'{self.metric}' is no figure of the val split, e.g. val/ctr/auc; searching by test leaks"
+            )

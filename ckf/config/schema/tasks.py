@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from omegaconf import MISSING
 
 from ckf.config.schema.validators import at_least, one_of
-from ckf.core.errors import ConfigError
+from ckf.core.errors import ConfigError, Problem
 from ckf.tasks import BUILT_IN, Task, load_task
 from ckf.tasks.base import Wording
 from ckf.tasks.review import Review
@@ -34,18 +34,20 @@ class TaskConfig:
     weight: float = 1.0
     target: str | None = None
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check the task and the weight."""
         if self.target is None:
             yield from one_of("name", self.name, tuple(BUILT_IN))
         else:
             yield from self._target_problems()
         if self.weight <= 0:
-            yield f"weight: must be above 0, got {self.weight:g} (leave a task out by not listing it)"
+            yield Problem("weight", f"must be above 0, got {self.weight:g} (leave a task out by not listing it)")
 
-    def _target_problems(self) -> Iterator[str]:
+    def _target_problems(self) -> Iterator[Problem]:
         if not self.name.isidentifier() or (self.name not in BUILT_IN and hasattr(PromptsConfig(), self.name)):
-            yield f"name: '{self.name}' cannot name a task; use a word of letters, digits and _, e.g. return_visit"
+            yield Problem(
+                "name", f"'{self.name}' cannot name a task; use a word of letters, digits and _, e.g. return_visit"
+            )
             return
         try:
             task = self.task
@@ -91,7 +93,7 @@ class TasksConfig:
     negatives: str = "uniform"
     protocol: str = "strict"
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check counts and that no task stands twice."""
         yield from at_least("history_items", self.history_items, 1)
         yield from at_least("candidates", self.candidates, 2)
@@ -100,10 +102,10 @@ class TasksConfig:
         yield from one_of("negatives", self.negatives, ("uniform", "popularity"))
         yield from one_of("protocol", self.protocol, ("strict", "released"))
         if self.protocol == "released" and self.negatives != "uniform":
-            yield f"negatives: '{self.negatives}', but protocol=released draws uniformly; use uniform"
+            yield Problem("negatives", f"'{self.negatives}', but protocol=released draws uniformly; use uniform")
         names = [task.name for task in self.mixture]
         for name in sorted({n for n in names if names.count(n) > 1}):
-            yield f"mixture: task '{name}' is listed {names.count(name)} times"
+            yield Problem("mixture", f"task '{name}' is listed {names.count(name)} times")
 
 
 @dataclass
@@ -140,37 +142,39 @@ class PromptsConfig:
 
     def of(self, task: Task) -> PromptConfig:
         """The wording of a task: as configured, or, of a user's own task, as the task brings it."""
-        configured: PromptConfig | None = getattr(self, task.name, None)
-        return configured or PromptConfig.default(task.wording)
+        configured = getattr(self, task.name, None)
+        return configured if isinstance(configured, PromptConfig) else PromptConfig.default(task.wording)
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check each task's wording."""
         for name, task in BUILT_IN.items():
             yield from wording_problems(name, task, self.of(task))
 
 
-def wording_problems(key: str, task: Task, prompt: PromptConfig) -> Iterator[str]:
+def wording_problems(key: str, task: Task, prompt: PromptConfig) -> Iterator[Problem]:
     """Each placeholder and slot must be known, there where needed and absent where it may not be."""
     for kind in ("text", "slots"):
         wording = getattr(prompt, kind)
         found = set(re.findall(r"\{(?:<\w+>)*(\w*)(?:<\w+>)*\??\}", wording))
         allowed = {*task.placeholders, *(CODES if kind == "slots" else ())}
         for name in sorted(found - allowed):
-            yield f"{key}.{kind}: unknown placeholder {{{name}}}; allowed: {', '.join(sorted(allowed))}"
+            yield Problem(f"{key}.{kind}", f"unknown placeholder {{{name}}}; allowed: {', '.join(sorted(allowed))}")
         if task.required not in found:
-            yield f"{key}.{kind}: the placeholder {{{task.required}}} is missing"
+            yield Problem(f"{key}.{kind}", f"the placeholder {{{task.required}}} is missing")
         slots = set(re.findall(r"<(\w+)>", wording))
         for name in sorted(slots - set(SLOTS)):
-            yield f"{key}.{kind}: unknown slot <{name}>; allowed: {', '.join(f'<{slot}>' for slot in SLOTS)}"
+            yield Problem(
+                f"{key}.{kind}", f"unknown slot <{name}>; allowed: {', '.join(f'<{slot}>' for slot in SLOTS)}"
+            )
         for before, name, after, mark in re.findall(r"\{((?:<\w+>)*)(\w*)((?:<\w+>)*)(\??)\}", wording):
             if name != "candidates" and (before or after or mark):
                 inside = "question mark" if mark else "slots"
-                yield f"{key}.{kind}: {{{name}}} takes no {inside} inside; only {{candidates}} does"
+                yield Problem(f"{key}.{kind}", f"{{{name}}} takes no {inside} inside; only {{candidates}} does")
         if kind == "text" and slots & set(SLOTS):
-            yield f"{key}.text: the text-only prompt may hold no slot"
+            yield Problem(f"{key}.text", "the text-only prompt may hold no slot")
         if kind == "slots" and not slots & set(SLOTS) and not found & set(CODES):
-            yield f"{key}.slots: holds no slot and no code; add e.g. <user><item>"
+            yield Problem(f"{key}.slots", "holds no slot and no code; add e.g. <user><item>")
     if not prompt.answer.strip():
-        yield f"{key}.answer: is empty; e.g. ' {{label}}'"
+        yield Problem(f"{key}.answer", "is empty; e.g. ' {label}'")
     elif "{label}" not in prompt.answer:
-        yield f"{key}.answer: must hold {{label}}, got '{prompt.answer}'"
+        yield Problem(f"{key}.answer", f"must hold {{label}}, got '{prompt.answer}'")

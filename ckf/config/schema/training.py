@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from ckf.config.schema.validators import at_least, fraction, one_of
+from ckf.core.errors import Problem
 
 
 @dataclass
@@ -20,7 +21,7 @@ class PretrainConfig:
     learning_rate: float = 5e-3
     seed: int = 0
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges."""
         yield from at_least("steps", self.steps, 3)  # its schedule rises and falls
         for name in ("batch_size", "length_tokens"):
@@ -52,10 +53,10 @@ class TrainConfig:
     gradient_checkpointing: bool = False
     workers: int | None = None
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges."""
         if self.epochs <= 0:
-            yield f"epochs: must be above 0, got {self.epochs:g}"
+            yield Problem("epochs", f"must be above 0, got {self.epochs:g}")
         for name in (
             "max_steps", "global_batch_size", "accumulation_steps", "length_buckets", "log_every_steps",
             "checkpoint_every_steps",
@@ -67,7 +68,7 @@ class TrainConfig:
         yield from fraction("warmup_fraction", self.warmup_fraction)
         for name in ("learning_rate", "fusion_learning_rate"):
             if getattr(self, name) <= 0:
-                yield f"{name}: must be above 0, got {getattr(self, name):g}"
+                yield Problem(name, f"must be above 0, got {getattr(self, name):g}")
 
 
 PROTOCOLS = ("slots", "generate", "constrained")
@@ -101,7 +102,7 @@ class EvaluateConfig:
     generation_seed: int = 0
     temperature: float = 1.0
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges and split names."""
         yield from at_least("batch_size", self.batch_size, 1)
         yield from at_least("max_examples", self.max_examples, 1)
@@ -111,23 +112,28 @@ class EvaluateConfig:
         yield from at_least("generation_seed", self.generation_seed, 0)
         yield from one_of("candidate_source", self.candidate_source, ("listed", "all", "file"))
         if self.candidate_file is not None and not self.candidate_file.endswith(".parquet"):
-            yield f"candidate_file: '{self.candidate_file}' is no Parquet file, e.g. lists.parquet"
+            yield Problem("candidate_file", f"'{self.candidate_file}' is no Parquet file, e.g. lists.parquet")
         if (self.candidate_source == "file") != (self.candidate_file is not None):
             yield (
-                f"candidate_source: '{self.candidate_source}' with candidate_file={self.candidate_file or 'null'}; "
-                "lists of your own need candidate_source=file and candidate_file=lists.parquet"
+                Problem(
+                    "candidate_source",
+                    f"'{self.candidate_source}' with candidate_file={self.candidate_file or 'null'}; "
+                    "lists of your own need candidate_source=file and candidate_file=lists.parquet",
+                )
             )
         yield from one_of("retrieval", self.retrieval, ("cf", "slots"))
         yield from one_of("length_normalisation", self.length_normalisation, ("none", "mean"))
         yield from one_of("decoding", self.decoding, ("greedy", "sampled"))
         if self.temperature <= 0:
-            yield f"temperature: must be above 0, got {self.temperature:g} (decoding=greedy takes the best token)"
+            yield Problem(
+                "temperature", f"must be above 0, got {self.temperature:g} (decoding=greedy takes the best token)"
+            )
         for protocol in self.protocols:
             yield from one_of("protocols", protocol, PROTOCOLS)
         for split in self.splits:
             yield from one_of("splits", split, ("val", "test"))
         if not self.splits:
-            yield "splits: is empty; e.g. [test]"
+            yield Problem("splits", "is empty; e.g. [test]")
 
 
 @dataclass
@@ -141,7 +147,7 @@ class TrainerConfig:
     strategy: str = "auto"
     precision: str = "32-true"
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges and names."""
         yield from at_least("devices", self.devices, 1)
         yield from at_least("num_nodes", self.num_nodes, 1)
@@ -171,7 +177,7 @@ class WandbConfig(LoggerConfig):
     group: str | None = None
     mode: str = "auto"
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check the mode."""
         yield from one_of("mode", self.mode, ("auto", "online", "offline", "disabled"))
 
@@ -203,7 +209,7 @@ class PerturbationConfig:
     shuffled_history: bool = False
     perturbation_seed: int = 0
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Check ranges."""
         yield from at_least("vectors", self.vectors, 0)
         yield from fraction("titles", self.titles)

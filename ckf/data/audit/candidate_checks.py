@@ -49,7 +49,7 @@ class ListChecks:
 
     def check(self, block: Block, tally: Tally) -> None:
         """Candidate lists of one block."""
-        topk = np.flatnonzero(block.task == "topk")
+        topk = np.flatnonzero(block.of(lambda task: task.lists))
         if not len(topk):
             return
         log, names = self.log, block.names.take(topk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 
 from ckf.data.example_settings import ExampleSettings
 from ckf.data.interactions import SPLITS, InteractionLog, lists_of
+from ckf.tasks import Task
 
 _RATING_SAID = r"\b[0-9](\.[05])? ?(stars?\b|out of (5|10|five|ten)\b|/ ?(5|10)\b)"
 
@@ -18,11 +20,12 @@ class Block:
     """Examples [n] of any task and split."""
 
     def __init__(
-        self, table: pa.Table, log: InteractionLog, settings: ExampleSettings, train_counts: dict[str, np.ndarray]
-    ):
-        self.log, self.settings, self.train_counts = log, settings, train_counts
+        self, table: pa.Table, log: InteractionLog, settings: ExampleSettings, train_counts: dict[str, np.ndarray],
+        tasks: Mapping[str, Task],
+    ):  # fmt: skip
+        self.log, self.settings, self.train_counts, self.tasks = log, settings, train_counts, tasks
         self.names = table["example_id"].combine_chunks()
-        self.task = np.asarray(table["task"].to_pylist(), dtype="U8")
+        self.task = np.asarray(table["task"].to_pylist(), dtype=str)
         self.split = pc.fill_null(pc.index_in(table["split"], value_set=pa.array(SPLITS)), -1).to_numpy()
         self.user = table["user"].to_numpy().astype(np.int64)
         self.item = table["item"].to_numpy().astype(np.int64)
@@ -40,6 +43,10 @@ class Block:
     def __len__(self) -> int:
         return len(self.user)
 
+    def of(self, chosen: Callable[[Task], bool]) -> np.ndarray:
+        """Which examples are of a task that is chosen. bool [n]"""
+        return np.isin(self.task, [name for name, task in self.tasks.items() if chosen(task)])
+
     def seen(self, known: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Training interactions of each user or item id, 0 for unknown ids."""
         counts = self.train_counts["user" if known is self.log.user else "item"]
@@ -51,12 +58,12 @@ class Block:
         """Released ctr examples whose target was replaced by a random item. bool [n]"""
         if not self.settings.released or self.log.history is not None:
             return np.zeros(len(self), dtype=bool)
-        return (self.task == "ctr") & (self.label == 0)
+        return self.of(lambda task: task.random_targets_when_released) & (self.label == 0)
 
     @cached_property
     def history_in_rated(self) -> np.ndarray:
-        """Which history values belong to rating examples. bool [values]"""
-        return (self.task == "rating")[self.history.row_of]
+        """Which history values have a rating beside them. bool [values]"""
+        return self.of(lambda task: task.history_ratings)[self.history.row_of]
 
     @property
     def title_is_its_own(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
@@ -22,9 +23,9 @@ class EarlierCounts:
         self.times = np.unique(log.timestamp)
         self.pool = cache(self._pool)
 
-    def _pool(self, rated: bool, training: bool) -> np.ndarray:
+    def _pool(self, everything: bool, training: bool) -> np.ndarray:
         log = self.log
-        rows = np.ones(len(log), dtype=bool) if rated else log.click == 1
+        rows = np.ones(len(log), dtype=bool) if everything else log.click == 1
         if training:
             rows &= log.known_in_training
         return np.sort(self._key(log.user[rows], log.timestamp[rows]))
@@ -32,9 +33,9 @@ class EarlierCounts:
     def _key(self, user: np.ndarray, time: np.ndarray) -> np.ndarray:
         return user * (len(self.times) + 1) + np.searchsorted(self.times, time)
 
-    def count(self, user: np.ndarray, time: np.ndarray, *, rated: bool, training: bool) -> np.ndarray:
+    def count(self, user: np.ndarray, time: np.ndarray, *, everything: bool, training: bool) -> np.ndarray:
         """Number of earlier interactions of each (user, time). int64"""
-        keys = self.pool(rated, training)
+        keys = self.pool(everything, training)
         return np.searchsorted(keys, self._key(user, time)) - np.searchsorted(keys, user * (len(self.times) + 1))
 
 
@@ -57,7 +58,7 @@ def check_past(block: Block, tally: Tally, earlier: EarlierCounts) -> None:
     backwards[1:] = known[1:] & known[:-1] & (owner[1:] == owner[:-1]) & (when[1:] < when[:-1])
     tally.add("history_out_of_order", history.any_of(backwards), names)
     tally.add("history_of_another_user", history.any_of(~known), names, history.lengths > 0)
-    disliked = known & (log.click[row] == 0) & (block.task != "rating")[owner]
+    disliked = known & (log.click[row] == 0) & block.of(lambda task: task.history == "liked")[owner]
     tally.add("history_holds_disliked", history.any_of(disliked), names)
     held_out = known & np.isin(log.split[row], (1, 2))
     training = block.split == 0
@@ -65,7 +66,7 @@ def check_past(block: Block, tally: Tally, earlier: EarlierCounts) -> None:
     tally.add("eval_history_from_held_out", history.any_of(held_out), names, ~training)
     tally.add("val_history_from_test", history.any_of(known & (log.split[row] == 2)), names, block.split == 1)
     tally.add("history_too_long", history.lengths > block.settings.longest_history, names)
-    rated = block.task == "rating"
+    rated = block.of(lambda task: task.history_ratings)
     star = log.rating[row[block.history_in_rated]]
     differs = np.zeros(len(items), dtype=bool)
     if len(block.ratings.values) == len(star):
@@ -84,20 +85,24 @@ def _check_lengths(block: Block, tally: Tally, earlier: EarlierCounts) -> None:
         return
     last = block.settings.longest_history
     alone = block.title_is_its_own
-    for rated in (False, True):
+    of_all = block.of(lambda task: task.history == "all")
+    for everything in (False, True):
         for training in (False, True):
-            rows = np.flatnonzero(((block.task == "rating") == rated) & ((block.split == 0) == training))
+            rows = np.flatnonzero((of_all == everything) & ((block.split == 0) == training))
             if not len(rows):
                 continue
-            there = earlier.count(block.user[rows], block.time[rows], rated=rated, training=training)
+            there = earlier.count(block.user[rows], block.time[rows], everything=everything, training=training)
             names = block.names.take(rows)
             length = block.history.lengths[rows]
             tally.add("history_lacks_items", length < np.minimum(there, last), names, alone[rows])
             tally.add("histories_cut", there > last, names)
 
 
-def check_labels(block: Block, tally: Tally) -> None:
-    """Labels, splits, times and warm flags of one block, against the interactions they come from."""
+def check_labels(block: Block, tally: Tally, labels: Mapping[str, np.ndarray]) -> None:
+    """Labels, splits, times and warm flags of one block, against the interactions they come from.
+
+    ``labels`` holds what each task makes of each interaction.
+    """
     log, names = block.log, block.names
     row = log.pairs.rows(block.user, block.item)
     known = row >= 0
@@ -106,11 +111,14 @@ def check_labels(block: Block, tally: Tally) -> None:
     look = known & ~replaced
     wrong_split = (log.split[row] != block.split) | (log.timestamp[row] != block.time)
     tally.add("example_in_another_split", wrong_split, names, look)
-    label = np.where(np.isin(block.task, ("rating", "explain", "review")), log.rating[row], log.click[row])
+    label = np.zeros(len(row), dtype=np.float32)
+    for name in np.unique(block.task):
+        mine = block.task == name
+        label[mine] = labels[str(name)][row[mine]]
     tally.add("labels_differ", ~(block.label == label), names, look)
     fewest = np.minimum(block.seen(log.user, block.user), block.seen(log.item, block.item))
     tally.add("warm_flags_from_train", (block.warm_seen != (fewest >= 1)) | (block.warm_3 != (fewest >= 3)), names)
-    explain = block.task == "explain"
+    explain = block.of(lambda task: "review" in task.placeholders)
     tally.add("empty_reviews", block.review_bytes == 0, names, explain)
     tally.add("reviews_cut", block.review_words >= block.settings.review_words, names, explain)
     tally.add("reviews_name_the_rating", block.review_names_rating, names, explain)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ckf.data.candidates import CandidateHash
 from ckf.data.example_settings import ExampleSettings
 from ckf.data.interaction_keys import TRAINED_ON, UNKNOWN, raw_ids, row_keys
 from ckf.data.interactions import InteractionLog
+from ckf.tasks import BUILT_IN, Task
 
 _ROWS = 131_072
 _ALWAYS = {
@@ -64,7 +65,7 @@ _FIGURES = {
 """Facts without a verdict."""
 
 
-def audit(dataset: Path, examples: Path) -> AuditReport:
+def audit(dataset: Path, examples: Path, tasks: Mapping[str, Task] = BUILT_IN) -> AuditReport:
     """Look through a dataset artifact and its examples.
 
     Raises:
@@ -76,30 +77,38 @@ def audit(dataset: Path, examples: Path) -> AuditReport:
     lines = list(table_lines(dataset, log, str(read_json(dataset / "manifest.json").get("split", "provided"))))
     if settings.released and log.history is None:
         log = log.all_liked()
-    return AuditReport(lines + list(_example_lines(log, settings, examples, manifest)), settings.protocol)
+    return AuditReport(lines + list(_example_lines(log, settings, examples, manifest, tasks)), settings.protocol)
 
 
-def audit_artifacts(dataset: Path, examples: Path, trained: list[Path]) -> AuditReport:
+def audit_artifacts(
+    dataset: Path, examples: Path, trained: list[Path], tasks: Mapping[str, Task] = BUILT_IN
+) -> AuditReport:
     """The audit, and a line for each CF model trained on these artifacts."""
-    report = audit(dataset, examples)
+    report = audit(dataset, examples, tasks)
     return AuditReport(report.lines + [cf_line(dataset, path) for path in trained], report.protocol)
 
 
 def _example_lines(
-    log: InteractionLog, settings: ExampleSettings, examples: Path, manifest: dict[str, Any]
+    log: InteractionLog,
+    settings: ExampleSettings,
+    examples: Path,
+    manifest: dict[str, Any],
+    tasks: Mapping[str, Task],
 ) -> Iterator[Finding]:
     tally, lists, earlier, frozen = Tally(), ListChecks(log, settings), EarlierCounts(log), CandidateHash()
     counts = {kind: log.train_counts(kind) for kind in ("user", "item")}
     counts["titles"] = np.bincount(log.title[log.catalogue], minlength=int(log.title.max(initial=0)) + 1)
     ids, marks = [], []
-    first_task = min((name.split("/")[0] for name in manifest["examples"]), default="")
+    names = {name.split("/")[0] for name in manifest["examples"]}
+    first_task = min(names, default="")
+    labels = {name: tasks[name].label(log.columns()) for name in names}
     file = pq.ParquetFile(examples / "examples.parquet")
     for batch in file.iter_batches(_ROWS):
         table = _as_table(batch)
-        block = Block(table, log, settings, counts)
+        block = Block(table, log, settings, counts, tasks)
         block.first_task = first_task
         check_past(block, tally, earlier)
-        check_labels(block, tally)
+        check_labels(block, tally, labels)
         lists.check(block, tally)
         frozen.add(table)
         ids.append(pl.Series(block.names).hash().to_numpy())

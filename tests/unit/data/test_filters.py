@@ -107,10 +107,10 @@ def test_every_step_is_on_record():
     ],
 )
 def test_faulty_filters_are_refused(step, line):
-    assert any(problem.startswith(line) for problem in step.problems())
+    assert any(str(problem).startswith(line) for problem in step.problems())
 
 
 def test_counting_after_a_step_that_is_not_earlier_is_refused():
     filters = [FilterConfig("min_user_count", 2, count_scope="since"), FilterConfig("since", "2014-01-01")]
-    (line,) = DatasetConfig("x", filters=filters).problems()
-    assert line == "filters[0].count_scope: 'since' is no earlier step; one of now, start"
+    (problem,) = DatasetConfig("x", filters=filters).problems()
+    assert str(problem) == "filters[0].count_scope: 'since' is no earlier step; one of now, start"

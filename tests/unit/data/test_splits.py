@@ -117,4 +117,4 @@ def test_a_split_without_rows_stops():
     ],
 )
 def test_faulty_splits_are_refused(cfg, line):
-    assert any(problem.startswith(line) for problem in cfg.problems())
+    assert any(str(problem).startswith(line) for problem in cfg.problems())
