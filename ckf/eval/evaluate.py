@@ -22,7 +22,7 @@ from ckf.eval import reviews as texts
 from ckf.eval.candidate_file import read_candidates
 from ckf.eval.compute_metrics import BIAS, CF, MODEL, TEXT, further_metrics, metrics_of, oracle_metrics, with_counts
 from ckf.eval.extra_protocols import Sources, baseline_lists, further_rankings
-from ckf.eval.fusion_diagnostics import gradient_shares, slot_health
+from ckf.eval.fusion_diagnostics import gradient_shares, slot_diagnostics
 from ckf.eval.multiprocess import ScoringJob, score_in_processes
 from ckf.eval.predictions import cf_predictions, predictions
 from ckf.eval.score import answer_log_probabilities
@@ -67,7 +67,7 @@ def evaluate_run(
                 metrics.update(_texts(entry.task, exp, inputs, baselines.text, loaded, split, target))
     if loaded is not None and exp.fusion.fuses and out is None:
         val = ExampleTable(inputs.examples / "examples.parquet", "val", scored_tasks(exp))
-        metrics.update(slot_health(*loaded, val, device_of(exp)))
+        metrics.update(slot_diagnostics(*loaded, val, device_of(exp)))
     metrics.update(gradient_shares(run))
     if exp.evaluate.max_examples is not None:
         metrics["evaluate/max_examples"] = exp.evaluate.max_examples

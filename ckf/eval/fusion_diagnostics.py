@@ -1,4 +1,4 @@
-"""Fusion health: whether a trained model uses what its slots (or codes) are given.
+"""Fusion diagnostics: whether a trained model uses what its slots (or codes) are given.
 
 The same prompts are scored as they are and with the CF knowledge spoiled. Two questions are asked:
 ``change``, how far the answers move (mean total-variation distance between the two distributions over
@@ -48,8 +48,10 @@ class ZeroedFusion(Fusion):
 
 
 @torch.inference_mode()
-def slot_health(model: Recommender, collator: Collators, table: ExampleTable, device: torch.device) -> dict[str, float]:
-    """Change of the answers on a sample of ``table`` when the CF knowledge is spoiled, overall and by task.
+def slot_diagnostics(
+    model: Recommender, collator: Collators, table: ExampleTable, device: torch.device
+) -> dict[str, float]:
+    """Change of the answers on a sample of ``table`` when the CF knowledge is perturbed, overall and by task.
 
     ``zeroed``: slots hold zeros (codes: the code of an unknown id). ``shuffled``: every user has another
     user's vector and every item another item's. ``swapped``: the user's vector, history and code are
@@ -89,7 +91,7 @@ def gradient_shares(run: Path) -> dict[str, float]:
         for key, value in json.loads(line).items():
             if key.startswith("train/grad_share_"):
                 shares.setdefault(key.removeprefix("train/"), []).append(value)
-    return {f"health/{key}": float(np.mean(values)) for key, values in shares.items()}
+    return {f"diagnostics/{key}": float(np.mean(values)) for key, values in shares.items()}
 
 
 def _sample(table: ExampleTable) -> list[Example]:
@@ -145,7 +147,7 @@ def _right(collator: Collators, example: Example) -> int:
 
 
 def _loss_rises(sample: list[Example], right: list[int], found: dict[str, list[np.ndarray]]) -> dict[str, float]:
-    """Each task's loss and its rise with an interval over users: ``health/<task>/loss_rise_<change>[_low|_high]``."""
+    """Each task's loss and its rise with an interval over users (``…/<task>/loss_rise_<change>[_low|_high]``)."""
     tasks = np.asarray([example.task for example in sample])
     users = np.asarray([example.user for example in sample])
     tail = 100 * (1 - LEVEL) / 2 / len(set(tasks.tolist()))
@@ -153,13 +155,13 @@ def _loss_rises(sample: list[Example], right: list[int], found: dict[str, list[n
         name: -np.log([max(p[place], 1e-12) for p, place in zip(distributions, right, strict=True)])
         for name, distributions in found.items()
     }
-    out = {f"health/{task}/loss": float(loss[""][tasks == task].mean()) for task in dict.fromkeys(tasks.tolist())}
+    out = {f"diagnostics/{task}/loss": float(loss[""][tasks == task].mean()) for task in dict.fromkeys(tasks.tolist())}
     for name in [name for name in found if name]:
         for task in dict.fromkeys(tasks.tolist()):
             names, codes = np.unique(users[tasks == task], return_inverse=True)
             mean = Ratio.of_rows((loss[name] - loss[""])[tasks == task], codes, len(names))
             drawn = resample({"rise": mean}, len(names), RESAMPLES, seed=0)["rise"]
-            key = f"health/{task}/loss_rise_{name}"
+            key = f"diagnostics/{task}/loss_rise_{name}"
             low, high = np.percentile(drawn, [tail, 100 - tail])
             out |= {key: mean.value(), f"{key}_low": float(low), f"{key}_high": float(high)}
     return out
@@ -168,18 +170,18 @@ def _loss_rises(sample: list[Example], right: list[int], found: dict[str, list[n
 def _summary(sample: list[Example], found: dict[str, list[np.ndarray]], binary: Sequence[str]) -> dict[str, float]:
     """How far the answers move, overall and by task; for tasks with two answers also the AUC of the sample."""
     tasks = np.asarray([example.task for example in sample])
-    out: dict[str, float] = {"health/n": float(len(sample))}
+    out: dict[str, float] = {"diagnostics/n": float(len(sample))}
     for name, distributions in found.items():
         if name:
             pairs = zip(found[""], distributions, strict=True)
             distance = np.asarray([0.5 * np.abs(p - q).sum() for p, q in pairs])
-            out[f"health/change_{name}"] = float(distance.mean())
+            out[f"diagnostics/change_{name}"] = float(distance.mean())
             for task in dict.fromkeys(tasks.tolist()):
-                out[f"health/{task}/change_{name}"] = float(distance[tasks == task].mean())
+                out[f"diagnostics/{task}/change_{name}"] = float(distance[tasks == task].mean())
         for task in binary:
             mine = np.flatnonzero(tasks == task)
             labels = np.asarray([sample[row].label for row in mine])
             if 0 < labels.sum() < len(labels):
                 yes = np.asarray([distributions[row][1] for row in mine])
-                out[f"health/{task}/auc_{name}" if name else f"health/{task}/auc"] = auc(labels, yes)
+                out[f"diagnostics/{task}/auc_{name}" if name else f"diagnostics/{task}/auc"] = auc(labels, yes)
     return out

@@ -23,6 +23,7 @@ from ckf.eval.retrieval import CFRetrieval
 from ckf.eval.reviews import written_reviews
 from ckf.inference.adhoc_user_vectors import AdhocUserVectors
 from ckf.inference.dataset_index import DatasetIndex
+from ckf.inference.request_rows import score_rows
 from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collators
 from ckf.runs.folder import artifact_path, read_run
@@ -172,6 +173,4 @@ class Predictor:
         Raises:
             DataError: a row that cannot be scored: its number, column and value.
         """
-        from ckf.inference.request_rows import score_rows
-
         return score_rows(self, pd.DataFrame(rows).reset_index(drop=True), first=0)

@@ -13,7 +13,7 @@ from ckf.assembly import scored_tasks
 from ckf.core.errors import DataError
 from ckf.data.example_table import Example, ExampleTable
 from ckf.eval.evaluate import device_of, subsample
-from ckf.eval.fusion_diagnostics import gradient_shares, slot_health
+from ckf.eval.fusion_diagnostics import gradient_shares, slot_diagnostics
 from ckf.eval.predictions import predictions
 from ckf.eval.score import answer_log_probabilities
 from ckf.inference.predictor import Predictor
@@ -39,11 +39,11 @@ def probe(trained: Predictor) -> tuple[str, dict[str, float]]:
     record_evaluation(trained.run, "probe", "val", len(val))
     found = gradient_shares(trained.run)
     if exp.fusion.fuses:
-        found.update(slot_health(trained.model, trained.collator, val, device_of(exp)))
+        found.update(slot_diagnostics(trained.model, trained.collator, val, device_of(exp)))
     lists = val.subset(np.flatnonzero([exp.task_set[name].lists for name in val.task]))
     if len(lists):
         found.update(positions(trained, subsample(lists, LISTS)))
-    tables = [_health(found, tasks), _positions(found)]
+    tables = [_diagnostics(found, tasks), _positions(found)]
     text = "\n\n".join(f"## {table.title}\n\n{markdown_table(table)}" for table in tables if table.rows)
     return f"# {trained.run.name}\n\n{text or 'Nothing to probe: no fusion, and no lists.'}\n", found
 
@@ -76,15 +76,15 @@ def _moved(example: Example, place: int) -> Example:
     return dataclasses.replace(example, candidates=np.insert(others, place, example.item), position=place)
 
 
-def _health(found: dict[str, float], tasks: list[str]) -> Table:
+def _diagnostics(found: dict[str, float], tasks: list[str]) -> Table:
     rows = []
     for change, meaning in _CHANGES.items():
-        if f"health/change_{change}" in found:
-            keys = [*(f"health/{task}/change_{change}" for task in tasks), f"health/change_{change}"]
-            rows.append([meaning, *(number(found.get(key)) for key in [*keys, f"health/ctr/auc_{change}"])])
+        if f"diagnostics/change_{change}" in found:
+            keys = [*(f"diagnostics/{task}/change_{change}" for task in tasks), f"diagnostics/change_{change}"]
+            rows.append([meaning, *(number(found.get(key)) for key in [*keys, f"diagnostics/ctr/auc_{change}"])])
     if rows:
-        rows.append(["as it is", *[MISSING] * (len(tasks) + 1), number(found.get("health/ctr/auc"))])
-    count = int(found.get("health/n", 0))
+        rows.append(["as it is", *[MISSING] * (len(tasks) + 1), number(found.get("diagnostics/ctr/auc"))])
+    count = int(found.get("diagnostics/n", 0))
     return Table(f"change of the answers, {count} val examples", ["", *tasks, "all", "ctr AUC"], rows)
 
 

@@ -10,27 +10,51 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
+from ckf.config.schema import ExperimentConfig
 from ckf.core.artifact_store import read_json
 from ckf.core.errors import DataError
 from ckf.data.example_table import Example, ExampleTable
 from ckf.eval.evaluate import device_of
+from ckf.eval.full_ranking import Catalogue
 from ckf.eval.predictions import predictions
 from ckf.eval.score import answer_log_probabilities
+from ckf.inference.adhoc_user_vectors import AdhocUserVectors
+from ckf.inference.dataset_index import DatasetIndex
+from ckf.model.recommender import Recommender
+from ckf.prompts.collate import Collators
 from ckf.runs.evaluation_log import record_evaluation
 from ckf.tasks import DEFAULT_TASK
-
-if TYPE_CHECKING:
-    from ckf.inference.predictor import Predictor
 
 COLUMNS = (
     "task", "user", "item", "candidates", "history", "history_ratings", "timestamp", "review", "example_id",
 )  # fmt: skip
 SPLITS = ("train", "val", "test")
+
+
+class LoadedRun(Protocol):
+    """What scoring rows needs of a loaded run (`ckf.inference.predictor.Predictor`)."""
+
+    run: Path
+    exp: ExperimentConfig
+    model: Recommender | None
+    collator: Collators | None
+
+    @property
+    def known(self) -> DatasetIndex: ...  # noqa: D102
+    @property
+    def catalogue(self) -> Catalogue: ...  # noqa: D102
+    @property
+    def own_users(self) -> AdhocUserVectors: ...  # noqa: D102
+    @property
+    def prepared(self) -> dict[str, tuple[ExampleTable, int]]: ...  # noqa: D102
+
+
 _SHOWN = 3
 
 
@@ -45,7 +69,7 @@ class UnusableRow:
         return f"row {self.row}: {self.reason}"
 
 
-def score_rows(trained: Predictor, rows: pd.DataFrame, first: int) -> pd.DataFrame:
+def score_rows(trained: LoadedRun, rows: pd.DataFrame, first: int) -> pd.DataFrame:
     """Scores of rows numbered from ``first``: columns row, task, user, item, position, score and answer.
 
     Raises:
@@ -67,7 +91,7 @@ def refuse_faults(faults: Sequence[UnusableRow], where: str) -> None:
         raise DataError(f"{where}: {'; '.join(map(str, faults[:_SHOWN]))}{more}")
 
 
-def score_examples(trained: Predictor, examples: list[Example], numbers: np.ndarray) -> pd.DataFrame:
+def score_examples(trained: LoadedRun, examples: list[Example], numbers: np.ndarray) -> pd.DataFrame:
     """Scores of examples that stand for rows of these numbers."""
     model, collator = trained.model, trained.collator
     if model is None or collator is None:
@@ -102,7 +126,7 @@ def is_own(example: Example) -> bool:
     return "/row/" in example.example_id
 
 
-def read_rows(trained: Predictor, rows: pd.DataFrame, first: int) -> tuple[list[Example], list[UnusableRow]]:
+def read_rows(trained: LoadedRun, rows: pd.DataFrame, first: int) -> tuple[list[Example], list[UnusableRow]]:
     """The rows as examples, and those that cannot be one.
 
     Raises:
@@ -134,7 +158,7 @@ def _records(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
         }
 
 
-def _example(trained: Predictor, row: dict[str, Any], number: int) -> Example:
+def _example(trained: LoadedRun, row: dict[str, Any], number: int) -> Example:
     known, tasks = trained.known, [task.name for task in trained.exp.scored_mix]
     name = str(row.get("task", DEFAULT_TASK))
     if name not in tasks:
@@ -165,7 +189,7 @@ def _example(trained: Predictor, row: dict[str, Any], number: int) -> Example:
     return dataclasses.replace(example, example_id=f"{name}/row/{number}", candidates=candidates, review=words)
 
 
-def _with_history(trained: Predictor, example: Example, row: dict[str, Any]) -> Example:
+def _with_history(trained: LoadedRun, example: Example, row: dict[str, Any]) -> Example:
     items = np.asarray([_item(trained, name) for name in row["history"]], dtype=np.int64)
     ratings = np.asarray(row.get("history_ratings", []), dtype=np.float32)
     if trained.exp.task_set[example.task].history_ratings and len(ratings) != len(items):
@@ -173,14 +197,14 @@ def _with_history(trained: Predictor, example: Example, row: dict[str, Any]) -> 
     return dataclasses.replace(example, history=items, history_ratings=ratings)
 
 
-def _item(trained: Predictor, name: Any) -> int:
+def _item(trained: LoadedRun, name: Any) -> int:
     number = trained.known.item_number(name)
     if number is None:
         raise DataError(f"item '{name}' is not in the catalogue ({len(trained.catalogue.items)} items)")
     return number
 
 
-def _named_examples(trained: Predictor, names: list[str], first: int) -> tuple[list[Example], list[UnusableRow]]:
+def _named_examples(trained: LoadedRun, names: list[str], first: int) -> tuple[list[Example], list[UnusableRow]]:
     """Examples by their ids; each split's table is read once and kept with the run."""
     places = trained.prepared
     examples, faults = [], []
@@ -195,7 +219,7 @@ def _named_examples(trained: Predictor, names: list[str], first: int) -> tuple[l
     return examples, faults
 
 
-def note_prepared(trained: Predictor, examples: Sequence[Example]) -> None:
+def note_prepared(trained: LoadedRun, examples: Sequence[Example]) -> None:
     """Note in the run's journal that prepared examples of a split are scored."""
     splits = [x.example_id.split("/")[1] for x in examples]
     for split in SPLITS[1:]:
@@ -203,7 +227,7 @@ def note_prepared(trained: Predictor, examples: Sequence[Example]) -> None:
             record_evaluation(trained.run, "predict", split, splits.count(split))
 
 
-def run_key(trained: Predictor) -> dict[str, Any]:
+def run_key(trained: LoadedRun) -> dict[str, Any]:
     """What a half-finished prediction must agree with to be continued."""
     card = read_json(trained.run / "run.json")
     return {"run": trained.run.name, "weights": card.get("identity", {}).get("weights")}

@@ -1,4 +1,4 @@
-"""Two runs side by side: what they were told, what they scored, and where their answers part."""
+"""Two runs compared: their settings, their metrics, and the answers that differ most."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ def paired_predictions(a: Run, b: Run, split: str) -> tuple[pd.DataFrame, pd.Dat
     one, two = frames
     if len(one) != len(two) or not one[key].equals(two[key]):
         ids = [set(rows["example_id"]) for rows in frames]
-        said = f"{len(ids[0])} and {len(ids[1])} examples, {len(ids[0] & ids[1])} of them shared"
+        shared = f"{len(ids[0])} and {len(ids[1])} examples, {len(ids[0] & ids[1])} of them shared"
         if ids[0] == ids[1]:
-            said = "the same examples, other candidates"
-        raise ArtifactError(f"{a.path} and {b.path}: {split} predictions of another example set ({said})")
+            shared = "the same examples, other candidates"
+        raise ArtifactError(f"{a.path} and {b.path}: {split} predictions of another example set ({shared})")
     if not one["label"].equals(two["label"]):
         raise ArtifactError(f"{a.path} and {b.path}: {split} predictions differ in their labels")
     return one, two
@@ -168,8 +168,8 @@ def _largest(units: pd.DataFrame, kind: str, count: int) -> list[tuple[int, floa
 
 
 def prompts_of(run: Run, example_ids: list[str]) -> dict[str, str]:
-    """What the prompts of some examples say (history, what is asked); empty where the run's artifacts are gone."""
-    artifacts = run.card["artifacts"]
+    """Titles in the prompts of some examples (history, items to judge); empty where the run's artifacts are gone."""
+    artifacts = run.metadata["artifacts"]
     paths = [Path(artifacts.get(name, {}).get("path", "")) for name in ("examples", "dataset")]
     examples, items = paths[0] / "examples.parquet", paths[1] / "items.parquet"
     if not (examples.is_file() and items.is_file()):
@@ -177,12 +177,12 @@ def prompts_of(run: Run, example_ids: list[str]) -> dict[str, str]:
     titles = pd.read_parquet(items, columns=["item", "title"]).set_index("item")["title"].to_dict()
     columns = ["example_id", "item", "candidates", "history"]
     rows = pd.read_parquet(examples, columns=columns, filters=[("example_id", "in", example_ids)])
-    said = {}
+    found = {}
     for name, item, candidates, history in zip(*(rows[column] for column in columns), strict=True):
         shown = "; ".join(titles[i] for i in history) or "none"
         asked = "; ".join(titles[i] for i in (candidates if len(candidates) else [item]))
-        said[str(name)] = f"history: {shown} | asked: {asked}"
-    return said
+        found[str(name)] = f"history: {shown} | asked: {asked}"
+    return found
 
 
 def _flat(node: object, prefix: str = "") -> dict[str, Any]:

@@ -70,7 +70,7 @@ def _cells(table: Table, sweep: Sweep, lines: Sequence[TableRow]) -> dict[str, A
 
 
 def _provenance(line: TableRow, sweep: Sweep) -> dict[str, Any]:
-    """What stands behind a line: a run for each seed, with commit, data and command; its figures by metric."""
+    """The origin of a line: a run for each seed, with commit, data and command; its figures by metric."""
     keys = {heading(metric): str(MetricIdentity.parse(metric).of(line.source)) for metric in sweep.metrics}
     if line.is_row:
         keys = {heading(metric): metric for metric in sweep.metrics}

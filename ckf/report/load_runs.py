@@ -28,11 +28,11 @@ PREDICTION_COLUMNS = ("source", "example_id", "task", "user", "item", "label", "
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: its config, its card and its flat metrics."""
+    """One finished run: its config, its metadata and its flat metrics."""
 
     path: Path
     config: ExperimentConfig
-    card: dict[str, Any]
+    metadata: dict[str, Any]
     metrics: dict[str, float]
 
     def get(self, key: str, source: str = "model") -> float | None:
@@ -59,16 +59,16 @@ class Run:
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What must agree for two numbers to stand in one column: data, candidates, subset."""
+        """What must agree before two numbers may share a column: data, candidates, subset."""
         return {
             "dataset": self.config.dataset.name,
-            "dataset artifact": self.card["artifacts"]["dataset"]["hash"],
+            "dataset artifact": self.metadata["artifacts"]["dataset"]["hash"],
             "tasks.candidates": self.config.tasks.candidates,
             "tasks.negatives_seed": self.config.tasks.negatives_seed,
             "tasks.protocol": self.config.tasks.protocol,
             "tasks.negatives": self.config.tasks.negatives,
             "tasks.history_same_timestamp": self.config.tasks.history_same_timestamp,
-            "candidate lists": self.card["artifacts"].get("examples", {}).get("candidates"),
+            "candidate lists": self.metadata["artifacts"].get("examples", {}).get("candidates"),
             "evaluate.max_examples": self.max_examples,
             "evaluate.length_normalisation": self.config.evaluate.length_normalisation,
         }
@@ -104,14 +104,14 @@ def load_run(path: Path) -> Run:
     Raises:
         ArtifactError: no run, or one without metrics.
     """
-    config, card = read_run(path)
+    config, metadata = read_run(path)
     if not (path / METRICS).is_file():
         raise ArtifactError(f"{path}: not finished (no {METRICS}); the same `ckf` command continues it")
-    if "hash" not in card.get("artifacts", {}).get("dataset", {}):
+    if "hash" not in metadata.get("artifacts", {}).get("dataset", {}):
         raise ArtifactError(
-            f"{path / METADATA}: names no dataset artifact; the same `ckf` command with overwrite=true mends it"
+            f"{path / METADATA}: names no dataset artifact; the same `ckf` command with overwrite=true writes it again"
         )
-    return Run(path, config, card, read_json(path / METRICS))
+    return Run(path, config, metadata, read_json(path / METRICS))
 
 
 def load_predictions(run: Run, split: str) -> pd.DataFrame:
@@ -149,12 +149,12 @@ def same_protocol(runs: list[Run]) -> None:
                 )
 
 
-def cost_metrics(card: Mapping[str, Any]) -> dict[str, float]:
+def cost_metrics(metadata: Mapping[str, Any]) -> dict[str, float]:
     """``cost/…`` of a run, from its metadata: seconds by stage, examples/s, peak memory, trained parameters.
 
     Examples/s is what the fit noted: none where its last session, after a break, had nothing left to train.
     """
-    stages, train = card.get("stages") or {}, card.get("train") or {}
+    stages, train = metadata.get("stages") or {}, metadata.get("train") or {}
     found = {f"{COST}{stage}_seconds": float(stages[stage]) for stage in ("train", "evaluate") if stage in stages}
     if "examples_per_second" in train:
         found[f"{COST}examples_per_second"] = float(train["examples_per_second"])

@@ -50,11 +50,11 @@ def _result(run: Run, keys: Sequence[str]) -> Result:
     row = row or {"method": run.config.method.name}
     key = result_key(run.config)
     origin = Provenance(
-        key, row_name(row), run.config.seed, f"ckf report of {run.path}", str(run.card.get("git") or "unknown"),
-        run.card["artifacts"]["dataset"]["hash"], versions_text(run.card.get("versions") or {}),
-        machine_text(run.card.get("machine") or {}), None,
+        key, row_name(row), run.config.seed, f"ckf report of {run.path}", str(run.metadata.get("git") or "unknown"),
+        run.metadata["artifacts"]["dataset"]["hash"], versions_text(run.metadata.get("versions") or {}),
+        machine_text(run.metadata.get("machine") or {}), None,
     )  # fmt: skip
-    metrics = {**run.metrics, **cost_metrics(run.card)}
+    metrics = {**run.metrics, **cost_metrics(run.metadata)}
     return Result(key, row, run.config.seed, metrics, origin, run.config, run)
 
 

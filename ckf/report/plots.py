@@ -100,7 +100,7 @@ def _is_numeric(key: str, lines: Sequence[TableRow]) -> bool:
 
 
 def _bars(sweep: Sweep, lines: Sequence[TableRow]) -> Figure | None:
-    """What each row loses or gains against the control (or its text-only twin), with the 95% interval over seeds."""
+    """Each row minus the control (or its text-only baseline), with the 95% interval over seeds."""
     metric = sweep.metrics[0]
     pairs = from_control(sweep, lines, metric) or from_text(lines, metric)
     if not pairs:
@@ -261,7 +261,7 @@ def svg(figure: Figure) -> str:
 def _with_classes(text: str) -> str:
     """Styles that are repeated element by element, as classes; named by content, since a page has many figures."""
     styles = dict.fromkeys(re.findall(r'style="([^"]*)"', text))
-    names = {style: f"s{zlib.crc32(style.encode()):08x}" for style in styles}
+    names = {style: f"s{zlib.crc32(style.encode()):08x}"[:6] for style in styles}
     text = re.sub(r'style="([^"]*)"', lambda found: f'class="{names[found[1]]}"', text)
     rules = ["text{font-family:'DejaVu Sans',Verdana,sans-serif}", *(f".{n}{{{style}}}" for style, n in names.items())]
     return text.replace("*{", " ".join(rules) + " *{", 1)

@@ -105,7 +105,7 @@ def gather_results(path: Path, sweep: Sweep, outputs: Path) -> tuple[list[Result
             before, metrics = kept.get(places[-1], (None, {}))
             run = finished.get(key)
             if run is not None:
-                figures = figures_of({**run.metrics, **cost_metrics(run.card)}, shown)
+                figures = figures_of({**run.metrics, **cost_metrics(run.metadata)}, shown)
                 results.append(
                     Result(key, row, config.seed, _flat(figures), _provenance(key, row, trial, run), config, run)
                 )
@@ -339,17 +339,17 @@ def _provenance(key: str, row: Mapping[str, Any], trial: Trial, run: Run) -> Pro
 
     The row is the trial's: its run may have been another method's text-only baseline, of the same config but the label.
     """
-    card = run.card
+    metadata = run.metadata
     return Provenance(
         key=key,
         row=row_name(row),
         seed=run.config.seed,
         command="ckf " + " ".join(trial.overrides),
-        commit=str(card.get("git") or "unknown"),
-        data=card["artifacts"]["dataset"]["hash"],
-        versions=versions_text(card.get("versions") or {}),
-        machine=machine_text(card.get("machine") or {}),
-        seconds=round(sum((card.get("stages") or {}).values()), 1) if card.get("stages") else None,
+        commit=str(metadata.get("git") or "unknown"),
+        data=metadata["artifacts"]["dataset"]["hash"],
+        versions=versions_text(metadata.get("versions") or {}),
+        machine=machine_text(metadata.get("machine") or {}),
+        seconds=round(sum((metadata.get("stages") or {}).values()), 1) if metadata.get("stages") else None,
     )
 
 

@@ -142,15 +142,19 @@ def _fusion_table(run: Run) -> Table:
     """How far the answers move when the CF knowledge is perturbed, by task, and the ctr AUC that is left."""
     rows: list[list[Cell]] = []
     for change, meaning in _CHANGES.items():
-        keys = [f"health/{task.name}/change_{change}" for task in run.config.scored_mix]
-        if f"health/change_{change}" in run.metrics:
-            values = [run.metrics.get(key) for key in (*keys, f"health/change_{change}", f"health/ctr/auc_{change}")]
+        keys = [f"diagnostics/{task.name}/change_{change}" for task in run.config.scored_mix]
+        if f"diagnostics/change_{change}" in run.metrics:
+            values = [
+                run.metrics.get(key) for key in (*keys, f"diagnostics/change_{change}", f"diagnostics/ctr/auc_{change}")
+            ]
             rows.append([meaning, *map(Number, values)])
     if rows:
         gap = [MISSING] * (len(run.config.scored_mix) + 1)
-        rows.append(["as it is", *gap, Number(run.metrics.get("health/ctr/auc"))])
+        rows.append(["as it is", *gap, Number(run.metrics.get("diagnostics/ctr/auc"))])
     header = ["change of the answers", *(task.name for task in run.config.scored_mix), "all", "ctr AUC"]
-    return Table(f"fusion diagnostics ({metric_number('n', run.metrics.get('health/n'))} val examples)", header, rows)
+    return Table(
+        f"fusion diagnostics ({metric_number('n', run.metrics.get('diagnostics/n'))} val examples)", header, rows
+    )
 
 
 def _fusion_conclusions(run: Run) -> list[str]:
@@ -159,18 +163,18 @@ def _fusion_conclusions(run: Run) -> list[str]:
     lines = []
     perturbation = "shuffled" if fusion.reads_vectors else "zeroed"
     wanted = ("loss", f"loss_rise_{perturbation}")
-    tasks = [t.name for t in run.config.task_mix if all(f"health/{t.name}/{key}" in metrics for key in wanted)]
-    least = {task: _USED * metrics[f"health/{task}/loss"] for task in tasks}
-    read = [task for task in tasks if metrics[f"health/{task}/loss_rise_{perturbation}_low"] > least[task]]
+    tasks = [t.name for t in run.config.task_mix if all(f"diagnostics/{t.name}/{key}" in metrics for key in wanted)]
+    least = {task: _USED * metrics[f"diagnostics/{task}/loss"] for task in tasks}
+    read = [task for task in tasks if metrics[f"diagnostics/{task}/loss_rise_{perturbation}_low"] > least[task]]
     if tasks and not read:
-        rises = [_rise(metrics, f"health/{task}/loss_rise_{perturbation}") for task in tasks]
+        rises = [_rise(metrics, f"diagnostics/{task}/loss_rise_{perturbation}") for task in tasks]
         rises_text = ", ".join(f"{task} {rise}" for task, rise in zip(tasks, rises, strict=True))
         what, how = "slots" if fusion.learns else "codes", _CHANGES[perturbation]
         lines.append(f"This model ignores its {what}: with {how} its loss is hardly higher in any task ({rises_text}).")
     elif len(read) < len(tasks):
         unread = ", ".join(task for task in tasks if task not in read)
-        lines.append(f"What the slots say is used in {', '.join(read)}; no use of it can be measured in {unread}.")
-    if fusion.learns and metrics.get("health/grad_share_fusion", 1.0) < 1e-6:
+        lines.append(f"The slots are used in {', '.join(read)}; no use of it can be measured in {unread}.")
+    if fusion.learns and metrics.get("diagnostics/grad_share_fusion", 1.0) < 1e-6:
         lines.append("The fusion got no gradient: it was not trained.")
     return lines
 
@@ -233,19 +237,22 @@ def _caveats(run: Run) -> list[str]:
 
 
 def _made(run: Run) -> list[tuple[str, str]]:
-    cfg, card = run.config, run.card
-    train = card.get("train", {})
-    versions = card.get("versions", {})
+    cfg, metadata = run.config, run.metadata
+    train = metadata.get("train", {})
+    versions = metadata.get("versions", {})
     lines = [
         ("config", ", ".join(_choices(cfg))),
         ("intervals", f"95% paired bootstrap over users, {cfg.evaluate.bootstrap_samples} resamples"),
-        ("seconds by stage", ", ".join(f"{stage} {seconds:g}" for stage, seconds in card.get("stages", {}).items())),
-        ("git commit", str(card.get("git") or "unknown")),
+        (
+            "seconds by stage",
+            ", ".join(f"{stage} {taken:g}" for stage, taken in metadata.get("stages", {}).items()),
+        ),
+        ("git commit", str(metadata.get("git") or "unknown")),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
-        ("artifacts", ", ".join(f"{name} {a['hash']}" for name, a in card.get("artifacts", {}).items())),
+        ("artifacts", ", ".join(f"{name} {a['hash']}" for name, a in metadata.get("artifacts", {}).items())),
         ("scorings", _scorings(run)),
     ]
-    shares = {part: run.metrics.get(f"health/grad_share_{part}") for part in ("adapters", "fusion")}
+    shares = {part: run.metrics.get(f"diagnostics/grad_share_{part}") for part in ("adapters", "fusion")}
     if all(share is not None for share in shares.values()):
         lines.insert(1, ("gradient norm, share", ", ".join(f"{part} {share:.2f}" for part, share in shares.items())))
     if train:

@@ -1,4 +1,4 @@
-"""Tables of a run beside those of its tasks: slices, differences from the baselines, further protocols, reviews."""
+"""Further tables of a run: slices, differences from the baselines, further protocols, reviews."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WRITERS = {"": "this model", "text/": "text-only", "frequent/": "the item's mos
 
 
 def first_task(run: Run) -> tuple[str, str, str]:
-    """The task that stands for a run: its name, and its headline metric's title and name.
+    """The task that represents a run: its name, and its headline metric's title and name.
 
     It is the first task with the answers No and Yes, or the first of all.
     """
@@ -134,7 +134,7 @@ def _direction(metric: str, difference: float, p: float) -> str:
 
 
 def further_tables(run: Run, split: str) -> list[Table]:
-    """One table for each further protocol: its name stands in every column, and no column holds another's figures."""
+    """One table for each further protocol: its name is in every column, and no column holds another's figures."""
     own = protocol_tag(run.config.ranking)
     found = {match[0] for key in run.metrics if (match := re.search(r"\[[^\]]+\]", key)) and "/topk/" in key}
     tables = []

@@ -37,8 +37,7 @@ def mark_significance(
     """``better`` or ``worse`` by line and metric: each row against the baseline of the best mean, paired by seed.
 
     ``rows`` names the lines that are not baselines; ``seedless`` is how the baseline that draws nothing
-    at random is called. A single seed, or differences that do not vary, say nothing about seeds and are
-    not judged.
+    at random is called. A single seed, or differences that do not vary, are not tested.
     """
     tested: dict[tuple[int, int], tuple[float, float]] = {}
     baselines = [index for index, (name, _) in enumerate(lines) if name not in rows]
@@ -60,7 +59,7 @@ def mark_significance(
 def paired_t(mine: Seeds, other: Seeds, metric: str, *, constant: bool = False) -> tuple[float, float]:
     """Mean difference over seeds and its two-sided p-value; NaN below two pairs or without variation.
 
-    ``constant``: what ``other`` has for one seed stands for every seed.
+    ``constant``: what ``other`` has for one seed is taken for every seed.
     """
     fixed = next(iter(other.values())).get(metric) if constant else None
     pairs = [(found.get(metric), other.get(seed, {}).get(metric, fixed)) for seed, found in mine.items()]
@@ -108,12 +107,12 @@ def difference(row: TableRow, other_name: str, metric: str, other: dict[int, flo
 
 
 def from_text(lines: Sequence[TableRow], metric: str) -> list[Difference]:
-    """Each row minus its own text-only twin."""
+    """Each row minus its own text-only baseline."""
     found = []
     for line in lines:
         if line.is_row:
-            twin = {seed: metrics.get(f"text/{metric}") for seed, metrics in line.seeds.items()}
-            found.append(difference(line, "text-only", metric, twin))
+            text = {seed: metrics.get(f"text/{metric}") for seed, metrics in line.seeds.items()}
+            found.append(difference(line, "text-only", metric, text))
     return [one for one in found if one is not None]
 
 

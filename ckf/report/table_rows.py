@@ -101,7 +101,7 @@ def _baselines(rows: list[TableRow], shown: Sequence[str]) -> list[TableRow]:
 
 
 def _join(groups: list[tuple[Seeds, list[TableRow]]], seeds: Seeds, line: TableRow) -> None:
-    """Put a row to the first group that says nothing else of any seed and metric, or to a group of its own."""
+    """Put a row to the first group that agrees in every seed and metric, or to a group of its own."""
     for merged, members in groups:
         both = [(metrics, merged[seed]) for seed, metrics in seeds.items() if seed in merged]
         if all(metrics[key] == other[key] for metrics, other in both for key in metrics.keys() & other.keys()):

@@ -39,7 +39,7 @@ _TYPES = {"dataset": "dataset", "cf": "embeddings"}
 def mirror_run(logger: Logger, folder: Path) -> None:
     """Send a finished run's results to its logger: W&B gets all of it, others the final metrics."""
     run = load_run(folder)
-    metrics = {**run.metrics, **cost_metrics(run.card)}
+    metrics = {**run.metrics, **cost_metrics(run.metadata)}
     experiment: Any = getattr(logger, "experiment", None)
     if not (hasattr(experiment, "summary") and hasattr(experiment, "log_artifact")):
         logger.log_metrics({f"final/{key}": value for key, value in metrics.items()})
@@ -50,7 +50,7 @@ def mirror_run(logger: Logger, folder: Path) -> None:
 
 
 def _panels(run: Run) -> dict[str, Any]:
-    """The prediction table, the reliability curve and the fusion's health, as far as the run has them."""
+    """The prediction table, the reliability curve and the fusion diagnostics, as far as the run has them."""
     import wandb
 
     panels: dict[str, Any] = {}
@@ -69,21 +69,25 @@ def _panels(run: Run) -> dict[str, Any]:
             for p, o, n in zip(curve.predicted, curve.observed, curve.count, strict=True)
         ]
         panels["panels/reliability"] = wandb.Table(columns=["source", "predicted", "observed", "rows"], data=points)
-    health = [[key.removeprefix("health/"), value] for key, value in run.metrics.items() if key.startswith("health/")]
-    if health:
-        table = wandb.Table(columns=["measure", "value"], data=health)
-        panels["panels/health"] = wandb.plot.bar(table, "measure", "value", title="fusion health")
+    measures = [
+        [key.removeprefix("diagnostics/"), value]
+        for key, value in run.metrics.items()
+        if key.startswith("diagnostics/")
+    ]
+    if measures:
+        table = wandb.Table(columns=["measure", "value"], data=measures)
+        panels["panels/diagnostics"] = wandb.plot.bar(table, "measure", "value", title="fusion diagnostics")
     return panels
 
 
 def _log_artifacts(experiment: Any, run: Run) -> None:
     """Dataset and embeddings as used, the adapters as made.
 
-    Offline W&B cannot note a use: the inputs' names, which end in their hashes, stand in the adapters' metadata too.
+    Offline W&B cannot note a use: the inputs' names, which end in their hashes, are in the adapters' metadata too.
     """
     import wandb
 
-    artifacts = run.card["artifacts"]
+    artifacts = run.metadata["artifacts"]
     inputs = {name: Path(artifacts[name]["path"]).name for name in _INPUTS if name in artifacts}
     if not getattr(experiment, "offline", False):
         for name in inputs:
@@ -96,7 +100,7 @@ def _log_artifacts(experiment: Any, run: Run) -> None:
     if (run.path / "adapters").is_dir():
         made = wandb.Artifact(
             f"{run.path.name}-adapters", type="adapters",
-            metadata={"inputs": inputs, "git": run.card.get("git"), **_read_if(run.path / "fusion.json")},
+            metadata={"inputs": inputs, "git": run.metadata.get("git"), **_read_if(run.path / "fusion.json")},
         )  # fmt: skip
         made.add_dir(str(run.path / "adapters"), name="adapters")
         for file in ("fusion.safetensors", "fusion.json", "config.yaml"):
@@ -126,7 +130,7 @@ def write_report(path: Path) -> str:
     """The address of the report of a sweep file, whose runs are those of its group.
 
     Raises:
-        CkfError: no login, or W&B's report API is not installed; says how to get both.
+        CkfError: no login, or W&B's report API is not installed; names both.
     """
     sweep = load_sweep(path)
     logger = compose(file_trials(sweep)[0].overrides)[0].logger
@@ -144,7 +148,7 @@ def write_report(path: Path) -> str:
 
 
 def blocks(reports: Any, path: Path, sweep: Sweep, cfg: WandbConfig) -> list[Any]:
-    """Question and table as they stand in RESULTS.md, then panels over the runs of the sweep's group."""
+    """Question and table as in RESULTS.md, then panels over the runs of the sweep's group."""
     runs = reports.Runset(
         project=cfg.project, entity=cfg.entity or "", name=sweep_name(path),
         filters=f'Metric("group") == "{cfg.group or sweep_name(path)}"',

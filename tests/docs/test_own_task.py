@@ -93,4 +93,5 @@ def test_it_is_evaluated_and_reported_once_more(run: Path, tmp_path: Path) -> No
     assert main(["evaluate", f"run={run}", f"out={tmp_path / 'again'}"]) == 0
     again = json.loads((tmp_path / "again/metrics.json").read_text())
     assert again["test/opinion/accuracy"] == json.loads((run / "metrics.json").read_text())["test/opinion/accuracy"]
-    assert main(["report", str(run)]) == 0
+    assert main(["report", f"runs={run}", f"out={tmp_path / 'page'}"]) == 0
+    assert "opinion (test)" in (tmp_path / "page/report.md").read_text()

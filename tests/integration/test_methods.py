@@ -28,12 +28,12 @@ def test_a_method_runs_and_says_how_its_slots_fare(home: Path, method: str) -> N
     assert metrics["test/ctr/n"] > 50
     exp, _ = compose([f"method={method}"])
     assert (run / "fusion.safetensors").exists() == (method in FUSED) == (train["fusion_parameters"] > 0)
-    assert ("health/change_zeroed" in metrics) == exp.fusion.fuses
-    assert ("health/change_swapped" in metrics) == exp.fusion.reads_vectors
+    assert ("diagnostics/change_zeroed" in metrics) == exp.fusion.fuses
+    assert ("diagnostics/change_swapped" in metrics) == exp.fusion.reads_vectors
     assert (train["adapter_parameters"] > 0) == exp.lora.trains
     assert train["steps"] == (0 if method == "zero_shot" else 8)
     if train["steps"]:
-        shares = {key: value for key, value in metrics.items() if key.startswith("health/grad_share_")}
+        shares = {key: value for key, value in metrics.items() if key.startswith("diagnostics/grad_share_")}
         assert sum(shares.values()) == pytest.approx(1.0)
 
 
@@ -65,7 +65,7 @@ def test_the_control_reads_shuffled_vectors_through_any_map(home: Path) -> None:
 
 def test_binllm_in_both_spellings(home: Path) -> None:
     plain = run_small(home, "method=binllm", "baselines.text_only=false", "fusion.code=plain", "fusion.bits=12")
-    assert read_json(plain / "metrics.json")["health/change_shuffled"] > 0
+    assert read_json(plain / "metrics.json")["diagnostics/change_shuffled"] > 0
 
 
 @pytest.mark.slow

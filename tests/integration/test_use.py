@@ -214,7 +214,7 @@ def test_an_empty_file_and_a_missing_one(trained, tmp_path):
 
 def test_the_probe_says_health_and_favourite_places(trained):
     text, found = probe(trained)
-    assert {"health/change_zeroed", "health/ctr/auc", "probe/lists"} <= set(found)
+    assert {"diagnostics/change_zeroed", "diagnostics/ctr/auc", "probe/lists"} <= set(found)
     assert {f"probe/hr@1@position_{place}" for place in range(5)} <= set(found)
     assert "HR@1 with the target in each place" in text
     lines = [json.loads(line) for line in (trained.run / "evaluations.jsonl").read_text().splitlines()]

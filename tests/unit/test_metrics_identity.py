@@ -19,7 +19,7 @@ KEYS = {
     "frequent/test/review/bleu4[greedy]": ("frequent", "test", "review", "bleu4", "", "greedy", ""),
     "test/history_cut": ("model", "test", "", "history_cut", "", "", ""),
     "cost/train_seconds": ("cost", "", "", "train_seconds", "", "", ""),
-    "health/ctr/loss_rise_shuffled_low": ("health", "", "ctr", "loss_rise_shuffled", "", "", "low"),
+    "diagnostics/ctr/loss_rise_shuffled_low": ("diagnostics", "", "ctr", "loss_rise_shuffled", "", "", "low"),
 }
 
 

@@ -1,4 +1,4 @@
-"""What a report says of fusion health: the table, the share of the gradient, and models that ignore their slots."""
+"""Fusion diagnostics in a report: the table, the share of the gradient, and models that ignore their slots."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from ckf.report.build import report
 from tests.unit.report.runs import make_run, tables
 
 HEALTHY = {
-    "health/n": 800.0,
-    "health/change_zeroed": 0.3,
-    "health/change_shuffled": 0.4,
-    "health/change_swapped": 0.2,
-    "health/ctr/change_swapped": 0.25,
-    "health/ctr/auc": 0.75,
-    "health/ctr/auc_swapped": 0.55,
-    "health/ctr/loss": 0.6,
-    "health/topk/loss": 2.2,
-    "health/ctr/loss_rise_shuffled": 0.06,
-    "health/ctr/loss_rise_shuffled_low": 0.02,
-    "health/ctr/loss_rise_shuffled_high": 0.1,
-    "health/topk/loss_rise_shuffled": 0.001,
-    "health/topk/loss_rise_shuffled_low": -0.02,
-    "health/topk/loss_rise_shuffled_high": 0.03,
-    "health/grad_share_fusion": 0.4,
-    "health/grad_share_adapters": 0.6,
+    "diagnostics/n": 800.0,
+    "diagnostics/change_zeroed": 0.3,
+    "diagnostics/change_shuffled": 0.4,
+    "diagnostics/change_swapped": 0.2,
+    "diagnostics/ctr/change_swapped": 0.25,
+    "diagnostics/ctr/auc": 0.75,
+    "diagnostics/ctr/auc_swapped": 0.55,
+    "diagnostics/ctr/loss": 0.6,
+    "diagnostics/topk/loss": 2.2,
+    "diagnostics/ctr/loss_rise_shuffled": 0.06,
+    "diagnostics/ctr/loss_rise_shuffled_low": 0.02,
+    "diagnostics/ctr/loss_rise_shuffled_high": 0.1,
+    "diagnostics/topk/loss_rise_shuffled": 0.001,
+    "diagnostics/topk/loss_rise_shuffled_low": -0.02,
+    "diagnostics/topk/loss_rise_shuffled_high": 0.03,
+    "diagnostics/grad_share_fusion": 0.4,
+    "diagnostics/grad_share_adapters": 0.6,
 }
 CODES = ("fusion=binary",)
 
@@ -49,7 +49,7 @@ def test_the_table_and_the_gradient_shares(tmp_path):
 @pytest.mark.parametrize(("overrides", "what"), [((), "slots"), (CODES, "codes")])
 def test_a_model_whose_answers_are_no_worse_without_its_slots_is_called_out(tmp_path, overrides, what):
     """However far the answers move: a model trained on shuffled vectors moves them as well."""
-    text = said(tmp_path, *overrides, **{"health/ctr/loss_rise_shuffled_low": -0.002})
+    text = said(tmp_path, *overrides, **{"diagnostics/ctr/loss_rise_shuffled_low": -0.002})
     conclusion = text.split("## Conclusions")[1].split("##")[0]
     assert f"This model ignores its {what}: with vectors shuffled its loss is hardly higher in any task" in conclusion
     assert "(ctr +0.0600 [-0.0020, +0.1000], topk +0.0010 [-0.0200, +0.0300])" in conclusion
@@ -61,7 +61,7 @@ def test_the_control_is_called_out_and_ckf_plus_is_not(tmp_path):
     plus = {"ctr": (0.6, 0.6239, 0.4477, 0.8001), "topk": (2.0, 0.6851, 0.5241, 0.8477)}
     for name, measured in (("control", control), ("plus", plus)):
         changes = {
-            f"health/{task}/loss{key}": value
+            f"diagnostics/{task}/loss{key}": value
             for task, values in measured.items()
             for key, value in zip(("", *(f"_rise_shuffled{end}" for end in ("", "_low", "_high"))), values, strict=True)
         }
@@ -70,18 +70,20 @@ def test_the_control_is_called_out_and_ckf_plus_is_not(tmp_path):
 
 def test_one_that_reads_them_in_some_tasks_says_in_which(tmp_path):
     text = said(tmp_path)
-    assert "What the slots say is used in ctr; no use of it can be measured in topk." in text
+    assert "The slots are used in ctr; no use of it can be measured in topk." in text
     assert "ignores its slots" not in text
 
 
 def test_a_soft_prompt_is_judged_by_zeros(tmp_path):
-    key = "health/ctr/loss_rise_"
-    none = {f"health/{task}/loss_rise_shuffled{end}": None for task in ("ctr", "topk") for end in ("", "_low", "_high")}
+    key = "diagnostics/ctr/loss_rise_"
+    none = {
+        f"diagnostics/{task}/loss_rise_shuffled{end}": None for task in ("ctr", "topk") for end in ("", "_low", "_high")
+    }
     zeros = {f"{key}zeroed": 0.001, f"{key}zeroed_low": -0.001, f"{key}zeroed_high": 0.003}
     assert "ignores its slots" in said(tmp_path / "a", "fusion=soft_prompt", **none, **zeros)
     assert "ignores" not in said(tmp_path / "b", "fusion=soft_prompt", **none)
 
 
 def test_a_fusion_without_gradient_is_called_out(tmp_path):
-    assert "The fusion got no gradient" in said(tmp_path / "a", **{"health/grad_share_fusion": 0.0})
-    assert "no gradient" not in said(tmp_path / "b", *CODES, **{"health/grad_share_fusion": None})
+    assert "The fusion got no gradient" in said(tmp_path / "a", **{"diagnostics/grad_share_fusion": 0.0})
+    assert "no gradient" not in said(tmp_path / "b", *CODES, **{"diagnostics/grad_share_fusion": None})

@@ -1,4 +1,4 @@
-"""Fusion health: a model that reads its slots, one that ignores them, a row that is not fused, no gradient."""
+"""Fusion diagnostics: a model that reads its slots, one that ignores them, a row that is not fused, no gradient."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from ckf.cf.vectors.tables import VectorTables
 from ckf.data.example_table import Example
 from ckf.eval import fusion_diagnostics as health
-from ckf.eval.fusion_diagnostics import gradient_shares, slot_health
+from ckf.eval.fusion_diagnostics import gradient_shares, slot_diagnostics
 from ckf.model.fusion import Fusion
 from ckf.prompts.binary_codes import HashedCodes
 from ckf.prompts.collate import Collators
@@ -45,7 +45,7 @@ def table() -> Table:
 
 
 def found(model, collator, table) -> dict[str, float]:
-    return slot_health(model, collator, table, CPU)
+    return slot_diagnostics(model, collator, table, CPU)
 
 
 class Constant(Fusion):
@@ -70,19 +70,19 @@ class LastRowAlone(Fusion):
 def test_a_model_that_reads_its_slots(backbone_folder, tables, collator, table, kind):
     values = found(make_model(backbone_folder, tables, kind), collator, table)
     for change in ("zeroed", "shuffled", "swapped"):
-        assert values[f"health/change_{change}"] > 1e-3
-        assert all(values[f"health/{task}/change_{change}"] > 1e-4 for task in TASKS)
-        by_task = np.mean([values[f"health/{task}/change_{change}"] for task in TASKS])
-        assert values[f"health/change_{change}"] == pytest.approx(by_task)
-    assert values["health/n"] == 48
+        assert values[f"diagnostics/change_{change}"] > 1e-3
+        assert all(values[f"diagnostics/{task}/change_{change}"] > 1e-4 for task in TASKS)
+        by_task = np.mean([values[f"diagnostics/{task}/change_{change}"] for task in TASKS])
+        assert values[f"diagnostics/change_{change}"] == pytest.approx(by_task)
+    assert values["diagnostics/n"] == 48
 
 
 def test_a_model_that_ignores_its_slots_is_seen(backbone_folder, tables, collator, table):
     model = make_model(backbone_folder, tables, "meta")
     model.fusion = Constant(model.fusion.cf_dim, model.fusion.llm_dim, 1)
     values = found(model, collator, table)
-    assert values["health/change_shuffled"] == values["health/change_swapped"] == 0.0
-    assert values["health/change_zeroed"] > 1e-4, "they are not read, but they are there"
+    assert values["diagnostics/change_shuffled"] == values["diagnostics/change_swapped"] == 0.0
+    assert values["diagnostics/change_zeroed"] > 1e-4, "they are not read, but they are there"
 
 
 # --- whether what is read is of use
@@ -131,19 +131,19 @@ def test_the_loss_rises_for_a_model_that_learned_from_its_slots_and_not_for_the_
         (-(model(batch, learn_adapters=False) * batch.answer_weights).sum()).backward()
         optimizer.step()
     values = found(model, collator, Table([x for x in examples if x.user > 60]))
-    assert values["health/change_shuffled"] > 0.01
-    low, high = (values[f"health/ctr/loss_rise_shuffled_{end}"] for end in ("low", "high"))
-    assert low < values["health/ctr/loss_rise_shuffled"] < high
+    assert values["diagnostics/change_shuffled"] > 0.01
+    low, high = (values[f"diagnostics/ctr/loss_rise_shuffled_{end}"] for end in ("low", "high"))
+    assert low < values["diagnostics/ctr/loss_rise_shuffled"] < high
     assert low <= 0 if shuffled else low > 0.1
-    assert 0 < values["health/ctr/loss"] < 2
+    assert 0 < values["diagnostics/ctr/loss"] < 2
 
 
 def test_rows_that_are_not_fused_are_seen(backbone_folder, tables, collator, table):
     """Fused for one row of each batch, the answers move by as much less."""
     model = make_model(backbone_folder, tables, "meta")
-    whole = found(model, collator, table)["health/change_zeroed"]
+    whole = found(model, collator, table)["diagnostics/change_zeroed"]
     model.fusion = LastRowAlone(model.fusion)
-    assert 0 < found(model, collator, table)["health/change_zeroed"] < whole / 3
+    assert 0 < found(model, collator, table)["diagnostics/change_zeroed"] < whole / 3
 
 
 def test_the_model_is_left_as_it_was(backbone_folder, tables, collator, table):
@@ -159,8 +159,8 @@ def test_soft_prompts_have_nothing_but_zeros_to_try(backbone_folder, encoder, pr
     soft = {t: dataclasses.replace(getattr(prompts, t), slots="<soft>" + getattr(prompts, t).text) for t in TASKS}
     own = PromptEncoder(encoder.tokenizer, dataclasses.replace(prompts, **soft), TITLES, encoder.rating_labels)
     values = found(make_model(backbone_folder, tables, "soft_prompt"), Collators(own, TASKS, None), table)
-    assert values["health/change_zeroed"] > 1e-3
-    assert "health/change_shuffled" not in values
+    assert values["diagnostics/change_zeroed"] > 1e-3
+    assert "diagnostics/change_shuffled" not in values
 
 
 def test_codes_are_spoiled_as_text(backbone_folder, encoder, prompts, tables, table):
@@ -170,13 +170,13 @@ def test_codes_are_spoiled_as_text(backbone_folder, encoder, prompts, tables, ta
     codes = HashedCodes(tables, bits=8, dotted=False, seed=0)
     values = found(make_model(backbone_folder, tables, "none"), Collators(own, TASKS, tables, codes), table)
     for change in ("zeroed", "shuffled", "swapped"):
-        assert values[f"health/change_{change}"] > 1e-4
+        assert values[f"diagnostics/change_{change}"] > 1e-4
 
 
 def test_the_sample_is_limited_and_an_empty_split_has_none(monkeypatch, backbone_folder, tables, collator, table):
     model = make_model(backbone_folder, tables, "linear")
     monkeypatch.setattr(health, "EXAMPLES", 3)
-    assert found(model, collator, table)["health/n"] == 12
+    assert found(model, collator, table)["diagnostics/n"] == 12
     assert found(model, collator, Table([])) == {}
 
 
@@ -185,4 +185,4 @@ def test_gradient_shares_are_the_mean_over_logged_steps(tmp_path):
     lines = [{"train/grad_share_fusion": v, "train/grad_share_adapters": 1 - v} for v in (0.1, 0.3)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in [*lines, {"step": 2, "a": 1.0}]))
     shares = gradient_shares(tmp_path)
-    assert shares == pytest.approx({"health/grad_share_fusion": 0.2, "health/grad_share_adapters": 0.8})
+    assert shares == pytest.approx({"diagnostics/grad_share_fusion": 0.2, "diagnostics/grad_share_adapters": 0.8})

@@ -56,7 +56,9 @@ RECORDED = ["logger._target_=tests.unit.train.test_wandb.Recorder"]
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A finished run with predictions, adapters and its dataset's manifest."""
-    folder = make_run(tmp_path / "synthetic-tiny-meta-0123-seed0", metrics={"health/change_zeroed": 0.2, "health/n": 9})
+    folder = make_run(
+        tmp_path / "synthetic-tiny-meta-0123-seed0", metrics={"diagnostics/change_zeroed": 0.2, "diagnostics/n": 9}
+    )
     rows = [
         {"source": source, "example_id": f"ctr/test/{i}-1", "task": "ctr", "user": i, "item": 1, "label": i % 2,
          "score": (i % 7 + 1) / 9, "answer": "Yes"}
@@ -102,7 +104,7 @@ def test_results_panels_and_lineage_are_sent(run: Path) -> None:
     assert logger.summary["test/ctr/auc"] == 0.61234
     assert logger.summary["cost/train_seconds"] == 3.5
     (panels,) = logger.of("log")
-    assert set(panels) == {"predictions/test", "panels/reliability", "panels/health"}
+    assert set(panels) == {"predictions/test", "panels/reliability", "panels/diagnostics"}
     assert len(panels["predictions/test"].data) == 40, "this model's rows alone"
     assert {row[0] for row in panels["panels/reliability"].data} == {"this model", "bias"}
     (used,), (made,) = logger.of("use"), logger.of("made")
