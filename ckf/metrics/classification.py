@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 BINS = 15
 
@@ -16,6 +15,8 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
     n_positive, n_negative = int(positive.sum()), int((~positive).sum())
     if not n_positive or not n_negative:
         return float("nan")
+    from scipy.stats import rankdata  # a second to import, and `ckf --help` comes through here
+
     ranks = rankdata(scores)
     return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd  # its import takes half a second, and `ckf --help` comes through here
 
 
 def protocol_tag(candidates: int | str) -> str:
@@ -87,6 +91,8 @@ def list_table(rows: pd.DataFrame) -> pd.DataFrame:
     Where a list does not hold its target, item, position and the item's group are those of no item (0 and -1).
     A column ``rank`` says where targets stand in orders of which the rows are the beginning alone.
     """
+    import pandas as pd
+
     lists, names = pd.factorize(rows["example_id"], sort=True)
     ranks = target_ranks(rows["label"].to_numpy(dtype=float), rows["score"].to_numpy(dtype=float), lists)
     shared = [name for name in ("user", "warm_seen", "warm_3", "user_quartile") if name in rows]

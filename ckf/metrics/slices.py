@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd  # its import takes half a second, and `ckf --help` comes through here
 
 WARMTH: dict[str, tuple[str, bool]] = {
     "@warm_seen": ("warm_seen", True),

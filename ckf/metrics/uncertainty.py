@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import wilcoxon
 
 from ckf.metrics.resampling import RankedAUC, Ratio, Statistic, resample
 from ckf.metrics.unusable_answers import with_worst_clicks
@@ -89,6 +88,8 @@ def signed_rank(a: np.ndarray, b: np.ndarray) -> tuple[float, int]:
         return NAN, 0
     if not differences.any():
         return 1.0, n
+    from scipy.stats import wilcoxon  # a second to import, and `ckf --help` comes through here
+
     return float(wilcoxon(differences, zero_method="pratt", method="approx").pvalue), n
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
-import pandas as pd
 
 from ckf.metrics.resampling import Ratio, Statistic
 from ckf.metrics.unusable_answers import with_worst_clicks, with_worst_ratings
+
+if TYPE_CHECKING:
+    import pandas as pd  # its import takes half a second, and `ckf --help` comes through here
 
 Data = Literal["click", "rating", "review"]
 """What a dataset may have beside who, what and when."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from ckf.metrics.ranking import protocol_tag
 from ckf.metrics.resampling import Statistic
@@ -13,6 +13,9 @@ from ckf.metrics.slices import fine_slices, warmth_slices
 from ckf.tasks import BUILT_IN, Task
 from ckf.tasks.base import Sample
 from ckf.tasks.topk import ONE_TITLE
+
+if TYPE_CHECKING:
+    import pandas as pd  # its import takes half a second, and `ckf --help` comes through here
 
 
 def compute_metrics(
