@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ckf.config.schema import ExperimentConfig
 from ckf.core.artifact_store import read_json
 from ckf.core.errors import ArtifactError
 from ckf.runs.evaluation_log import scorings
 from ckf.runs.folder import METADATA, METRICS, read_run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLITS = ("val", "test")
 COST = "cost/"
@@ -120,6 +121,8 @@ def load_predictions(run: Run, split: str) -> pd.DataFrame:
     Raises:
         ArtifactError: the file is missing, is no Parquet or lacks a column.
     """
+    import pandas as pd
+
     path = run.path / "predictions" / f"{split}.parquet"
     if not path.is_file():
         raise ArtifactError(f"{path}: no such file; `ckf evaluate run={run.path}` makes it again")
