@@ -1,7 +1,7 @@
 """Read weights from torch and pickle files without running code from them.
 
 `torch.load(weights_only=True)` is tried first, but it refuses RecBole checkpoints, which hold a pickled ``Config``
-object (``recbole.config.configurator.Config``), and modules that were pickled whole.
+object (``recbole.config.configurator.Config``), modules that were pickled whole, and plain pickle files.
 
 Those files are read by an unpickler of this module. It passes the pickle no function of torch: the few names that
 rebuild tensors map to a `_Callable`, which builds a tensor from bytes and cannot be changed. Classes of torch modules

@@ -54,8 +54,8 @@ class EmbeddingModel(ABC):
     in models that read one), an item the vector of its title; the model scores them so too, and likewise ids
     beyond the tables.
 
-    Losses: ``bce`` (of clicks, plus squared error of any ratings), ``bpr`` and ``sampled_bce`` (pairs of `BPRSampler`), whose
-    scores become probabilities by Platt scaling on val.
+    Losses: ``bce`` (of clicks, plus squared error of any ratings), ``bpr`` and ``sampled_bce`` (of pairs of
+    `BPRSampler`). Scores of the last two become probabilities by Platt scaling on val.
 
     Without ``bias_terms`` (the published models) ``s = net(u, v, history)`` and the last number of each exported
     vector, the bias, is 0.
