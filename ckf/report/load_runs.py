@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckf.config.schema import ExperimentConfig
-from ckf.core.artifact_store import read_json
-from ckf.core.errors import ArtifactError
+from ckf.core.artifact_store import read_json, read_json_lines
+from ckf.core.errors import ArtifactError, first_line
 from ckf.runs.evaluation_log import scorings
 from ckf.runs.folder import METADATA, METRICS, read_run
 
@@ -87,16 +86,10 @@ class Run:
             ArtifactError: names a line that is not JSON.
         """
         path = self.path / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        steps = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                steps.append(json.loads(line))
-            except ValueError:
-                raise ArtifactError(
-                    f"{path}: line {number} is not JSON; without this file the report has no curves"
-                ) from None
-        return steps
+        try:
+            return read_json_lines(path)
+        except ArtifactError as error:
+            raise ArtifactError(f"{error}; without this file the report has no curves") from None
 
 
 def load_run(path: Path) -> Run:
@@ -129,7 +122,7 @@ def load_predictions(run: Run, split: str) -> pd.DataFrame:
     try:
         rows = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+        raise ArtifactError(f"{path}: cannot be read ({first_line(error)})") from None
     missing = [name for name in PREDICTION_COLUMNS if name not in rows]
     if missing:
         raise ArtifactError(f"{path}: lacks the column {missing[0]}; predictions have {', '.join(PREDICTION_COLUMNS)}")
