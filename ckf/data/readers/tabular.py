@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from ckf.config.schema import TabularConfig
-from ckf.core.errors import DataError
+from ckf.core.errors import DataError, first_line
 from ckf.data.readers.base import Source
 from ckf.data.readers.polars_scan import Scanner
 
@@ -77,7 +77,7 @@ def _parquet(path: Path, columns: dict[str, Any]) -> pl.LazyFrame:
         table = pl.scan_parquet(path, glob=False)
         present = table.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path}: not a readable parquet file ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{path}: not a readable parquet file ({first_line(error)})") from None
     missing = [name for name in columns if name not in present]
     if missing:
         raise DataError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(present)}")
