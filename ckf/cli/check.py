@@ -8,7 +8,6 @@ from ckf.cli.arguments import Typed, Verb
 from ckf.config.compose import compose_with_notes
 from ckf.config.option_groups import load_groups
 from ckf.core.errors import ConfigError
-from ckf.sweep import check_trials, file_trials, load_sweep
 
 _PRESETS = ("method", "size")
 """Groups whose options must work as they are; others may need a partner (cf=bias wants fusion=none)."""
@@ -34,6 +33,8 @@ def check_all(config_dir: Path | None, experiments: Path) -> str:
     Raises:
         ConfigError: with the problems of all options and sweeps, each under its name.
     """
+    from ckf.sweep import check_trials, file_trials, load_sweep
+
     problems, checked = [], 0
     for group, options in load_groups(config_dir).options.items():
         for option in options:

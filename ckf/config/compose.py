@@ -24,7 +24,7 @@ from ckf.config.renamed import renamed_key, renamed_option
 from ckf.config.schema import ExperimentConfig
 from ckf.config.serialization import load_yaml, to_yaml, with_overrides
 from ckf.config.validate import validate
-from ckf.core.errors import ConfigError, Problem
+from ckf.core.errors import ConfigError, Problem, first_line
 
 __all__ = [
     "Composed",
@@ -187,7 +187,7 @@ def _one_line(error: BaseException) -> str:
     lines = [line.strip(" ^\t") for line in str(error).splitlines() if line.strip()]
     cause = error.__cause__
     if cause is not None and str(cause):
-        lines.append(str(cause).strip().splitlines()[0])
+        lines.append(first_line(cause))
     unique = list(dict.fromkeys(lines))
     skipped = ("full_key:", "object_type=", "reference_type=")
     text = " ".join(line for line in unique if not line.startswith(skipped))

@@ -21,7 +21,7 @@ from ckf.config.option_groups import Groups, did_you_mean
 from ckf.config.registry import SCHEMAS
 from ckf.config.renamed import renamed_key
 from ckf.config.schema import TaskConfig
-from ckf.core.errors import Problem
+from ckf.core.errors import Problem, first_line
 
 _NOUNS = {int: "an int", float: "a number", bool: "true or false", str: "a string"}
 
@@ -49,7 +49,7 @@ def read_overrides(lines: Iterable[str], groups: Groups) -> Overrides:
         try:
             override = parser.parse_override(line)
         except HydraException as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             found.problems.append(Problem(line, f"cannot be read ({reason}); put special characters in quotes"))
             continue
         key = override.key_or_group

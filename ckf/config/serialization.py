@@ -17,7 +17,7 @@ from ckf.config.registry import SCHEMAS
 from ckf.config.schema import ExperimentConfig
 from ckf.config.validate import validate
 from ckf.core.artifact_store import FORMAT, to_jsonable
-from ckf.core.errors import ConfigError, Problem
+from ckf.core.errors import ConfigError, Problem, first_line
 from ckf.tasks import BUILT_IN
 
 _UNNAMED = ("name", "seed", "method", "paths", "logger", "launcher", "search", "overwrite")
@@ -40,7 +40,7 @@ def load_yaml(path: Path) -> ExperimentConfig:
     except FileNotFoundError:
         raise ConfigError([Problem(str(path), "no such file")]) from None
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ConfigError([Problem(str(path), f"not a readable config ({reason})")]) from None
     if not isinstance(raw, dict) or not raw:
         raise ConfigError([Problem(str(path), "not a readable config (it holds no keys)")])

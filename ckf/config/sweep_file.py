@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ckf.config.overrides import assign_all
-from ckf.core.errors import ConfigError, Problem
+from ckf.core.errors import ConfigError, Problem, first_line
 
 FIGURES = ("dots", "curve", "bars", "slices", "heatmap", "cost")
 VARIANT = "variant"
@@ -156,7 +156,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         raw = OmegaConf.to_container(OmegaConf.load(path))
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem(str(path), f"cannot be read ({str(error).splitlines()[0]})")]) from None
+        raise ConfigError([Problem(str(path), f"cannot be read ({first_line(error)})")]) from None
     if not isinstance(raw, dict):
         raise ConfigError(
             [Problem(str(path), "holds no keys; a sweep has title, question, overrides, grid, rows, metrics")]

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ckf.config.overrides import key_types, without_none
 from ckf.config.schema import ExperimentConfig
-from ckf.core.errors import Problem
+from ckf.core.errors import Problem, first_line
 
 _EXAMPLES = {"root": "DIR", "path": "DIR"}
 PLACEHOLDERS: dict[Any, Any] = {int: 1, float: 1.0, bool: False}
@@ -32,7 +32,7 @@ def validate(
         exp, missing = _fill(cfg)
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
         key = getattr(error, "full_key", None) or "config"
-        return None, [Problem(key, str(error).splitlines()[0])]
+        return None, [Problem(key, first_line(error))]
     problems = [] if fill_missing else [_required(key) for key in missing]
     own = [problem for problem in _walk(exp) if problem.key not in missing]
     cross = list(exp.problems()) if rules else []

@@ -66,6 +66,26 @@ def read_json(path: Path) -> Any:
         raise ArtifactError(f"{path}: not valid JSON ({error})") from None
 
 
+def read_json_lines(path: Path, *, drop_cut_end: bool = False) -> list[dict[str, Any]]:
+    """Read a file of ours with one JSON object a line; empty where there is no file.
+
+    ``drop_cut_end`` leaves out a last line that is not JSON: its writer was killed.
+
+    Raises:
+        ArtifactError: names a line that is not JSON.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            if drop_cut_end and number == len(lines):
+                break
+            raise ArtifactError(f"{path}: line {number} is not JSON") from None
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class Artifact:
     """A finished artifact: its folder, its hash, and whether it was found rather than built."""

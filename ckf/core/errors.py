@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 
 class CkfError(Exception):
-    """Something a user can mend; its text is one clear line, shown without a traceback."""
+    """An error that the user can fix; its text is one clear line, shown without a traceback."""
 
     exit_status = 1
 

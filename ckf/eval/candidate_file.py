@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from ckf.core.errors import DataError
+from ckf.core.errors import DataError, first_line
 from ckf.data.interaction_keys import raw_ids
 
 _COLUMNS = ("user", "item", "candidates")
@@ -27,7 +27,7 @@ def read_candidates(path: Path, dataset: Path, split: str) -> pd.DataFrame:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path}: no Parquet file ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{path}: no Parquet file ({first_line(error)})") from None
     missing = [name for name in _COLUMNS if name not in rows]
     if missing:
         raise DataError(f"{path}: lacks the column {missing[0]}; a list has {', '.join(_COLUMNS)}")

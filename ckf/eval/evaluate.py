@@ -18,13 +18,13 @@ from ckf.core.errors import DataError
 from ckf.core.rng import hash_ids, hashed_uniform
 from ckf.data.example_table import ExampleTable
 from ckf.data.titles import read_item_titles
-from ckf.eval import reviews as texts
 from ckf.eval.candidate_file import read_candidates
 from ckf.eval.compute_metrics import BIAS, CF, MODEL, TEXT, further_metrics, metrics_of, oracle_metrics, with_counts
 from ckf.eval.extra_protocols import Sources, baseline_lists, further_rankings
 from ckf.eval.fusion_diagnostics import gradient_shares, slot_diagnostics
 from ckf.eval.multiprocess import ScoringJob, score_in_processes
 from ckf.eval.predictions import cf_predictions, predictions
+from ckf.eval.reviews import baseline_reviews, decoding_tag, review_rows, text_metrics, text_of_run, written_reviews
 from ckf.eval.score import answer_log_probabilities
 from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collators
@@ -129,15 +129,13 @@ def _texts(
     if not len(table):
         return {}
     examples = [table[row] for row in range(len(table))]
-    mine = texts.written_reviews(*loaded, examples, exp.evaluate, slots=exp.fusion.fuses, device=device_of(exp))
+    mine = written_reviews(*loaded, examples, exp.evaluate, slots=exp.fusion.fuses, device=device_of(exp))
     found = {"model": mine}
-    other = texts.text_of_run(text, split, table, task) if text is not None else None
+    other = text_of_run(text, split, table, task) if text is not None else None
     found |= {"text": other} if other is not None else {}
-    rows = texts.review_rows(
-        table, {**found, **texts.baseline_reviews(table, ExampleTable(path, "train", [task.name]))}
-    )
+    rows = review_rows(table, {**found, **baseline_reviews(table, ExampleTable(path, "train", [task.name]))})
     rows.to_parquet(target / "predictions" / f"{split}-{task.name}.parquet", index=False)
-    return texts.text_metrics(rows, split, texts.decoding_tag(exp.evaluate), task)
+    return text_metrics(rows, split, decoding_tag(exp.evaluate), task)
 
 
 def _model_frame(

@@ -10,7 +10,6 @@ that was trained on noise move as well; only one that reads what its slots say g
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ckf.cf.vectors.tables import VectorTables
+from ckf.core.artifact_store import read_json_lines
 from ckf.core.rng import hash_ids, hashed_uniform
 from ckf.data.example_table import Example, ExampleTable
 from ckf.metrics import auc
@@ -85,10 +85,9 @@ def slot_diagnostics(
 
 def gradient_shares(run: Path) -> dict[str, float]:
     """Mean share of the gradient norm that fusion and adapters got, over a run's logged steps."""
-    path, shares = run / STEPS, dict[str, list[float]]()
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for line in lines:
-        for key, value in json.loads(line).items():
+    shares = dict[str, list[float]]()
+    for line in read_json_lines(run / STEPS):
+        for key, value in line.items():
             if key.startswith("train/grad_share_"):
                 shares.setdefault(key.removeprefix("train/"), []).append(value)
     return {f"diagnostics/{key}": float(np.mean(values)) for key, values in shares.items()}

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ckf.core.artifact_store import file_hash, read_json, write_json
-from ckf.core.errors import DataError
+from ckf.core.errors import DataError, first_line
 from ckf.inference.dataset_index import UNKNOWN
 from ckf.inference.predictor import Predictor
 from ckf.inference.request_rows import (
@@ -74,7 +74,7 @@ def _open(source: Path) -> pq.ParquetFile:
     except FileNotFoundError:
         raise DataError(f"{source}: no such file") from None
     except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{source}: no Parquet file ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{source}: no Parquet file ({first_line(error)})") from None
     if not file.metadata.num_rows:
         raise DataError(f"{source}: holds no rows")
     return file

@@ -53,12 +53,12 @@ class Predictor:
         Raises:
             ArtifactError: it is none, or a file, its data or its backbone is missing or altered.
         """
-        exp, card = read_run(run)
-        inputs = run_inputs(exp, card, run)
+        exp, metadata = read_run(run)
+        inputs = run_inputs(exp, metadata, run)
         model, collator = load_trained(exp, inputs, run) if exp.backbone.name != "none" else (None, None)
         if model is not None:
             model.to(device_of(exp)).eval()
-        return cls(run, exp, inputs, artifact_path(card, "cf", run), model, collator)
+        return cls(run, exp, inputs, artifact_path(metadata, "cf", run), model, collator)
 
     @cached_property
     def known(self) -> DatasetIndex:

@@ -229,5 +229,5 @@ def note_prepared(trained: LoadedRun, examples: Sequence[Example]) -> None:
 
 def run_key(trained: LoadedRun) -> dict[str, Any]:
     """What a half-finished prediction must agree with to be continued."""
-    card = read_json(trained.run / "run.json")
-    return {"run": trained.run.name, "weights": card.get("identity", {}).get("weights")}
+    metadata = read_json(trained.run / "run.json")
+    return {"run": trained.run.name, "weights": metadata.get("identity", {}).get("weights")}

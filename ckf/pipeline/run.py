@@ -20,7 +20,7 @@ from ckf.config.schema import (
     WandbConfig,
 )
 from ckf.core.artifact_store import Artifact, fingerprint, read_json
-from ckf.core.errors import CkfError
+from ckf.core.errors import CkfError, first_line
 from ckf.pipeline.artifacts import (
     cf_artifact_dir,
     content_key,
@@ -43,7 +43,7 @@ from ckf.runs.folder import (
     run_folder,
     update_metadata,
 )
-from ckf.train.distributed import rendezvous as ranks
+from ckf.train.distributed.rendezvous import on_first_rank, train_together
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -82,12 +82,12 @@ def cf(exp: ExperimentConfig) -> Path:
 
 def train(exp: ExperimentConfig) -> Path:
     """``ckf train``: everything up to the trained model, without scoring it; returns the run folder."""
-    return ranks.on_first_rank(exp, lambda: _run(exp, until_trained=True))
+    return on_first_rank(exp, lambda: _run(exp, until_trained=True))
 
 
 def run(exp: ExperimentConfig) -> Path:
     """``ckf``: the main job, from source files to the report; returns the run folder."""
-    return ranks.on_first_rank(exp, lambda: _run(exp, until_trained=False))
+    return on_first_rank(exp, lambda: _run(exp, until_trained=False))
 
 
 def evaluate(run_path: Path, overrides: list[str], *, out: Path | None = None, elsewhere: Sequence[str] = ()) -> Path:
@@ -98,10 +98,10 @@ def evaluate(run_path: Path, overrides: list[str], *, out: Path | None = None, e
     from ckf.config.compose import with_overrides
     from ckf.report.build import report
 
-    exp, card = read_run(run_path)
+    exp, metadata = read_run(run_path)
     if overrides:
         exp = with_overrides(exp, overrides, allowed=("evaluate.", "trainer."))
-    artifacts = card["artifacts"]
+    artifacts = metadata["artifacts"]
     if elsewhere:
         exp, artifacts = _on_other_data(exp, artifacts, elsewhere)
     if out is None:
@@ -113,7 +113,7 @@ def evaluate(run_path: Path, overrides: list[str], *, out: Path | None = None, e
     made = not out.exists()
     try:
         create_run(out, exp, artifacts)
-        update_metadata(out, evaluates=str(run_path), git_of_run=card.get("git"))
+        update_metadata(out, evaluates=str(run_path), git_of_run=metadata.get("git"))
         _evaluate(exp, run_path, out=out)
         report([out], out)
     except BaseException:
@@ -220,7 +220,7 @@ def _mirror(logger: Logger, folder: Path) -> None:
     try:
         mirror_run(logger, folder)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         log(f"logger: the results were not sent ({reason}); the run's files are complete")
 
 
@@ -235,7 +235,7 @@ def _train(exp: ExperimentConfig, folder: Path, logger: Logger | None) -> None:
     log(f"train: {exp.method.name} on {exp.dataset.name} ({', '.join(t.name for t in exp.task_mix)}) -> {folder}")
     started = time.perf_counter()
     if exp.trainer.world_size > 1:
-        ranks.train_together(exp, folder)
+        train_together(exp, folder)
     else:
         from ckf.train.distributed.worker import train_run
 
@@ -247,11 +247,11 @@ def _evaluate(exp: ExperimentConfig, folder: Path, out: Path | None = None) -> N
     from ckf.eval.evaluate import Baselines, evaluate_run
     from ckf.train.distributed.worker import run_inputs
 
-    _, card = read_run(out or folder)
+    _, metadata = read_run(out or folder)
     started = time.perf_counter()
-    text = artifact_path(card, "text", folder) if "text" in card["artifacts"] else None
-    baselines = Baselines(artifact_path(card, "bias", folder), artifact_path(card, "cf", folder), text)
-    evaluate_run(exp, run_inputs(exp, card, folder), folder, baselines, out=out)
+    text = artifact_path(metadata, "text", folder) if "text" in metadata["artifacts"] else None
+    baselines = Baselines(artifact_path(metadata, "bias", folder), artifact_path(metadata, "cf", folder), text)
+    evaluate_run(exp, run_inputs(exp, metadata, folder), folder, baselines, out=out)
     update_metadata(out or folder, stages={"evaluate": round(time.perf_counter() - started, 2)})
 
 

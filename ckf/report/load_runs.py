@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ckf.config.schema import ExperimentConfig
-from ckf.core.artifact_store import read_json
-from ckf.core.errors import ArtifactError
+from ckf.core.artifact_store import read_json, read_json_lines
+from ckf.core.errors import ArtifactError, first_line
 from ckf.runs.evaluation_log import scorings
 from ckf.runs.folder import METADATA, METRICS, read_run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLITS = ("val", "test")
 COST = "cost/"
@@ -86,16 +86,10 @@ class Run:
             ArtifactError: names a line that is not JSON.
         """
         path = self.path / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        steps = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                steps.append(json.loads(line))
-            except ValueError:
-                raise ArtifactError(
-                    f"{path}: line {number} is not JSON; without this file the report has no curves"
-                ) from None
-        return steps
+        try:
+            return read_json_lines(path)
+        except ArtifactError as error:
+            raise ArtifactError(f"{error}; without this file the report has no curves") from None
 
 
 def load_run(path: Path) -> Run:
@@ -120,13 +114,15 @@ def load_predictions(run: Run, split: str) -> pd.DataFrame:
     Raises:
         ArtifactError: the file is missing, is no Parquet or lacks a column.
     """
+    import pandas as pd
+
     path = run.path / "predictions" / f"{split}.parquet"
     if not path.is_file():
         raise ArtifactError(f"{path}: no such file; `ckf evaluate run={run.path}` makes it again")
     try:
         rows = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+        raise ArtifactError(f"{path}: cannot be read ({first_line(error)})") from None
     missing = [name for name in PREDICTION_COLUMNS if name not in rows]
     if missing:
         raise ArtifactError(f"{path}: lacks the column {missing[0]}; predictions have {', '.join(PREDICTION_COLUMNS)}")

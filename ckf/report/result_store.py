@@ -20,7 +20,7 @@ from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig
 from ckf.config.sweep_file import VARIANT, Sweep, Trial, file_trials, provenance_path, results_path
 from ckf.core.artifact_store import fingerprint, to_jsonable
-from ckf.core.errors import ArtifactError, CkfError
+from ckf.core.errors import ArtifactError, CkfError, first_line
 from ckf.metrics.identity import MODEL, MetricIdentity
 from ckf.report.load_runs import COST, UNKNOWN_ORIGIN, Run, cost_metrics, load_run
 from ckf.runs.folder import CONFIG, is_finished, result_key
@@ -298,7 +298,7 @@ def _finished_runs(outputs: Path) -> dict[str, Run]:
         try:
             run = load_run(path)
         except CkfError as error:
-            print(f"left out: {path}: {str(error).splitlines()[0]}", file=sys.stderr)
+            print(f"left out: {path}: {first_line(error)}", file=sys.stderr)
             continue
         if run.scored_as_configured:
             runs[result_key(run.config)] = run

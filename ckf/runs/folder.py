@@ -46,7 +46,7 @@ def create_run(run: Path, exp: ExperimentConfig, artifacts: dict[str, dict[str, 
 
 
 def read_run(run: Path) -> tuple[ExperimentConfig, dict[str, Any]]:
-    """Config and card of a run folder.
+    """Read the config and metadata of a run folder.
 
     Raises:
         ArtifactError: the folder is not a run.
@@ -56,13 +56,13 @@ def read_run(run: Path) -> tuple[ExperimentConfig, dict[str, Any]]:
     return load_yaml(run / CONFIG), read_json(run / METADATA)
 
 
-def artifact_path(card: dict[str, Any], name: str, run: Path) -> Path:
-    """Where an artifact of a run lies.
+def artifact_path(metadata: dict[str, Any], name: str, run: Path) -> Path:
+    """The path of an artifact of a run.
 
     Raises:
-        ArtifactError: it is gone; says how to make it again.
+        ArtifactError: it is gone; the message says how to make it again.
     """
-    path = Path(card["artifacts"][name]["path"])
+    path = Path(metadata["artifacts"][name]["path"])
     if not path.exists():
         raise ArtifactError(
             f"{run}: its {name} artifact {path} is gone; the same `ckf` command with overwrite=true makes it again"
@@ -71,11 +71,11 @@ def artifact_path(card: dict[str, Any], name: str, run: Path) -> Path:
 
 
 def update_metadata(run: Path, **values: Any) -> None:
-    """Merge values into the run's card; dictionaries are merged one level deep."""
-    card = read_json(run / METADATA)
+    """Merge values into the run's metadata; dictionaries are merged one level deep."""
+    metadata = read_json(run / METADATA)
     for key, value in values.items():
-        card[key] = {**card.get(key, {}), **value} if isinstance(value, dict) else value
-    write_json(run / METADATA, card)
+        metadata[key] = {**metadata.get(key, {}), **value} if isinstance(value, dict) else value
+    write_json(run / METADATA, metadata)
 
 
 def environment() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig
 from ckf.config.sweep_file import Trial, grid_points
-from ckf.core.errors import ConfigError, Problem
+from ckf.core.errors import ConfigError, Problem, first_line
 
 OF_THE_SWEEP = ("launcher", "search")
 """Groups that say how a sweep is run; a trial does not have them."""
@@ -37,7 +37,7 @@ def expand(overrides: Sequence[str]) -> list[Trial]:
         try:
             override = parser.parse_override(line)
         except HydraException as error:
-            problems.append(Problem(line, f"cannot be read ({str(error).splitlines()[0]})"))
+            problems.append(Problem(line, f"cannot be read ({first_line(error)})"))
             continue
         key = override.get_key_element()
         if not override.is_sweep_override():

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
-from ckf.core.errors import CkfError, Problem
+from ckf.core.errors import CkfError, Problem, first_line
 
 Suggest = Callable[[Any], Any]
 """From Optuna's trial to a value."""
@@ -36,7 +36,7 @@ def read_space(lines: Sequence[str]) -> Space:
         try:
             override = parser.parse_override(line)
         except HydraException as error:
-            space.problems.append(Problem(line, f"cannot be read ({str(error).splitlines()[0]})"))
+            space.problems.append(Problem(line, f"cannot be read ({first_line(error)})"))
             continue
         if not override.is_sweep_override():
             space.fixed.append(line)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ckf.config.schema import SlurmLauncherConfig, TrainerConfig
-from ckf.core.errors import CkfError
+from ckf.core.errors import CkfError, first_line
 from ckf.sweep.launchers import JobHandle
 from ckf.sweep.trial_folder import LOG, TrialSpec
 
@@ -69,7 +69,7 @@ class SlurmLauncher:
             executor.update_parameters(**parameters(self.cfg, order))
             return SubmittedJob(executor.submit(TrialJob(order.command, order.folder / LOG)))
         except (RuntimeError, OSError, submitit.core.utils.FailedJobError) as error:
-            said = (str(error).splitlines() or ["no message"])[0]
+            said = first_line(error)
             raise CkfError(
                 f"launcher=slurm: {said}; launcher.dry_run=true shows the batch script, launcher=local runs here"
             ) from None

@@ -71,10 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         search = parse(arguments)
         exp, _ = compose(search.fixed)
-        from ckf.pipeline import artifacts as stages
+        from ckf.pipeline.artifacts import prepare_dataset, prepare_examples
 
-        dataset = stages.prepare_dataset(exp)
-        examples = stages.prepare_examples(exp, dataset)
+        dataset = prepare_dataset(exp)
+        examples = prepare_examples(exp, dataset)
         search.out.mkdir(parents=True, exist_ok=True)
         log = search.out / f"{exp.dataset.name}-{exp.cf.name}-optuna.csv"
         with tempfile.TemporaryDirectory(prefix="ckf-tune-") as name:

@@ -19,11 +19,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a launcher's shell may have it ignored
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path((sys.argv[1:] if argv is None else argv)[0])
-    from ckf.pipeline import run as pipeline
-    from ckf.train.distributed import rendezvous as ranks
+    from ckf.pipeline.run import cf, prepare, run, train
+    from ckf.train.distributed.rendezvous import membership
 
-    stages = {"": pipeline.run, "prepare": pipeline.prepare, "cf": pipeline.cf, "train": pipeline.train}
-    me = ranks.membership(os.environ)
+    stages = {"": run, "prepare": prepare, "cf": cf, "train": train}
+    me = membership(os.environ)
     if me is not None and me.rank > 0:  # a cluster's job of several tasks: rank 0 keeps the order's folder
         stages[read_json(folder / ORDER)["verb"]](load_yaml(folder / CONFIG))
         return 0

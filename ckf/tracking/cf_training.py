@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import TracebackType
 
 from pytorch_lightning.loggers import Logger
 
 from ckf.config.schema import ExperimentConfig
-from ckf.core.artifact_store import read_json, write_json
+from ckf.core.artifact_store import read_json, read_json_lines, write_json
 from ckf.tracking.loggers import STEPS, build_logger, finish
 
 LOGGED = "logged.json"
@@ -66,5 +65,4 @@ class CFLog:
 
 def _epochs(cf: Path) -> list[dict[str, float]]:
     """The metrics of the artifact's epochs; models that are not trained by steps have none."""
-    path = cf / STEPS
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    return read_json_lines(cf / STEPS)

@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from ckf.config.schema import CSVConfig, ExperimentConfig, WandbConfig
-from ckf.core.artifact_store import to_jsonable
+from ckf.core.artifact_store import read_json_lines, to_jsonable
 
 STEPS = "metrics.jsonl"
 _TAGGED = ("dataset", "split", "cf", "backbone", "lora", "fusion", "curriculum", "method")
@@ -52,9 +52,9 @@ class JsonlLogger(Logger):
 
     @rank_zero_only
     def _drop_from(self, first_step: int) -> None:
-        """Drop lines from the checkpoint's step on, and one that a kill cut short; a new run starts empty."""
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() and first_step else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] < first_step]
+        """Drop the lines from the checkpoint's step on, and a last line that was cut short; a new run starts empty."""
+        lines = read_json_lines(self.path, drop_cut_end=True) if first_step else []
+        kept = [json.dumps(line) for line in lines if line["step"] < first_step]
         self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
 

@@ -27,8 +27,8 @@ from tests.integration.conftest import SMALL, run_small
 
 def scores_of(run: Path, change=None) -> np.ndarray:
     """All answer log-probabilities of a run's test split, from what its folder holds."""
-    exp, card = read_run(run)
-    inputs = run_inputs(exp, card, run)
+    exp, metadata = read_run(run)
+    inputs = run_inputs(exp, metadata, run)
     model, collator = load_trained(exp, inputs, run)
     if change is not None and collator.tables is not None:
         collator = Collators(collator.encoder, collator.tasks, change(collator.tables))
@@ -47,15 +47,15 @@ def test_a_run_folder_holds_what_the_contract_says(finished):
         "checkpoints/last.ckpt", "run.json",
     ):  # fmt: skip
         assert (finished / name).exists(), name
-    card = read_json(finished / "run.json")
-    assert set(card["artifacts"]) == {"dataset", "examples", "cf", "bias", "backbone", "text"}
-    assert {"artifacts", "train", "evaluate"} <= set(card["stages"])
-    assert card["versions"]["torch"].startswith("2.")
+    metadata = read_json(finished / "run.json")
+    assert set(metadata["artifacts"]) == {"dataset", "examples", "cf", "bias", "backbone", "text"}
+    assert {"artifacts", "train", "evaluate"} <= set(metadata["stages"])
+    assert metadata["versions"]["torch"].startswith("2.")
 
 
 def test_every_example_is_scored_by_every_source(finished):
-    exp, card = read_run(finished)
-    table = ExampleTable(Path(card["artifacts"]["examples"]["path"]) / "examples.parquet", "test", task_names(exp))
+    exp, metadata = read_run(finished)
+    table = ExampleTable(Path(metadata["artifacts"]["examples"]["path"]) / "examples.parquet", "test", task_names(exp))
     rows = pd.read_parquet(finished / "predictions" / "test.parquet")
     assert set(rows["source"]) == {"model", "text", "cf", "bias"}
     for _, part in rows.groupby("source"):
@@ -84,8 +84,8 @@ def test_metrics_can_be_computed_again_from_the_predictions(finished):
 
 def test_a_saved_run_scores_the_same_from_disk(finished):
     rows = pd.read_parquet(finished / "predictions" / "test.parquet").query("source == 'model' and task == 'topk'")
-    exp, card = read_run(finished)
-    table = ExampleTable(Path(card["artifacts"]["examples"]["path"]) / "examples.parquet", "test", task_names(exp))
+    exp, metadata = read_run(finished)
+    table = ExampleTable(Path(metadata["artifacts"]["examples"]["path"]) / "examples.parquet", "test", task_names(exp))
     mine = scores_of(finished)
     sizes = [{"ctr": 2, "topk": 5}.get(task, 5) for task in table.task]
     starts = np.concatenate([[0], np.cumsum(sizes)])

@@ -47,8 +47,8 @@ def destroy_test_rows(examples: Path) -> int:
 
 def trained_weights(finished: Path, folder: Path, examples: Path) -> dict:
     """Train the finished run's config again, from given examples, in a folder of its own."""
-    exp, card = read_run(finished)
-    artifacts = {**card["artifacts"], "examples": {**card["artifacts"]["examples"], "path": str(examples)}}
+    exp, metadata = read_run(finished)
+    artifacts = {**metadata["artifacts"], "examples": {**metadata["artifacts"]["examples"], "path": str(examples)}}
     create_run(folder, exp, artifacts)
     train_run(folder, None)
     return {
@@ -58,9 +58,9 @@ def trained_weights(finished: Path, folder: Path, examples: Path) -> dict:
 
 def test_training_opens_no_test_row(finished, tmp_path):
     """With every test example destroyed on disk, training runs and ends where it ended before."""
-    card = read_run(finished)[1]
+    metadata = read_run(finished)[1]
     examples = tmp_path / "examples"
-    shutil.copytree(card["artifacts"]["examples"]["path"], examples)
+    shutil.copytree(metadata["artifacts"]["examples"]["path"], examples)
     assert destroy_test_rows(examples) > 0
     with pytest.raises((OSError, pa.ArrowException)):
         ExampleTable(examples / "examples.parquet", "test", TASKS)
@@ -86,8 +86,8 @@ def poisoned(dataset: Path, folder: Path) -> Path:
 
 @pytest.mark.parametrize("cf", ["mf", "bias", "sasrec"])
 def test_no_cf_model_changes_with_the_test_labels(finished, tmp_path, cf):
-    card = read_run(finished)[1]
-    dataset, examples = (Path(card["artifacts"][name]["path"]) for name in ("dataset", "examples"))
+    metadata = read_run(finished)[1]
+    dataset, examples = (Path(metadata["artifacts"][name]["path"]) for name in ("dataset", "examples"))
     cfg = compose([*(line for line in SMALL if not line.startswith("cf.")), f"cf={cf}", "fusion=none"])[0].cf
     if hasattr(cfg, "epochs"):
         cfg.epochs = 2

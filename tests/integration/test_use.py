@@ -229,9 +229,9 @@ def test_a_folder_that_lost_its_backbone_or_was_altered(finished, tmp_path):
     with pytest.raises(ArtifactError, match=r"config.yaml: was altered after training"):
         ckf.load(copy)
     (copy / "config.yaml").write_text(config)
-    card = read_json(copy / "run.json")
-    card["artifacts"]["backbone"]["path"] = str(tmp_path / "nowhere")
-    (copy / "run.json").write_text(json.dumps(card))
+    metadata = read_json(copy / "run.json")
+    metadata["artifacts"]["backbone"]["path"] = str(tmp_path / "nowhere")
+    (copy / "run.json").write_text(json.dumps(metadata))
     with pytest.raises(ArtifactError, match=r"its backbone .*nowhere is gone"):
         ckf.load(copy)
 

@@ -16,7 +16,7 @@ from ckf.cf.leakage_check import write_trained_on
 from ckf.cf.vectors.external_files import PADDING, Table, read_ids, read_table
 from ckf.config.schema import PretrainedConfig
 from ckf.core.artifact_store import file_hash
-from ckf.core.errors import DataError
+from ckf.core.errors import DataError, first_line
 from ckf.data.interaction_keys import UNKNOWN, raw_ids, row_keys
 
 FILES = ("users", "items", "user_ids", "item_ids", "trained_on")
@@ -217,7 +217,7 @@ def _read_rows(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file (cf.trained_on)") from None
     except Exception as error:  # each reader has its own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise DataError(f"{path}: not a readable table of interactions ({reason})") from None
     if "key" not in table and not {"user", "item"} <= set(table.columns):
         raise DataError(

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
-from ckf.core.errors import DataError
+from ckf.core.errors import DataError, first_line
 from ckf.core.safe_torch import read_weights
 
 RECBOLE = {"user": "user_embedding.weight", "item": "item_embedding.weight"}
@@ -128,7 +128,7 @@ def _parquet(path: Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a readable parquet file ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{path}: not a readable parquet file ({first_line(error)})") from None
 
 
 def _column(table: pa.Table, name: str, path: Path) -> pa.ChunkedArray:

@@ -20,20 +20,20 @@ from ckf.tracking.loggers import build_logger, finish
 from ckf.train.fit import fit
 
 
-def run_inputs(exp: ExperimentConfig, card: dict[str, Any], run: Path) -> Inputs:
+def run_inputs(exp: ExperimentConfig, metadata: dict[str, Any], run: Path) -> Inputs:
     """Folders of the artifacts that a run is made from, as its metadata names them."""
     return Inputs(
-        dataset=artifact_path(card, "dataset", run),
-        examples=artifact_path(card, "examples", run),
-        backbone=card["artifacts"]["backbone"]["path"] if "backbone" in card["artifacts"] else "",
-        cf=artifact_path(card, "cf", run) if exp.fusion.reads_vectors else None,
+        dataset=artifact_path(metadata, "dataset", run),
+        examples=artifact_path(metadata, "examples", run),
+        backbone=metadata["artifacts"]["backbone"]["path"] if "backbone" in metadata["artifacts"] else "",
+        cf=artifact_path(metadata, "cf", run) if exp.fusion.reads_vectors else None,
     )
 
 
 def train_run(run: Path, logger: Logger | None) -> None:
     """Fit the run and add the results to its metadata; everything is read from the folder."""
-    exp, card = read_run(run)
-    inputs = run_inputs(exp, card, run)
+    exp, metadata = read_run(run)
+    inputs = run_inputs(exp, metadata, run)
     counts = fit(exp, inputs, run, logger)
     if _is_first():
         trained_on = identity(run, inputs.backbone, getattr(exp.backbone, "revision", None))
