@@ -1,8 +1,8 @@
-"""Weights out of torch files without running what a file says.
+"""Read weights from torch files without running code from the file.
 
 ``weights_only=True`` comes first. What it refuses (a whole pickled module, a RecBole checkpoint with its
 config objects) is read here, by an unpickler that never hands out a function of torch: the few names that
-tensors are rebuilt with stand for `_Stand`s of this module, which build an array from bytes and cannot be
+tensors are rebuilt with are replaced by `_Stand`s of this module, which build an array from bytes and cannot be
 changed; classes of modules and of RecBole become empty shells that keep their state and run nothing; any
 other name is refused. Torch's own second loader is not called: it runs TorchScript that lies in a file.
 """
@@ -40,11 +40,11 @@ _PLAIN = {"set": set, "dict": dict, "list": list, "int": int, "float": float, "s
 _SHELLS = ("torch.nn.modules.", "recbole.")
 """Prefixes of modules whose classes are kept as shells: nothing of them is imported."""
 _LEGACY = 0x1950A86A20F9469CFC6C
-"""With this number begin the files of torch before 1.6."""
+"""The number that files of torch before 1.6 begin with."""
 
 
 class Shell:
-    """An object of a class that is not let in: its arguments are dropped, its state is kept as data."""
+    """An object of a class that is not allowed: its arguments are dropped, its state is kept as data."""
 
     state: Mapping[str, Any] = MappingProxyType({})
 
@@ -194,7 +194,7 @@ def _loaded(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except Exception:  # says no more than that the file needs the second look, which names the reason
+    except Exception:  # the fallback reader below names the reason
         pass
     try:
         if zipfile.is_zipfile(path):
