@@ -1,4 +1,4 @@
-"""Text that the model writes: greedy, sampled with a named seed, or among given answers alone."""
+"""Generate text: greedy, sampled with a named seed, or among given answers alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def generate(
     model: Recommender, collators: Collators, examples: list[Example], choose: Choice,
     *, slots: bool, tokens: int, device: torch.device,
 ) -> list[list[int]]:  # fmt: skip
-    """What the model answers to each prompt: token ids, at most ``tokens``, ending with the terminator if it came.
+    """Generate the model's answer to each prompt: token ids, at most ``tokens``, ending with the terminator if it came.
 
     ``model`` must be on ``device`` and in eval mode. The prompt is read once; each step reads one token a row.
     """
@@ -67,7 +67,7 @@ def greedy(log_probabilities: Tensor, written: list[list[int]]) -> Tensor:
 
 
 def sampled(example_ids: Sequence[str], seed: int, tokens: int, temperature: float = 1.0) -> Choice:
-    """Tokens drawn by (seed, example, place), so that a text depends on no batch and no other text."""
+    """Sample tokens by (seed, example, position), so that a text does not depend on its batch."""
     draws = hashed_uniform(seed, "tokens of a written answer", hash_ids(example_ids), tokens)
 
     def choose(log_probabilities: Tensor, written: list[list[int]]) -> Tensor:

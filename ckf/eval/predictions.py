@@ -71,7 +71,7 @@ def rows_of_tasks(table: ExampleTable) -> list[tuple[str, np.ndarray]]:
 
 
 def single_rows(table: ExampleTable, rows: np.ndarray, source: str) -> pd.DataFrame:
-    """Who and what, for tasks with one target: everything but score and answer."""
+    """The columns of tasks with one target, without score and answer."""
     return _base(table, rows, source).assign(item=table.item[rows], label=table.label[rows], position=-1)
 
 

@@ -1,4 +1,4 @@
-"""Scores of every possible answer from one forward pass a batch; nothing is generated, nothing dropped."""
+"""Scores of every possible answer from one forward pass a batch; no text is generated and no example is dropped."""
 
 from __future__ import annotations
 

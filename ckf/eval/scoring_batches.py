@@ -1,4 +1,4 @@
-"""Which examples are scored together, and how prompts that begin alike share what they have in common."""
+"""Form scoring batches; prompts with a common prefix share its computation."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Scored:
 def score_batch(
     model: Recommender, collators: Collators, examples: list[Example], *, slots: bool, device: torch.device
 ) -> Scored:
-    """Score all answers of some examples; a beginning that several prompts share is read once.
+    """Score all answers of some examples; a prefix that several prompts share is computed once.
 
     ``model`` must be on ``device`` and in eval mode. Rows that share a beginning are put side by side first.
     """
