@@ -118,7 +118,7 @@ def retrieval_of(exp: ExperimentConfig, sources: Sources, catalogue: Catalogue) 
 def user_vectors(retrieval: CFRetrieval, examples: list[Example]) -> torch.Tensor:
     """Vectors of the examples' users, as of the example where the CF model reads histories; zeros for the unknown."""
     tables = retrieval.tables
-    if tables.moments is not None:
-        return tables.moments.of([example.example_id for example in examples])
+    if tables.example_users is not None:
+        return tables.example_users.of([example.example_id for example in examples])
     users = torch.tensor([example.user if example.user < len(tables.users) else 0 for example in examples])
     return tables.users[users]
