@@ -1,1 +1,1 @@
-"""Collaborative filtering: the models whose knowledge is fused, and the bias baseline they are compared with."""
+"""Collaborative filtering: the models whose vectors are fused, and the baselines they are compared with."""

@@ -8,7 +8,9 @@ from ckf.cf.data import CFData
 from ckf.cf.features.bias_terms import Additive
 from ckf.core.rng import generator_for
 
-_CELLS = 1 << 26  # bytes at most that tell what is liked; beyond, pairs share cells and a few too many are passed over
+_CELLS = (
+    1 << 26
+)  # most bytes of the table of liked pairs; with more pairs some share a cell, and a few unliked ones are skipped
 _TRIES = 20  # of drawing an item that the user has not liked
 
 
@@ -51,7 +53,7 @@ class BPRSampler:
         return self.disliked[self.first[user] + (self.generator.random(len(user)) * count).astype(np.int64)]
 
     def _not_liked(self, user: np.ndarray) -> np.ndarray:
-        """An item drawn uniformly for each user until it is none that the user liked in train."""
+        """An item for each user, drawn uniformly and redrawn while it is one that the user liked in train."""
         drawn = self.generator.integers(1, self.n_items + 1, len(user))
         left = np.arange(len(user))
         for _ in range(_TRIES):
@@ -62,6 +64,6 @@ class BPRSampler:
         return drawn
 
     def _cells(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        """The place of each pair in ``taken``: its own, or one that it shares with few where there are too many."""
+        """Index of each pair in ``taken``; modulo its size where there are more pairs than cells."""
         cells: np.ndarray = user * (self.n_items + 1) + item
         return cells % _CELLS if len(self.taken) == _CELLS else cells

@@ -1,4 +1,4 @@
-"""What a CF model is fitted on and asked for: arrays of one dataset."""
+"""Data of CF models: the interactions to fit on and the pairs to score, as arrays."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ckf.data.titles import read_item_titles
 
 @dataclass(frozen=True)
 class CFBatch:
-    """Pairs to score, each with what its user had liked before that moment.
+    """Pairs to score, each with the items that its user liked earlier.
 
-    ``user`` and ``item`` [n]; ``history`` int32 [n, H], oldest first, padded with 0 at the left. An id that
-    a model has never met, also one beyond its tables, is a cold one: every model scores it.
+    ``user`` and ``item`` [n]; ``history`` int32 [n, H], oldest first, padded with 0 at the left. An id
+    without training rows, or beyond a model's tables, is cold: every model scores it.
     """
 
     user: np.ndarray

@@ -16,7 +16,7 @@ from ckf.cf.models.base import CFModel
 from ckf.cf.models.bias import BiasModel
 from ckf.cf.models.din import DINModel
 from ckf.cf.models.embedding_model import EmbeddingModel
-from ckf.cf.models.features import FeaturesModel
+from ckf.cf.models.feature_classifier import FeaturesModel
 from ckf.cf.models.itemknn import ItemKNNModel
 from ckf.cf.models.lightgcn import LightGCNModel
 from ckf.cf.models.mf import MFModel
@@ -44,7 +44,7 @@ def build_cf(
 ) -> None:
     """Fit the configured model on the training split and write its artifact to ``out``.
 
-    ``on_epoch`` is told the figures of each epoch as it ends, by models that have epochs. With ``vector_folds``
+    ``on_epoch`` is called with the figures of each epoch as it ends, by models that have epochs. With ``vector_folds``
     the training examples get vectors of models that were fitted without their fold (`ckf.cf.vectors.out_of_fold`).
     """
     started = time.perf_counter()
@@ -55,27 +55,27 @@ def build_cf(
         else fit_model(cfg, data, seed, on_epoch)
     )
     predict_examples(model, examples, tasks).to_parquet(out / "predictions.parquet", index=False)
-    card = {"model": cfg.name, "settings": to_jsonable(cfg), "seed": seed, **model.card}
+    metadata = {"model": cfg.name, "settings": to_jsonable(cfg), "seed": seed, **model.metadata}
     if isinstance(cfg, schema.PretrainedConfig):
-        card["trained_on"] = write_given_rows(out, cfg, dataset)
+        metadata["trained_on"] = write_given_rows(out, cfg, dataset)
     else:
-        card["trained_on"] = write_training_rows(out, data.train, dataset)
+        metadata["trained_on"] = write_training_rows(out, data.train, dataset)
     fitted = getattr(model, "fitted", None)  # models that are not trained by steps have none
     write_epochs(out, fitted.history if fitted else [])
     tables = model.vectors()
     if tables is not None and isinstance(cfg, (schema.EmbeddingConfig, schema.PretrainedConfig)):
-        card |= write_tables(out, tables, data, cfg.cold, cfg.cold_l2, _nulls(cfg, model, tables))
-        card["histories"] = write_histories(out, data.train, data.n_users)
+        metadata |= write_tables(out, tables, data, cfg.cold, cfg.cold_l2, _nulls(cfg, model, tables))
+        metadata["histories"] = write_histories(out, data.train, data.n_users)
         folds = (
             _fold_models(cfg, model, data, vector_folds, seed)
             if vector_folds and isinstance(cfg, schema.EmbeddingConfig)
             else []
         )
         if folds:
-            card["fold_vectors"] = write_fold_vectors(out, folds, examples, seed)
+            metadata["fold_vectors"] = write_fold_vectors(out, folds, examples, seed)
         if model.history_items:
-            card["example_users"] = write_example_users(out, model, examples, folds, seed)
-    write_json(out / "manifest.json", {**card, "seconds": round(time.perf_counter() - started, 2)})
+            metadata["example_users"] = write_example_users(out, model, examples, folds, seed)
+    write_json(out / "manifest.json", {**metadata, "seconds": round(time.perf_counter() - started, 2)})
 
 
 def _nulls(
@@ -130,7 +130,7 @@ def fit_model(cfg: schema.CFConfig, data: CFData, seed: int, on_epoch: OnEpoch |
 def predict_examples(model: CFModel, examples: Path, tasks: Mapping[str, Task] = BUILT_IN) -> pd.DataFrame:
     """Score every example of every split: one row (example_id, task, item, score), for lists one a candidate.
 
-    Histories are those of the examples, what the user had liked before that moment. A task that the model
+    Histories are those of the examples: the items that the user liked earlier. A task that the model
     cannot do (every score is NaN) has no rows.
     """
     columns = ["example_id", "task", "user", "item", "candidates"]

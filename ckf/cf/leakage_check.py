@@ -1,4 +1,4 @@
-"""Which interactions a CF model was trained on, as keys of the rows, and the refusal of those that are evaluated."""
+"""Keys of the interactions that a CF model was trained on, and the check that none of them is evaluated."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ SHOWN = 3
 
 
 def write_trained_on(out: Path, keys: np.ndarray) -> dict[str, object]:
-    """Keep the keys of what a model was trained on; return what the manifest says of them."""
+    """Write the keys of the training rows; return their count and hash for the manifest."""
     keys = np.sort(keys)
     pd.DataFrame({"key": keys}).to_parquet(out / TRAINED_ON, index=False)
     return {"rows": len(keys), "keys_sha256": hashlib.sha256(keys.astype("<u8").tobytes()).hexdigest()}
 
 
 def is_unknown(cf: Path) -> bool:
-    """Whether nobody said what the vectors of a CF artifact were trained on."""
+    """Whether the training rows of a CF artifact are unknown (external vectors without ``cf.trained_on``)."""
     return bool(read_json(cf / "manifest.json").get("trained_on") == UNKNOWN)
 
 
 def check_no_overlap(cf: Path, dataset: Path, splits: Iterable[str]) -> None:
     """Stop when a CF artifact was trained on rows of the splits that are evaluated.
 
-    An artifact of unknown origin passes, as there is nothing to intersect: its results are stamped.
+    An artifact of unknown origin passes, as there is nothing to compare; its results carry a caveat.
 
     Raises:
-        ArtifactError: rows in common (how many, and the first), or an artifact that does not say.
+        ArtifactError: rows in common (how many, and the first), or an artifact without its list of training rows.
     """
     if is_unknown(cf):
         return

@@ -1,4 +1,7 @@
-"""From liking to ranking: a click model says what is liked once met, a ranking also needs what is met at all."""
+"""Combine click logits with item popularity into a ranking score.
+
+A click model estimates whether a shown item is liked; a ranking also depends on how often an item is met at all.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ _ROWS = 20_000
 class Ranking:
     """``popularity * log(1 + training positives) + liking * click logit``, both weights set on val.
 
-    They come from a logistic regression that tells val's positives from items drawn uniformly: popularity
-    alone orders random candidates better than the click rate does, and both together better than either.
+    They come from a logistic regression of val's positives against items drawn uniformly. Popularity alone
+    ranks random candidates better than the click rate does, and both together better than either.
     """
 
     log_positives: np.ndarray
@@ -57,6 +60,6 @@ class Ranking:
         return self.popularity * self.log_positives[item] + self.liking * logit
 
     @property
-    def card(self) -> dict[str, float]:
+    def metadata(self) -> dict[str, float]:
         """The weights, for the manifest."""
         return {"popularity": round(self.popularity, 4), "liking": round(self.liking, 4)}

@@ -1,4 +1,4 @@
-"""The loop that the torch models share: batches by named draws, the epoch of the highest val AUC kept."""
+"""Training loop of the torch models: seeded batches, and the epoch with the highest val AUC is kept."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ckf.core.rng import generator_for
 
 CHECKPOINT_RULE = "highest ctr AUC on val"
 OnEpoch = Callable[[dict[str, float]], None]
-"""Told the figures of each epoch as it ends."""
+"""Called with the figures of each epoch as it ends."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast: epochs, epochs without a better val AUC, rows of a batch, Adam's settings."""
+    """Training settings: epochs, epochs without a better val AUC before stopping, rows of a batch, AdamW's settings."""
 
     epochs: int
     patience_epochs: int
@@ -30,7 +30,7 @@ class Schedule:
 
 @dataclass
 class FitResult:
-    """What came of it: the best epoch, its val figures and those of every epoch."""
+    """Result of a fit: the best epoch, its val figures and those of every epoch."""
 
     epoch: int = 0
     epochs_run: int = 0

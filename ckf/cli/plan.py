@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from ckf.cli.arguments import Typed, Verb
-from ckf.config.schema import NoBackboneConfig, NoCurriculumConfig
+from ckf.config.schema import ExperimentConfig, NoBackboneConfig, NoCurriculumConfig
 from ckf.core.errors import CkfError, ConfigError, Problem, first_line
 
 
 def call(typed: Typed) -> None:
+    """Compose the config and print what its run will take."""
+    plan(typed.compose().exp)
+
+
+def plan(exp: ExperimentConfig) -> None:
     """Print parameters, tokens, time, memory and disk of a run; train nothing.
 
     Raises:
         ConfigError: the config trains nothing.
     """
-    exp = typed.compose().exp
     if isinstance(exp.backbone, NoBackboneConfig) or isinstance(exp.curriculum, NoCurriculumConfig):
         what = f"backbone={exp.backbone.name} with curriculum={exp.curriculum.name} trains nothing"
         raise ConfigError([Problem("plan", what)])

@@ -1,10 +1,12 @@
-"""Weights out of torch files without running what a file says.
+"""Read weights from torch and pickle files without running code from them.
 
-``weights_only=True`` comes first. What it refuses (a whole pickled module, a RecBole checkpoint with its
-config objects) is read here, by an unpickler that never hands out a function of torch: the few names that
-tensors are rebuilt with stand for `_Stand`s of this module, which build an array from bytes and cannot be
-changed; classes of modules and of RecBole become empty shells that keep their state and run nothing; any
-other name is refused. Torch's own second loader is not called: it runs TorchScript that lies in a file.
+`torch.load(weights_only=True)` is tried first, but it refuses RecBole checkpoints, which hold a pickled ``Config``
+object (``recbole.config.configurator.Config``), modules that were pickled whole, and plain pickle files.
+
+Those files are read by an unpickler of this module. It passes the pickle no function of torch: the few names that
+rebuild tensors map to a `_Callable`, which builds a tensor from bytes and cannot be changed. Classes of torch modules
+and of RecBole become empty shells that keep their state and run nothing. Any other name is refused.
+`torch.load(weights_only=False)` is never called, as it runs code.
 """
 
 from __future__ import annotations
@@ -40,20 +42,20 @@ _PLAIN = {"set": set, "dict": dict, "list": list, "int": int, "float": float, "s
 _SHELLS = ("torch.nn.modules.", "recbole.")
 """Prefixes of modules whose classes are kept as shells: nothing of them is imported."""
 _LEGACY = 0x1950A86A20F9469CFC6C
-"""With this number begin the files of torch before 1.6."""
+"""First number in files of torch before 1.6."""
 
 
 class Shell:
-    """An object of a class that is not let in: its arguments are dropped, its state is kept as data."""
+    """Stand-in for an object of a class that is not imported: arguments are dropped, the state is kept as data."""
 
     state: Mapping[str, Any] = MappingProxyType({})
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Shell:
-        """Rebuild nothing of the arguments."""
+        """Ignore the arguments."""
         return super().__new__(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Keep none of the arguments."""
+        """Ignore the arguments."""
 
     def __setstate__(self, state: Any) -> None:
         if isinstance(state, tuple) and len(state) == 2:  # (dict, slots)
@@ -61,24 +63,24 @@ class Shell:
         self.state = dict(state) if isinstance(state, Mapping) else {}
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Take the items of dict subclasses and drop them."""
+        """Ignore the items of dict subclasses."""
 
     def append(self, value: Any) -> None:
-        """Take the items of list subclasses and drop them."""
+        """Ignore the items of list subclasses."""
 
     extend = append
 
 
-class _Stand:
-    """What a pickle gets for a name of torch: a value that it can call, and can neither look into nor change."""
+class _Callable:
+    """Stand-in for a function of torch: the pickle can call it, but neither read nor change its attributes."""
 
-    __slots__ = ("_what",)
+    __slots__ = ("_function",)
 
-    def __init__(self, what: Callable[..., Any]) -> None:
-        self._what = what
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
 
     def __call__(self, *args: Any) -> Any:
-        return self._what(*args)
+        return self._function(*args)
 
     def __setstate__(self, state: Any) -> None:
         raise DataError("the pickle tries to change a function")
@@ -99,15 +101,15 @@ def _nothing(*_: Any) -> str:
     return ""
 
 
-_STANDS: dict[tuple[str, str], Any] = {
+_NAMES: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("collections", "defaultdict"): defaultdict,
     **{("builtins", name): kind for name, kind in _PLAIN.items()},
-    ("torch", "device"): _Stand(_nothing),
+    ("torch", "device"): _Callable(_nothing),
     ("torch", "Size"): tuple,
-    ("torch._utils", "_rebuild_tensor_v2"): _Stand(_tensor),
-    ("torch._utils", "_rebuild_parameter"): _Stand(lambda data, *_: data),
-    ("torch.storage", "_load_from_bytes"): _Stand(_storage),
+    ("torch._utils", "_rebuild_tensor_v2"): _Callable(_tensor),
+    ("torch._utils", "_rebuild_parameter"): _Callable(lambda data, *_: data),
+    ("torch.storage", "_load_from_bytes"): _Callable(_storage),
     **{("torch", name): dtype for name, dtype in _STORAGES.items()},
     **{("torch", name): getattr(torch, name) for name in _DTYPES},
 }
@@ -127,8 +129,8 @@ class _WeightsUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         module = module.replace("__builtin__", "builtins")  # its name in protocol 2
         module = module.replace("numpy.core.", "numpy._core.")
-        if (module, name) in _STANDS:
-            return _STANDS[module, name]
+        if (module, name) in _NAMES:
+            return _NAMES[module, name]
         if (module, name) in _NUMPY:
             return super().find_class(module, name)
         if module.startswith(_SHELLS) and "." not in name:
@@ -139,7 +141,7 @@ class _WeightsUnpickler(pickle.Unpickler):
         """A storage of the archive, flat."""
         kind, dtype, key, *_ = pid
         if self.archive is None or kind != "storage" or not isinstance(dtype, torch.dtype):
-            raise DataError("the pickle asks for something outside of it that is no array of numbers")
+            raise DataError("the pickle refers to external data that is not an array of numbers")
         return self.archive.storage(str(key), dtype)
 
 
@@ -150,7 +152,7 @@ class _Archive:
         self.file = file
         names = [name for name in file.namelist() if name.endswith("/data.pkl")]
         if len(names) != 1 or any(info.compress_type != zipfile.ZIP_STORED for info in file.infolist()):
-            raise DataError("no archive as torch writes it")
+            raise DataError("not an archive in the format of torch.save")
         self.root = names[0].removesuffix("data.pkl")
         if f"{self.root}constants.pkl" in file.namelist():
             raise DataError("a TorchScript program, which would have to be run")
@@ -160,13 +162,13 @@ class _Archive:
         self.kept: dict[str, torch.Tensor] = {}
 
     def storage(self, key: str, dtype: torch.dtype) -> torch.Tensor:
-        """The numbers of one storage. [n]"""
+        """Numbers of one storage. [n]"""
         if key not in self.kept:
             self.kept[key] = torch.frombuffer(bytearray(self.file.read(f"{self.root}data/{key}")), dtype=torch.uint8)
         return self.kept[key].view(dtype)
 
     def load(self) -> Any:
-        """What was saved."""
+        """Unpickle the saved object."""
         return _WeightsUnpickler(io.BytesIO(self.file.read(f"{self.root}data.pkl")), self).load()
 
 
@@ -194,7 +196,7 @@ def _loaded(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except Exception:  # says no more than that the file needs the second look, which names the reason
+    except Exception:  # the second reader gives the reason, if it fails too
         pass
     try:
         if zipfile.is_zipfile(path):

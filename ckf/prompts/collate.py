@@ -75,8 +75,8 @@ class PromptGatherer:
         """User vectors [B, d]: the example's own where the CF model reads histories; d = 0 without tables."""
         if self.tables is None:
             return torch.zeros(len(examples), 0)
-        if self.tables.moments is not None:
-            return self.tables.moments.of([example.example_id for example in examples])
+        if self.tables.example_users is not None:
+            return self.tables.example_users.of([example.example_id for example in examples])
         return self.tables.gather("user", torch.tensor([example.user for example in examples]), folds)
 
     def _items(self, ids: Tensor, folds: Tensor | None, rows: Tensor) -> Tensor:

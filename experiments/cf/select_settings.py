@@ -95,7 +95,7 @@ def trial_figures(cfg: Any, data: CFData) -> dict[str, Any]:
         model = fit_model(cfg, data, seed)
         score = model.click_probability(data.val.batch)
         found.append((auc(data.val.click, score), uauc(data.val.click, score, data.val.user)[0]))
-        epochs.append(model.card.get("epoch", 0))
+        epochs.append(model.metadata.get("epoch", 0))
     value = np.mean(found, axis=0)
     seconds = round(time.perf_counter() - started, 1)
     return {

@@ -38,8 +38,8 @@ def test_noise_in_vectors_is_in_units_of_their_spread_and_spares_cold_ids() -> N
         assert torch.allclose(change[1:].std(dim=0) / spread, torch.full((4,), 0.5), atol=0.06)
     assert noisy.items[7].eq(0).all()
     assert noisy.users[0].eq(0).all()
-    assert noisy.moments is not None
-    assert not torch.equal(noisy.moments.vectors, plain.moments.vectors)  # type: ignore[union-attr]
+    assert noisy.example_users is not None
+    assert not torch.equal(noisy.example_users.vectors, plain.example_users.vectors)  # type: ignore[union-attr]
     assert torch.equal(noisy.items, tables().noisy(0.5, 0).items), "drawn by name"
     assert not torch.equal(noisy.items, tables().noisy(0.5, 1).items)
 

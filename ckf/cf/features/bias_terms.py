@@ -1,4 +1,4 @@
-"""Where every embedding model starts: the best additive use of counts, a level for each user and each item."""
+"""Bias terms of the embedding models: a logit for each user and each item, fitted on counts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _ROWS = 500_000  # enough for nine weights
 class Additive:
     """``s = mean + user[u] + item[v]`` in logits, a logistic regression on `Counts` of user and item.
 
-    ``train_logit`` [n_train] is the same sum from the counts of the *other* folds: a model that learns the
-    rest on top of it learns what counting leaves, not what counting has overfitted. A user that train never
-    met is at 0, an item at what its title says. `none` is all zeros: no bias terms.
+    ``train_logit`` [n_train] is the same sum from the counts of the *other* folds: a model trained
+    on top of it learns the remainder, not the overfitting of the counts. A user without training rows has 0, an
+    item the value of its title. `none` is all zeros: no bias terms.
     """
 
     mean: float
@@ -50,7 +50,7 @@ class Additive:
 
     @classmethod
     def none(cls, data: CFData) -> Additive:
-        """No level for anybody: every sum is 0."""
+        """Return bias terms that are all 0."""
         empty = cls.__new__(cls)
         empty.mean, empty.train_logit = 0.0, np.zeros(len(data.train.user))
         empty.user, empty.item = np.zeros(data.n_users + 1), np.zeros(data.n_items + 1)

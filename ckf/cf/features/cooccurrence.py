@@ -1,4 +1,4 @@
-"""How items go together among the users of some rows: likes of both, and what likers of one thought of the other."""
+"""Co-occurrence of items among users: likes of both, and how likers of one item rated the other."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Counting, and counting out of fold: what every model starts from, made so that no row meets its own label.
+"""Counted features of users and items, also out of fold, so that no row is described by its own label.
 
 A training row's counts come from the rows of the *other* folds. A fold is drawn for each user and day,
-since the rows of one sitting resemble each other and a held-out split has none of the same sitting.
+since rows of one session resemble each other and a held-out split shares no session with train.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ USER_COUNTS = ("user mean", "user level", "user count")
 
 @dataclass(frozen=True)
 class Counts:
-    """Tables by id of what some rows say: ``items`` [n_items + 1, 6] and ``users`` [n_users + 1, 3].
+    """Features by id, counted from some rows: ``items`` [n_items + 1, 6] and ``users`` [n_users + 1, 3].
 
     item mean and user mean: logits of the shrunk click means. item quality: shrunk mean of the click
-    minus the user's mean, so that a strict audience does not count against an item; user level: the
+    minus the user's mean, so that an item is not rated down for its strict users; user level: the
     same with the item's mean. count: log(1 + rows). title words, year quality: the shrunk user-centred
     click of the title's words and of the five years around it.
     """

@@ -1,6 +1,6 @@
-"""Histories as padded index arrays: what a user had liked before each row, oldest first, the newest at the right.
+"""Histories as padded index arrays: the items a user liked before each row, oldest first.
 
-Shapes: n rows, H history items; 0 is padding and stands at the left, so column -1 is always the newest item.
+Shapes: n rows, H history items; 0 is padding, at the left, so column -1 is always the newest item.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def earlier_likes(
 ) -> np.ndarray:
     """The last items that the user of each row clicked strictly before it (the same second is not before).
 
-    Time order is among the rows given: hand in no row that the model may not know. int32 [n, H]
+    Time order is among the rows given: pass only rows that the model may read. int32 [n, H]
     """
     order = np.lexsort((timestamp, user))
     fresh = np.empty(len(order), dtype=bool)

@@ -1,4 +1,4 @@
-"""Item vectors to begin with that already say which items are liked by the same users."""
+"""Initial item vectors from the likes: spectral embedding of the item similarities."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _NEIGHBOURS, _SHRINKAGE = 100, 10.0
 
 
 def like_vectors(data: CFData, dim: int, draw: np.random.Generator) -> np.ndarray:
-    """Vectors whose dot products come as near to the items' neighbourhoods as ``dim`` numbers can. [n_items + 1, dim]
+    """Vectors whose dot products best approximate the item similarities in ``dim`` dimensions. [n_items + 1, dim]
 
-    The leading eigenvectors of the symmetric neighbourhoods (`ItemKNNModel`'s, on the likes of train), turned at
-    random so that no number has more to say than another; the mean square of their norms is one. Zero for items
+    The leading eigenvectors of the symmetric neighbourhoods (`ItemKNNModel`'s, on the likes of train), rotated at
+    random so that no dimension carries more than another; the mean square of their norms is one. Zero for items
     that no two users liked with another. float32, in which the last bits of the decomposition do not show.
     """
     near = top_neighbours(data.train, data, _NEIGHBOURS, _SHRINKAGE)

@@ -10,13 +10,13 @@ from ckf.cf.data import CFBatch
 
 
 class CFModel(Protocol):
-    """Scores pairs for each task. Ids that train never met, or beyond the tables, get a defined score too.
+    """Score user-item pairs for each task. Ids without training rows, or beyond the tables, get a defined score too.
 
-    ``history_items``: how many history items the model reads, 0 for none. ``card``: what the artifact's
-    manifest says of the fit; ``checkpoint_rule`` names metric and split.
+    ``history_items``: how many history items the model reads, 0 for none. ``metadata``: facts of
+    the fit for the artifact's manifest; its ``checkpoint_rule`` names metric and split.
     """
 
-    card: dict[str, Any]
+    metadata: dict[str, Any]
     history_items: int
 
     def click_probability(self, batch: CFBatch) -> np.ndarray:
@@ -31,7 +31,7 @@ class CFModel(Protocol):
     def vectors(self) -> tuple[np.ndarray, np.ndarray] | None:
         """User table [n_users + 1, d] and item table [n_items + 1, d], row 0 for padding and the unknown; or None.
 
-        Rows of ids that train never met are zero, or what the content says of them. Where ``history_items``
+        Rows of ids without training rows are zero, or predicted from the title. Where ``history_items``
         is above 0 the user table is for an empty history: use ``user_vectors``.
         """
 

@@ -1,4 +1,4 @@
-"""DIN (Zhou et al. 2018): the history weighed anew for each candidate."""
+"""DIN (Zhou et al. 2018): a user vector for each candidate, by attention of the candidate over the history."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ckf.config.schema import DINConfig
 
 
 class DINModel(EmbeddingModel):
-    """An activation unit weighs each liked item by the candidate; a small network reads the weighted sum.
+    """Weigh each liked item by an activation unit (eq. 3) and score the weighted sum with a small network.
 
-    The exported user vector is the history's plain mean beside ``p_u``, since DIN's own depends on the candidate.
+    The exported user vector is ``p_u`` plus the history's unweighted mean, as DIN's own depends on the candidate.
     """
 
     family = "din"

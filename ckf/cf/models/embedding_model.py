@@ -1,4 +1,4 @@
-"""What mf, lightgcn, sasrec and din share: the additive start, the fit, predictions and exported vectors."""
+"""Common part of mf, lightgcn, sasrec and din: bias terms, fitting, predictions and exported vectors."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Net(nn.Module, ABC):
 class EmbeddingModel(ABC):
     """``s = mean + b_u + b_v + net(u, v, history)``: clicks by ``sigmoid(s)``, ratings by ``a + c s``.
 
-    The additive part is counting (`Additive`), fixed, and out of fold while training. The exported vectors
-    are ``[p_u, b_u]`` and ``[q_v, b_v]``: a fusion sees all that the model knows. A user that train never
-    met has the zero vector (with a history: what the history says), an item what its title says, and
-    that is how the model itself scores them; ids beyond the tables count as such.
+    The bias terms (`Additive`) are counted and fixed, and out of fold while training. The exported vectors are
+    ``[p_u, b_u]`` and ``[q_v, b_v]``. A user without training rows has the zero vector (plus that of the history
+    in models that read one), an item the vector of its title; the model scores them so too, and likewise ids
+    beyond the tables.
 
-    Losses: ``bce`` (clicks, and ratings beside them), ``bpr`` and ``sampled_bce`` (pairs of `BPRSampler`), whose
-    scores become probabilities by two numbers fitted on val.
+    Losses: ``bce`` (of clicks, plus squared error of any ratings), ``bpr`` and ``sampled_bce`` (of pairs of
+    `BPRSampler`). Scores of the last two become probabilities by Platt scaling on val.
 
     Without ``bias_terms`` (the published models) ``s = net(u, v, history)`` and the last number of each exported
     vector, the bias, is 0.
@@ -68,7 +68,7 @@ class EmbeddingModel(ABC):
         self.data, self.cfg, self.seed = data, cfg, seed
         self.history_items = cfg.reads_history
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if len(np.unique(data.val.click)) < 2:  # or no epoch would beat the start, and the model would be the floor
+        if len(np.unique(data.val.click)) < 2:  # no epoch could be better than the start
             raise DataError(
                 f"{cfg.name}: the epoch is chosen by val AUC, but all {len(data.val.click)} val rows are of one class"
             )
@@ -95,15 +95,15 @@ class EmbeddingModel(ABC):
         del self._columns
         self.scale = self._calibrated()
         self.ranking = Ranking.fit(data, self.logit, seed) if cfg.bias_terms else Ranking.by_score(data)
-        self.card: dict[str, Any] = {
+        self.metadata: dict[str, Any] = {
             "checkpoint_rule": CHECKPOINT_RULE,
             **self.fitted.best,
             "epoch": self.fitted.epoch,
             "epochs_run": self.fitted.epochs_run,
-            "ranking": self.ranking.card,
+            "ranking": self.ranking.metadata,
         }
 
-    # --- what a model brings
+    # --- what a subclass defines or overrides
 
     @abstractmethod
     def build(self, content: Content | None, draw: np.random.Generator) -> Net:
@@ -167,7 +167,7 @@ class EmbeddingModel(ABC):
         return np.clip(offset + slope * self.logit(batch), train.rating.min(), train.rating.max())
 
     def rank_score(self, batch: CFBatch) -> np.ndarray:
-        """Popularity and liking, weighed on val. [n]"""
+        """Weighted sum of popularity and click logit, weights fitted on val. [n]"""
         return self.ranking.score(batch.within(self.data.n_users, self.data.n_items).item, self.logit(batch))
 
     def logit(self, batch: CFBatch) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Item neighbourhoods (Sarwar et al. 2001) on likes: close to what the user liked lately, or not."""
+"""Item-based nearest neighbours on likes (Sarwar et al. 2001)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ckf.core.errors import DataError
 class ItemKNNModel:
     """Sum of the shrunk cosines of the history's items with the candidate, k nearest neighbours of each item kept.
 
-    P(click) is a logistic regression on that sum, its length-normed twin and the floor's two means, fitted
-    on training rows whose neighbourhoods and means come from the other folds.
+    P(click) is a logistic regression on that sum, that sum divided by the history's length, and the item's and the
+    user's mean of the bias baseline. It is fitted on training rows whose features come from the other folds.
     """
 
     def __init__(self, data: CFData, cfg: ItemKNNConfig, seed: int) -> None:
@@ -30,16 +30,16 @@ class ItemKNNModel:
         self.history_items = cfg.history_items
         train = data.train
         if len(np.unique(train.click)) < 2:
-            raise DataError(f"itemknn: all {len(train.click)} train rows are of one class, nothing can be told apart")
+            raise DataError(f"itemknn: all {len(train.click)} train rows are of one class; a classifier needs both")
         described = np.zeros((len(train.user), 4))
         for mine, others in out_of_fold(train, cfg.folds, seed):
             described[mine] = self._describe(train.batch.rows(mine), *self._tables(others))
-        self.near, self.floor = self._tables(train)
+        self.near, self.bias = self._tables(train)
         self.model = LogisticRegression(C=1.0, max_iter=1000).fit(described, train.click)
         self.ranking = Ranking.fit(data, self._logit, seed)
-        self.card: dict[str, Any] = {
+        self.metadata: dict[str, Any] = {
             "checkpoint_rule": "none: counts of the training split",
-            "ranking": self.ranking.card,
+            "ranking": self.ranking.metadata,
         }
 
     def click_probability(self, batch: CFBatch) -> np.ndarray:
@@ -47,42 +47,45 @@ class ItemKNNModel:
         return expit(self._logit(batch))
 
     def rating(self, batch: CFBatch) -> np.ndarray:
-        """Likes say nothing of stars: the floor's rating. [n]"""
-        return self.floor.rating(batch)
+        """Rating of the bias baseline, as likes do not predict ratings. [n]"""
+        return self.bias.rating(batch)
 
     def rank_score(self, batch: CFBatch) -> np.ndarray:
-        """Popularity and liking, weighed on val. [n]"""
+        """Weighted sum of popularity and click logit, weights fitted on val. [n]"""
         known = batch.within(self.data.n_users, self.data.n_items)
         return self.ranking.score(known.item, self._logit(batch))
 
     def vectors(self) -> None:
-        """Neighbourhoods are no vectors."""
+        """None: this model has no vectors."""
         return
 
     def user_vectors(self, batch: CFBatch) -> None:
-        """Neighbourhoods are no vectors."""
+        """None: this model has no vectors."""
         return
 
     def _logit(self, batch: CFBatch) -> np.ndarray:
         known = batch.within(self.data.n_users, self.data.n_items)
-        return self.model.decision_function(self._describe(known, self.near, self.floor))
+        return self.model.decision_function(self._describe(known, self.near, self.bias))
 
     def _tables(self, rows: Interactions) -> tuple[sparse.csr_matrix, BiasModel]:
         near = top_neighbours(rows, self.data, self.cfg.neighbours, self.cfg.shrinkage)
         part = CFData(rows, rows, self.data.n_users, self.data.n_items)
-        return near, BiasModel(part, pseudo_counts=5.0)
+        return near, BiasModel(part, shrinkage=5.0)
 
     @staticmethod
-    def _describe(batch: CFBatch, near: sparse.csr_matrix, floor: BiasModel) -> np.ndarray:
-        """Summed and mean closeness, logits of the item's and the user's mean. [n, 4]"""
+    def _describe(batch: CFBatch, near: sparse.csr_matrix, bias: BiasModel) -> np.ndarray:
+        """Summed and mean similarity, logits of the item's and the user's mean click. [n, 4]"""
         close = at_pairs(near, batch.history, batch.item).sum(axis=1)
         length = np.maximum(1, (batch.history > 0).sum(axis=1))
-        means = logits(floor.item_mean)[batch.item], logits(floor.user_mean)[batch.user]
+        means = logits(bias.item_mean)[batch.item], logits(bias.user_mean)[batch.user]
         return np.stack([close, close / length, *means], axis=1)
 
 
 def top_neighbours(rows: Interactions, data: CFData, neighbours: int, shrinkage: float) -> sparse.csr_matrix:
-    """Cosine of the items' likers times n / (n + shrinkage) of the n in common; the nearest of each row kept."""
+    """Sparse item similarities [n_items + 1, n_items + 1]: cosine times n / (n + shrinkage), n users in common.
+
+    Each row keeps its ``neighbours`` largest entries.
+    """
     liked = sparse.csr_matrix((rows.click, (rows.user, rows.item)), shape=(data.n_users + 1, data.n_items + 1))
     liked.eliminate_zeros()
     both = sparse.csr_matrix(liked.T @ liked)

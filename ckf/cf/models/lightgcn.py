@@ -13,16 +13,16 @@ from ckf.cf.data import CFData
 from ckf.cf.features.counts import fold_ids
 from ckf.cf.features.titles import Content
 from ckf.cf.models.embedding_model import EmbeddingModel, Net
-from ckf.cf.nn.embedding_ops import SparseMatrix, rows_of, spmm
 from ckf.cf.nn.item_encoder import ItemEncoder, init_embedding
+from ckf.cf.nn.kernels import SparseMatrix, rows_of, spmm
 from ckf.config.schema import LightGCNConfig
 
 
 class LightGCNModel(EmbeddingModel):
-    """The interaction is ``e_u e_v`` of the propagated vectors (He et al. 2020, eq. 7 to 11), biases beside it.
+    """The interaction is ``e_u e_v`` of the propagated vectors (He et al. 2020, eq. 7 to 11), plus biases.
 
-    A batch holds rows of one fold, and its graph leaves that fold's likes out: else every liked training
-    row would be an edge of the graph that predicts it, and every other row would not, which is the label.
+    A batch holds rows of one fold, and its graph omits the likes of that fold. Otherwise exactly the liked
+    training rows would be edges of the graph that predicts them, which gives away the label.
     Val and test are scored with the whole graph. Without ``hold_out_edges``, as published, every batch is too.
     """
 
@@ -40,7 +40,7 @@ class LightGCNModel(EmbeddingModel):
         return self.fold if self.cfg.hold_out_edges else None
 
     def loss(self, rows: Tensor) -> Tensor:
-        """As every model's, over the graph without the batch's fold."""
+        """Loss of the rows, over the graph without the batch's fold."""
         if not self.cfg.hold_out_edges:
             return super().loss(rows)
         net = self.net

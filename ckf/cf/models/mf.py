@@ -11,14 +11,14 @@ from ckf.cf.data import CFData
 from ckf.cf.features.titles import Content
 from ckf.cf.models.embedding_model import EmbeddingModel, Net
 from ckf.cf.nn.item_encoder import ItemEncoder, init_embedding
-from ckf.cf.nn.scoring_ops import scores_and_l2
+from ckf.cf.nn.kernels import scores_and_l2
 from ckf.config.schema import MFConfig
 
 
 class MFModel(EmbeddingModel):
-    """The interaction is ``p_u q_v + d_u + d_v`` (the biases' distance from counting).
+    """The interaction is ``p_u q_v + d_u + d_v`` (Koren, Bell and Volinsky 2009, eq. 4; ``d`` corrects the bias terms).
 
-    Beside the losses of all: ``mse`` (ratings, or clicks where there are none), calibrated as ``bpr`` is.
+    One more loss: ``mse`` (of ratings, or of clicks where there are none), calibrated like ``bpr``.
     """
 
     family = "mf"
@@ -43,7 +43,7 @@ class MFModel(EmbeddingModel):
 
 
 class MFNet(Net):
-    """User and item factors and the distance of both biases from counting."""
+    """User and item factors, and corrections of the two bias terms."""
 
     def __init__(self, data: CFData, content: Content | None, dim: int, draw: np.random.Generator) -> None:
         super().__init__()

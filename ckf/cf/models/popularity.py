@@ -1,4 +1,4 @@
-"""Popularity: one order of the items for everyone, what a ranking without any knowledge of the user can do."""
+"""Popularity baseline: one order of the items for all users."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ckf.cf.models.bias import BiasModel, logits
 class PopularityModel(BiasModel):
     """Ranks by the item's training positives; clicks and ratings by the item's shrunk mean alone."""
 
-    def __init__(self, data: CFData, pseudo_counts: float) -> None:
-        super().__init__(data, pseudo_counts)
+    def __init__(self, data: CFData, shrinkage: float) -> None:
+        super().__init__(data, shrinkage)
         self.user_mean = np.full(data.n_users + 1, self.mean)
         if self.rated:
             self.user_rating = np.full(data.n_users + 1, self.rating_mean)

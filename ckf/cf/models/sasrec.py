@@ -1,4 +1,4 @@
-"""SASRec (Kang and McAuley 2018): the user is what self-attention makes of the history, and a level."""
+"""SASRec (Kang and McAuley 2018): a user vector from causal self-attention over the history, plus a user bias."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from torch.nn import functional as F
 from ckf.cf.features.spectral_init import like_vectors
 from ckf.cf.features.titles import Content
 from ckf.cf.models.embedding_model import EmbeddingModel, Net
-from ckf.cf.nn.attention import attend, attend_once
-from ckf.cf.nn.dropout import Dropout
 from ckf.cf.nn.item_encoder import ItemEncoder, init_embedding
-from ckf.cf.nn.scoring_ops import scores_and_l2
+from ckf.cf.nn.kernels import Dropout, attend, attend_once, scores_and_l2
 from ckf.config.schema import SASRecConfig
 
 
@@ -28,7 +26,7 @@ class SASRecModel(EmbeddingModel):
         cfg, data = self.cfg, self.data
         states = CausalEncoder(cfg.dim, cfg.history_items, cfg.blocks, cfg.heads, cfg.dropout)
         if cfg.bias_terms:
-            nn.init.constant_(states.norm.weight, 0.1)  # the score then begins at counting
+            nn.init.constant_(states.norm.weight, 0.1)  # so that the first scores are about those of the bias terms
         items = ItemEncoder(content, data.train.item, data.n_items, cfg.dim, draw)
         if cfg.item_init == "likes":
             items.begin_at(like_vectors(data, cfg.dim, draw))
@@ -67,11 +65,11 @@ class SASRecNet(Net):
 class CausalEncoder(nn.Module):
     """Blocks of self-attention and feed-forward, each state a function of the items up to its own.
 
-    A learned start stands before the history, so that an empty one has a state of its own. Positions
-    count back from the newest item, which makes a short history a suffix of a long one. Pre-norm. Padding
-    is seen by no state but its own; the vectors there must be zero, for the state of an empty history to be one.
+    A learned start token precedes the history, so that an empty history has a state. Positions count back from
+    the newest item, so a short history is a suffix of a long one. Pre-norm. Padding is masked for all positions
+    but its own; its item vectors must be zero.
 
-    Shapes: items [n, H + 1, d], zeros at the place of the start, and ``there`` [n, H].
+    Shapes: items [n, H + 1, d], zeros at the start token, and ``there`` [n, H], true where an item is.
     """
 
     def __init__(self, dim: int, history_items: int, blocks: int, heads: int, dropout: float) -> None:

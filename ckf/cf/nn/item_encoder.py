@@ -1,4 +1,4 @@
-"""Item vectors: one of the item's own, and one made of what its title says."""
+"""Item vectors: an embedding of the item plus embeddings of its title's words and year."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ckf.cf.features.titles import Content
-from ckf.cf.nn.embedding_ops import PaddedEmbedding, rows_of
+from ckf.cf.nn.kernels import PaddedEmbedding, rows_of
 
 _WORDS = 8  # of a title; more are cut
 
@@ -15,7 +15,7 @@ _WORDS = 8  # of a title; more are cut
 class ItemEncoder(nn.Module):
     """``q_v = id_v + mean of its words' vectors + its years' vector``; without content ``q_v = id_v``.
 
-    An item that train never met starts, and without content stays, at zero; padding (0) is zero always.
+    The own vector of an item without training rows starts at zero and, without content, stays there. Row 0 is padding.
     """
 
     words_of: Tensor
@@ -46,9 +46,9 @@ class ItemEncoder(nn.Module):
 
     def begin_at(self, vectors: np.ndarray) -> None:
         """Start the items' own vectors at ``vectors`` [n_items + 1, d] where those are not zero."""
-        told = np.flatnonzero(vectors.any(axis=1))
+        given = np.flatnonzero(vectors.any(axis=1))
         with torch.no_grad():
-            self.ids.weight[torch.from_numpy(told)] = torch.from_numpy(vectors[told])
+            self.ids.weight[torch.from_numpy(given)] = torch.from_numpy(vectors[given])
 
     def forward(self, items: Tensor) -> Tensor:
         """Vectors of items of any shape. [..., d]"""

@@ -1,7 +1,7 @@
-"""The embeddings artifact: tables, histories, what was trained on, and the figures that choose between models.
+"""Write the embeddings artifact: tables, histories, keys of the training rows, and the figures of each epoch.
 
-`users.safetensors` and `items.safetensors` hold ``vectors`` [n + 1, d], row 0 padding, opened without being
-read (`ckf.cf.vectors.tables`); whatever could be wrong with them is looked for here, once, when they are written.
+`users.safetensors` and `items.safetensors` hold ``vectors`` [n + 1, d], row 0 padding, memory-mapped
+by `ckf.cf.vectors.tables`. They are checked here, when they are written.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ def write_tables(
         widths = " and ".join(str(table.shape[1]) for table in tables)
         raise ArtifactError(f"user and item vectors are {widths} wide; one width is needed for both")
     filled = filled_tables(tables, data, cold, l2, nulls)
-    cards = {}
+    coverage = {}
     for kind, table, whole, ids in zip(
         ("users", "items"), tables, filled, (data.train.user, data.train.item), strict=True
     ):
         save_file({"vectors": torch.from_numpy(whole)}, out / f"{kind}.safetensors")
-        cards[kind] = {**_coverage(table, whole, _seen(ids, len(table))), "cold": cold}
-    return cards
+        coverage[kind] = {**_coverage(table, whole, _seen(ids, len(table))), "cold": cold}
+    return coverage
 
 
 def filled_tables(
@@ -98,7 +98,7 @@ def _coverage(table: np.ndarray, filled: np.ndarray, seen: np.ndarray) -> dict[s
     """Rows with a vector of the model, cold rows and how many of those were filled, and the norms."""
     has = table.any(axis=1)
     norms = np.linalg.norm(table[has].astype(np.float64), axis=1)
-    card: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "rows": len(table) - 1,
         "dim": table.shape[1],
         "in_train": int(seen.sum()),
@@ -108,8 +108,8 @@ def _coverage(table: np.ndarray, filled: np.ndarray, seen: np.ndarray) -> dict[s
     }
     if len(norms):
         figures = {"min": norms.min(), "median": np.median(norms), "mean": norms.mean(), "max": norms.max()}
-        card["norms"] = {name: round(float(value), 4) for name, value in figures.items()}
-    return card
+        metadata["norms"] = {name: round(float(value), 4) for name, value in figures.items()}
+    return metadata
 
 
 def write_histories(out: Path, train: Interactions, n_users: int) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The vector of an id that train never met: nothing, the mean, what its title says, or one learned for all of them."""
+"""Vectors of cold ids: zero, the mean, predicted from the title, or one learned for all of them."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def impute_cold(
 
 
 def default_vector(partners: np.ndarray, click: np.ndarray, mean: float, l2: float) -> np.ndarray:
-    """The vector that predicts best when an id is hidden: trained on every training row as if its user were unknown.
+    """Fit one vector for all cold ids: on every training row as if its user (or item) were unknown.
 
     Logistic regression of ``click`` [n] on the vectors of the rows' items (or, for items, of their users)
     ``partners`` [n, d + 1], whose last number is a bias: the score is ``mean + null v + d_null + d_v``, with
-    ``l2`` times half the squares beside the summed loss. [d + 1]
+    an L2 penalty of ``l2`` / 2 times the squared norm added to the summed loss. [d + 1]
     """
     from scipy.optimize import minimize
 

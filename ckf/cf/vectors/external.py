@@ -30,7 +30,7 @@ class PretrainedModel:
 
     def __init__(self, cfg: PretrainedConfig, data: CFData, dataset: Path) -> None:
         self.scores = cfg.scores
-        self.card: dict[str, Any] = {"checkpoint_rule": "none: made elsewhere"}
+        self.metadata: dict[str, Any] = {"checkpoint_rule": "none: made elsewhere"}
         tables = {}
         for kind, ids, largest in (
             ("user", data.train.user, data.n_users),
@@ -42,7 +42,7 @@ class PretrainedModel:
                 raise DataError(f"{path}: vectors are {table.vectors.shape[1]} wide, but cf.dim is {cfg.dim}")
             align = _Alignment(cfg, kind, path, raw_ids(dataset, kind), np.unique(ids))
             tables[kind] = align.rows_of(table, largest)
-            self.card[f"{kind}_alignment"] = align.card
+            self.metadata[f"{kind}_alignment"] = align.metadata
         self.users, self.items = tables["user"], tables["item"]
         if self.users.shape[1] != self.items.shape[1]:
             raise DataError(
@@ -76,17 +76,17 @@ class PretrainedModel:
 
 
 class _Alignment:
-    """Which row of a table belongs to which id of the dataset; ``card`` says how well they fit."""
+    """Which row of a table belongs to which id of the dataset; ``metadata`` counts matched and missing ids."""
 
     def __init__(self, cfg: PretrainedConfig, kind: str, path: Path, names: np.ndarray, trained: np.ndarray) -> None:
         self.cfg, self.kind, self.path, self.names, self.trained = cfg, kind, path, names, trained
-        self.card: dict[str, Any] = {"ids": cfg.ids}
+        self.metadata: dict[str, Any] = {"ids": cfg.ids}
 
     def rows_of(self, table: Table, largest: int) -> np.ndarray:
         """The table in the dataset's order, zeros where it has no row. float32 [largest + 1, d]
 
         Raises:
-            DataError: ids that fit badly; says which and how many.
+            DataError: ids that do not match; the message names the first and how many.
         """
         row = np.full(largest + 1, -1, dtype=np.int64)
         for number, target in self._pairs(table, largest):
@@ -106,7 +106,7 @@ class _Alignment:
         found = row >= 0
         found[0] = False
         vectors[found] = table.vectors[row[found]]
-        self.card |= {"rows": len(table.vectors), "used": int(found.sum()), "missing_in_train": len(missing)}
+        self.metadata |= {"rows": len(table.vectors), "used": int(found.sum()), "missing_in_train": len(missing)}
         return vectors
 
     def _pairs(self, table: Table, largest: int) -> zip[tuple[int, int]]:
@@ -128,7 +128,7 @@ class _Alignment:
         known = np.zeros(len(ids), dtype=bool)
         known[wanted[wanted >= 0]] = True
         unknown = ids[~known & ~np.isin(ids, PADDING)] if self.cfg.ids == "raw" else ids[:0]
-        self.card |= {"unknown_ids": len(unknown), "first_unknown": [str(x) for x in unknown[:SHOWN]]}
+        self.metadata |= {"unknown_ids": len(unknown), "first_unknown": [str(x) for x in unknown[:SHOWN]]}
         targets = np.flatnonzero(wanted >= 0)
         return zip(wanted[targets], targets, strict=True)
 
@@ -137,14 +137,14 @@ class _Alignment:
         ids, source = (read_ids(Path(name), self.cfg.id_column), name) if name else (table.ids, str(self.path))
         if ids is None:
             raise DataError(
-                f"{self.path}: has no ids; give cf.{self.kind}_ids=FILE (raw ids in row order), or say that rows stand "
-                "by position with cf.ids=position (ids of the dataset) or cf.ids=raw_position (raw ids)"
+                f"{self.path}: has no ids; give cf.{self.kind}_ids=FILE (raw ids in row order), or set rows by "
+                "position with cf.ids=position (ids of the dataset) or cf.ids=raw_position (raw ids)"
             )
         if len(ids) != len(table.vectors):
             raise DataError(f"{self.path}: {len(table.vectors)} vectors for {len(ids)} ids of {source}")
         twice = pd.Index(ids)[pd.Index(ids).duplicated()]
         if len(twice):
-            raise DataError(f"{source}: {len(twice)} ids stand there twice, first of them '{twice[0]}'")
+            raise DataError(f"{source}: {len(twice)} ids occur twice, the first is '{twice[0]}'")
         return ids
 
     def _names(self, ids: np.ndarray) -> str:
@@ -170,7 +170,7 @@ def with_content_hashes(cfg: PretrainedConfig) -> PretrainedConfig:
 
 
 def write_given_rows(out: Path, cfg: PretrainedConfig, dataset: Path) -> Any:
-    """Keep the keys of the interactions that the tables were trained on; ``unknown`` when nobody says.
+    """Write the keys of the rows that the tables were trained on; ``unknown`` when ``cf.trained_on`` is not given.
 
     The file (parquet or csv) has raw ids as ``user, item`` and, if it has it, ``timestamp``; or is the
     ``trained_on.parquet`` of another CF artifact.

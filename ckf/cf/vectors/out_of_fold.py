@@ -1,12 +1,12 @@
-"""Out-of-fold vectors: a training example is fused with those of a model that was not fitted on it.
+"""Out-of-fold vectors: training examples get vectors of a CF model that was not fitted on them.
 
 A CF model has seen the label of each row it was fitted on. A language model that learns from the same rows what
 the vectors mean learns to trust them more than they deserve on new rows, where they are worse. So the training rows
 are cut into folds and each fold's examples get the vectors of a model fitted on the others (the first level of
 stacking: Wolpert 1992); every other example gets those of the model fitted on all.
 
-The dimensions of two fits mean different things: each fold's vectors are turned onto the whole model's (orthogonal
-Procrustes: Schönemann 1966). That changes no score, as users and items are turned alike.
+The dimensions of two fits mean different things: each fold's vectors are rotated onto the whole model's (orthogonal
+Procrustes: Schönemann 1966). That changes no score, as users and items are rotated alike.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def procrustes_align(tables: Tables, whole: Tables) -> np.ndarray:
 
 @dataclass(frozen=True)
 class FoldModel:
-    """A model fitted without one fold: its filled tables, turned, and how to turn further vectors of it."""
+    """A model fitted without one fold: its filled and rotated tables, and the rotation [d, d] for further vectors."""
 
     model: CFModel
     tables: Tables
@@ -77,7 +77,7 @@ def fit_folds(
 
 
 def write_fold_vectors(out: Path, models: Sequence[FoldModel], examples: Path, seed: int) -> dict[str, int]:
-    """Write each fold's tables, and which fold every training example belongs to; return what the manifest says."""
+    """Write each fold's tables, and which fold every training example belongs to; return counts for the manifest."""
     columns = ["example_id", "user", "item"]
     table = pq.read_table(examples / "examples.parquet", columns=columns, filters=[("split", "==", "train")])
     users, items = (table[name].to_numpy().astype(np.int64) for name in ("user", "item"))

@@ -1,4 +1,4 @@
-"""User vectors of sequence models at the moment of each example: what the history up to then says."""
+"""Per-example user vectors of models that read a history: computed from the history before each example."""
 
 from __future__ import annotations
 

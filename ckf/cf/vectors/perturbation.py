@@ -1,4 +1,4 @@
-"""Noise in CF vectors, for the question how much of their precision a fused model needs (``perturbation.vectors``)."""
+"""Gaussian noise in CF vectors (``perturbation.vectors``), to measure what precision a fused model needs."""
 
 from __future__ import annotations
 

@@ -43,14 +43,14 @@ class PermutedTable:
 class VectorTables:
     """User and item vectors, [n + 1, d] each; row 0 is padding, a row of zeros is a cold id.
 
-    ``moments`` are the user vectors of models that read a history, as of each example; ``users`` are then
-    those of an empty history. ``folds`` are the vectors of training examples, by models that were not fitted
-    on them. The shuffled control has neither: its users are not the examples' own.
+    ``example_users``: a user vector for each example, for models that read a history; ``users`` are then those of an
+    empty history. ``folds``: vectors of training examples from models that were not fitted on them. The shuffled
+    control has neither.
     """
 
     users: Tensor | PermutedTable
     items: Tensor | PermutedTable
-    moments: ExampleUsers | None = None
+    example_users: ExampleUsers | None = None
     folds: FoldVectors | None = None
 
     @property
@@ -95,9 +95,9 @@ class VectorTables:
 
     def noisy(self, level: float, seed: int) -> VectorTables:
         """The tables with Gaussian noise, in units of each dimension's spread over the trained rows."""
-        moments = None if self.moments is None else self.moments.noisy(level, seed)
+        example_users = None if self.example_users is None else self.example_users.noisy(level, seed)
         users, items = (with_noise(getattr(self, kind), level, seed, kind) for kind in ("users", "items"))
-        return VectorTables(users, items, moments, None if self.folds is None else self.folds.noisy(level, seed))
+        return VectorTables(users, items, example_users, None if self.folds is None else self.folds.noisy(level, seed))
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Histories:
 
 
 def _open(path: Path) -> Tensor:
-    """Map a table; that its numbers are finite was seen to when it was written (`ckf.cf.vectors.artifact`)."""
+    """Map a table. `ckf.cf.vectors.artifact` checked that its numbers are finite when it was written."""
     if not path.is_file():
         raise ArtifactError(f"{path}: no such file")
     with safe_open(path, framework="pt") as file:  # memory-mapped: pages are read when rows are gathered
@@ -138,7 +138,7 @@ def trained_rows(table: Tensor | PermutedTable) -> Tensor:
     Single rows drawn at random would bring nearly every page of a mapped file into memory.
     """
     if len(table) > _BLOCKS * _ROWS:
-        table = table.table if isinstance(table, PermutedTable) else table  # the same rows, as they lie
+        table = table.table if isinstance(table, PermutedTable) else table  # the same rows in stored order
         starts = np.linspace(0, len(table) - _ROWS, _BLOCKS).astype(np.int64)
         rows = torch.cat([table[start : start + _ROWS] for start in starts.tolist()])
     else:

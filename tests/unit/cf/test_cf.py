@@ -38,7 +38,7 @@ TRAIN = rows([1, 1, 2, 2, 2], [1, 2, 1, 2, 3], [1, 0, 1, 1, 0], [5, 2, 4, 4, 1])
 
 
 def test_bias_by_hand():
-    model = BiasModel(CFData(TRAIN, TRAIN, n_users=3, n_items=4), pseudo_counts=5.0)
+    model = BiasModel(CFData(TRAIN, TRAIN, n_users=3, n_items=4), shrinkage=5.0)
     item1, user2 = (2 + 5 * 0.6) / 7, (2 + 5 * 0.6) / 8
     expected = expit(logit(item1) + logit(user2) - logit(0.6))
     assert model.click_probability(pairs([2], [1]))[0] == pytest.approx(expected)

@@ -12,7 +12,7 @@ from ckf.cf.features.bias_terms import Additive
 from ckf.cf.features.cooccurrence import CoOccurrence
 from ckf.cf.features.counts import ITEM_COUNTS, Counts, fold_ids
 from ckf.cf.features.titles import Content
-from ckf.cf.models.features import NAMES, FeaturesModel, out_of_fold
+from ckf.cf.models.feature_classifier import NAMES, FeaturesModel, out_of_fold_features
 from ckf.cf.models.itemknn import top_neighbours
 from ckf.cf.popularity_prior import Ranking
 from ckf.config.schema import FeaturesConfig
@@ -33,7 +33,7 @@ def content() -> Content:
 
 @pytest.mark.parametrize("row", [0, 13, 31])
 def test_flipping_its_own_label_does_not_change_a_rows_features(row):
-    before, after = (out_of_fold(data, content(), CFG, 0) for data in (DATA, flipped(row)))
+    before, after = (out_of_fold_features(data, content(), CFG, 0) for data in (DATA, flipped(row)))
     assert (before[row] == after[row]).all()
     assert (before != after).any(), "rows of other folds do see it"
 

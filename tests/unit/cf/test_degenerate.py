@@ -24,8 +24,8 @@ TRAIN = rows([1, 1, 9, 9], [3, 1, 1, 2], [0, 1, 1, 1])
 PAIRS = CFBatch.of_pairs(np.asarray([1, 1, 9, 9]), np.asarray([3, 1, 3, 2]))
 
 
-def test_without_pseudo_counts_every_prediction_is_finite():
-    model = BiasModel(CFData(TRAIN, TRAIN, n_users=9, n_items=3), pseudo_counts=0.0)
+def test_without_shrinkage_every_prediction_is_finite():
+    model = BiasModel(CFData(TRAIN, TRAIN, n_users=9, n_items=3), shrinkage=0.0)
     values = model.click_probability(PAIRS)
     assert np.isfinite(values).all()
     assert values[0] < values[1] < values[3]

@@ -7,10 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ckf.cf.nn.attention import attend, attend_once
-from ckf.cf.nn.dropout import Dropout
-from ckf.cf.nn.embedding_ops import PaddedEmbedding, SparseMatrix, rows_of, spmm
-from ckf.cf.nn.scoring_ops import scores_and_l2
+from ckf.cf.nn.kernels import Dropout, PaddedEmbedding, SparseMatrix, attend, attend_once, rows_of, scores_and_l2, spmm
 
 
 @pytest.fixture(autouse=True)

@@ -143,9 +143,9 @@ def test_vectors_and_card(cfg, data):
     assert items.shape == (data.n_items + 1, cfg.dim + 1)
     assert (users[0, :-1] == 0).all() or cfg.reads_history
     assert (items[0] == 0).all()
-    assert model.card["checkpoint_rule"] == "highest ctr AUC on val"
-    assert model.card["val_auc"] == pytest.approx(auc(data.val.click, model.logit(data.val.batch)), abs=1e-6)
-    assert [line["epoch"] for line in model.fitted.history] == list(range(1, model.card["epochs_run"] + 1))
+    assert model.metadata["checkpoint_rule"] == "highest ctr AUC on val"
+    assert model.metadata["val_auc"] == pytest.approx(auc(data.val.click, model.logit(data.val.batch)), abs=1e-6)
+    assert [line["epoch"] for line in model.fitted.history] == list(range(1, model.metadata["epochs_run"] + 1))
 
 
 @pytest.mark.parametrize("cfg", [c for c in EMBEDDING if c.name != "din"], ids=label)
@@ -178,4 +178,4 @@ def test_embeddings_learn_what_counting_cannot(data):
     ):
         model = fit_model(cfg, data, 0)
         assert isinstance(model, EmbeddingModel)
-        assert model.card["val_auc"] > floor + 0.02, cfg.name
+        assert model.metadata["val_auc"] > floor + 0.02, cfg.name

@@ -217,7 +217,7 @@ def test_bad_tables_are_one_clear_line(world, tmp_path):
     with pytest.raises(DataError, match=r"vectors are 3 wide, but cf.dim is 8"):
         build(world, tmp_path / "dim", **settings, dim=8)
     (tmp_path / "user.txt").write_text("\n".join([world.ids["user"][0], *world.ids["user"][:-1]]))
-    with pytest.raises(DataError, match="1 ids stand there twice"):
+    with pytest.raises(DataError, match="1 ids occur twice"):
         build(world, tmp_path / "twice", **settings)
     (tmp_path / "user.txt").write_text("\n".join(f"x{i}" for i in range(len(good))))
     with pytest.raises(DataError, match=r"none of its \d+ rows belongs to a user .* in the file: x0, x1, x2"):

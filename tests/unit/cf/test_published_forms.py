@@ -53,7 +53,7 @@ def fitted(name: str, data: CFData, **changes: object) -> EmbeddingModel:
 def test_each_form_fits_and_beats_chance(name, data):
     model = fitted(name, data)
     assert auc(data.val.click, model.click_probability(data.val.batch)) > 0.56
-    assert model.card["epoch"] > 0, "learned, not only counted"
+    assert model.metadata["epoch"] > 0, "learned, not only counted"
 
 
 @published

@@ -114,7 +114,7 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
 
 
 def test_what_lies_outside_of_the_pickle_is_numbers_alone(tmp_path):
-    with pytest.raises(DataError, match=r"refused: .* no array of numbers"):
+    with pytest.raises(DataError, match=r"refused: .* not an array of numbers"):
         read_weights(archive(tmp_path / "w.pt", code("(Vmodule\nI1\nV/etc/passwd\ntQ.")))
     data = code("(Vstorage\nctorch\nFloatStorage\nV../../outside\nVcpu\nI1\ntQ.")
     with pytest.raises(DataError, match="not a readable torch file"):
@@ -125,7 +125,7 @@ def test_compressed_archives_and_old_modules_are_refused(tmp_path):
     path = tmp_path / "w.pt"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("a/data.pkl", b"x" * 1000)
-    with pytest.raises(DataError, match="refused: no archive as torch writes it"):
+    with pytest.raises(DataError, match=r"refused: not an archive in the format of torch\.save"):
         read_weights(path)
     torch.save(torch.nn.Embedding(2, 2), path, _use_new_zipfile_serialization=False)
     with pytest.raises(DataError, match=r"before 1.6; save its state_dict\(\) instead"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ckf import look
+from ckf.cli.plan import plan
 from ckf.config.compose import compose
 from ckf.core.errors import ConfigError
 from ckf.model.dummy_models import backbone_config, build_dummy_recommender, cf_width
@@ -49,7 +49,7 @@ def test_without_data_the_parts_are_told_and_what_is_missing():
 
 
 def test_plan_goes_on_without_the_data_files(tmp_path, capsys):
-    look.plan(compose(["dataset=ml1m", f"dataset.root={tmp_path / 'nowhere'}", f"paths.cache={tmp_path}"])[0])
+    plan(compose(["dataset=ml1m", f"dataset.root={tmp_path / 'nowhere'}", f"paths.cache={tmp_path}"])[0])
     out = capsys.readouterr().out
     assert out.startswith("data: ")
     assert "nowhere" in out.splitlines()[0]
@@ -58,7 +58,7 @@ def test_plan_goes_on_without_the_data_files(tmp_path, capsys):
 
 def test_plan_of_nothing_is_refused():
     with pytest.raises(ConfigError, match="plan: backbone=none with curriculum=text_only trains nothing"):
-        look.plan(compose(["method=cf_only"])[0])
+        plan(compose(["method=cf_only"])[0])
 
 
 def test_durations_are_formatted():

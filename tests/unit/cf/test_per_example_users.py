@@ -21,7 +21,7 @@ SHORT = {"dim": 4, "epochs": 4, "batch_size": 128, "folds": 3}
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_world(tmp_path_factory.mktemp("moments"), make_synthetic(SMALL), tasks=["ctr"])
+    return write_world(tmp_path_factory.mktemp("per_example_users"), make_synthetic(SMALL), tasks=["ctr"])
 
 
 def test_the_vector_of_an_example_is_a_function_of_its_user_and_history(world, tmp_path):
@@ -52,7 +52,7 @@ def test_an_unknown_example_is_named_and_models_without_history_have_no_file(wor
 
 
 def test_the_collator_gives_a_prompt_the_user_as_of_its_example(collator, mixed):
-    """Two examples of one user have two vectors; without the moments both would have the table's."""
+    """Two examples of one user have two vectors; without per-example vectors both would have the table's."""
     import dataclasses
 
     from ckf.cf.vectors.per_example_users import ExampleUsers
@@ -64,8 +64,8 @@ def test_the_collator_gives_a_prompt_the_user_as_of_its_example(collator, mixed)
     keys = hash_ids([example.example_id for example in pair])
     order = np.argsort(keys, kind="stable")
     vectors = torch.arange(2 * collator.tables.dim, dtype=torch.float32).view(2, -1)
-    moments = ExampleUsers(keys[order], vectors[torch.from_numpy(order)])
-    tables = VectorTables(collator.tables.users, collator.tables.items, moments)
+    example_users = ExampleUsers(keys[order], vectors[torch.from_numpy(order)])
+    tables = VectorTables(collator.tables.users, collator.tables.items, example_users)
     batch, _ = collator.with_tables(tables).scoring(pair, slots=True)
     assert batch.slots.users.tolist() == vectors.tolist()
     batch, _ = collator.with_tables(tables.shuffled(0)).scoring(pair, slots=True)

@@ -1,4 +1,4 @@
-"""The strong baseline: a classifier on counts. It has no embeddings, and most embedding models do not beat it."""
+"""Classifier on counted features of user, item and history (``cf=features``): a strong baseline without embeddings."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ NAMES = (*ITEM_COUNTS, *USER_COUNTS, *PAIR_COUNTS, *HISTORY)
 class FeaturesModel:
     """Logistic regression, boosted trees, or the mean of their logits, on 19 features of a pair (`NAMES`).
 
-    Training rows are described out of fold (`ckf.cf.features.counts`): by what the rows of other folds say. The
-    number of trees is the one of the highest val AUC. Ratings: ridge regression or trees on the same features.
+    Features of a training row are computed from the rows of the other folds (`ckf.cf.features.counts`). The
+    number of trees is the one with the highest val AUC. Ratings: ridge regression or trees on the same features.
     """
 
     def __init__(self, data: CFData, cfg: FeaturesConfig, seed: int) -> None:
@@ -44,23 +44,26 @@ class FeaturesModel:
         self.content = Content(data.titles, data.n_items)
         self.describe = _Describer(data.train, data, self.content, cfg.shrinkage)
         described = out_of_fold_features(data, self.content, cfg, seed)
-        self.card: dict[str, Any] = {"checkpoint_rule": "none: one closed problem on train", "features": list(NAMES)}
+        self.metadata: dict[str, Any] = {
+            "checkpoint_rule": "none: one closed problem on train",
+            "features": list(NAMES),
+        }
         self.linear: Pipeline | None = None
         self.trees: HistGradientBoostingClassifier | None = None
         if len(np.unique(data.train.click)) < 2:
             raise DataError(
-                f"features: all {len(data.train.click)} train rows are of one class, nothing can be told apart"
+                f"features: all {len(data.train.click)} train rows are of one class; a classifier needs both"
             )
         if cfg.model != "trees":
             regression = LogisticRegression(C=cfg.regularisation, max_iter=2000)
             self.linear = make_pipeline(StandardScaler(), regression).fit(described, data.train.click)
             weights = regression.coef_[0].round(4).tolist()
-            self.card["weights"] = dict(zip(NAMES, weights, strict=True))
+            self.metadata["weights"] = dict(zip(NAMES, weights, strict=True))
         if cfg.model != "logistic":
             self.trees = self._fit_trees(described, seed)
         self.stars = self._fit_stars(described, seed) if data.train.has_ratings else None
         self.ranking = Ranking.fit(data, self._logit, seed)
-        self.card["ranking"] = self.ranking.card
+        self.metadata["ranking"] = self.ranking.metadata
 
     # --- predictions
 
@@ -76,15 +79,15 @@ class FeaturesModel:
         return np.clip(self.stars.predict(self.describe(self._known(batch))), low, high)
 
     def rank_score(self, batch: CFBatch) -> np.ndarray:
-        """Popularity and liking, weighed on val. [n]"""
+        """Weighted sum of popularity and click logit, weights fitted on val. [n]"""
         return self.ranking.score(self._known(batch).item, self._logit(batch))
 
     def vectors(self) -> None:
-        """Features are no vectors."""
+        """None: this model has no vectors."""
         return
 
     def user_vectors(self, batch: CFBatch) -> None:
-        """Features are no vectors."""
+        """None: this model has no vectors."""
         return
 
     def _known(self, batch: CFBatch) -> CFBatch:
@@ -101,7 +104,7 @@ class FeaturesModel:
         cfg, train, val = self.cfg, self.data.train, self.data.val
         if len(np.unique(val.click)) < 2:
             raise DataError(
-                f"features: trees are counted by val AUC, but all {len(val.click)} val rows are of one class"
+                f"features: val AUC chooses the number of trees, but all {len(val.click)} val rows are of one class"
             )
         settings = {
             "learning_rate": cfg.learning_rate,
@@ -118,7 +121,7 @@ class FeaturesModel:
                 best, best_count = value, count
             elif count - best_count >= cfg.patience_iterations:
                 break
-        self.card.update(
+        self.metadata.update(
             checkpoint_rule="number of trees: highest ctr AUC on val", val_auc=round(best, 5), trees=best_count
         )
         return HistGradientBoostingClassifier(max_iter=best_count, **settings).fit(described, train.click)
@@ -133,11 +136,11 @@ class FeaturesModel:
 
 
 class _Describer:
-    """Features of pairs by what some rows say."""
+    """Compute the features of pairs from given rows."""
 
-    def __init__(self, rows: Interactions, data: CFData, content: Content, pseudo_counts: float) -> None:
+    def __init__(self, rows: Interactions, data: CFData, content: Content, shrinkage: float) -> None:
         self.content = content
-        self.counts = Counts.of(rows, data, content, pseudo_counts)
+        self.counts = Counts.of(rows, data, content, shrinkage)
         self.together = CoOccurrence.of(rows, data, self.counts)
         self.words = content.unit_words()
 
@@ -162,7 +165,7 @@ class _Describer:
         )
 
     def _shared_words(self, history: np.ndarray, item: np.ndarray) -> np.ndarray:
-        """Cosine of the titles' words, rare words weighing more. [n, H]"""
+        """Cosine of the titles' tf-idf words. [n, H]"""
         if not history.size:
             return np.zeros(history.shape)
         wide = np.repeat(item, history.shape[1])
@@ -171,7 +174,7 @@ class _Describer:
 
 
 def out_of_fold_features(data: CFData, content: Content, cfg: FeaturesConfig, seed: int) -> np.ndarray:
-    """Features of the training rows, each by the rows of the other folds alone. [n_train, 19]"""
+    """Features of the training rows, each computed from the rows of the other folds alone. [n_train, 19]"""
     described = np.zeros((len(data.train.user), len(NAMES)))
     for mine, others in out_of_fold(data.train, cfg.folds, seed):
         describe = _Describer(others, data, content, cfg.shrinkage)
