@@ -1,4 +1,4 @@
-"""From a config and artifacts to the objects of a run: inputs, vector tables, collator, trained model."""
+"""Build the objects of a run from its config and artifacts: inputs, vector tables, collatorss, trained model."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def load_trained(exp: ExperimentConfig, inputs: Inputs, run: Path) -> tuple[Reco
     """
     metadata, revision = read_json(run / METADATA), getattr(exp.backbone, "revision", None)
     check_identity(run, metadata, inputs.backbone, revision)
-    collator = build_collators(exp, inputs, load_tokenizer(run / "tokenizer"))
-    model = build_recommender(exp, inputs.backbone, collator.tables, task_names(exp))
+    collators = build_collators(exp, inputs, load_tokenizer(run / "tokenizer"))
+    model = build_recommender(exp, inputs.backbone, collators.tables, task_names(exp))
     check_identity(run, metadata, inputs.backbone, revision)  # a hub model is in the cache only now
     load_model(model, run)
-    return model.eval(), collator
+    return model.eval(), collators

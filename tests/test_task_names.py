@@ -1,4 +1,4 @@
-"""A task's name stands in its own file: outside `ckf/tasks` nothing compares with it or lists it."""
+"""A task's name occurs in its own file only: outside `ckf/tasks` nothing compares with it or lists it."""
 
 from __future__ import annotations
 

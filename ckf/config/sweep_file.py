@@ -25,29 +25,35 @@ class Variant:
     """A row that one swept key cannot express: a name and the overrides behind it."""
 
     name: str = ""
+    """Name of the row."""
     overrides: list[str] = field(default_factory=list)
+    """Overrides of the row, added to those of the sweep."""
 
 
 @dataclass
 class Sweep:
-    """A sweep file: what is asked, the grid, and how the table is made from it.
-
-    ``variants`` are named lists of overrides, each run at every point of the grid; their row is called
-    ``variant``. ``control`` names a row (``{fusion: random}``, ``{variant: full}``) that the others are
-    compared with, seed by seed. ``figures`` are drawn beside the table. ``base`` is a file beside this one: its keys
-    hold unless they are set here, and its overrides come before those here.
-    """
+    """A sweep file: what is asked, the grid, and how the table is made from it."""
 
     base: str | None = None
+    """A file in the same folder. Its keys hold unless they are set here; its overrides come before those here."""
     title: str = ""
+    """Title of the table."""
     question: str = ""
+    """The question that the table answers."""
     overrides: list[str] = field(default_factory=list)
+    """Overrides of all trials."""
     grid: dict[str, list[Any]] = field(default_factory=dict)
+    """Swept keys and their values. Every combination is a trial."""
     rows: list[str] = field(default_factory=list)
+    """Swept keys that name a row. All but the seed must be in it."""
     metrics: list[str] = field(default_factory=list)
+    """Columns of the table."""
     control: dict[str, Any] = field(default_factory=dict)
+    """The row that the others are compared with, seed by seed, e.g. {fusion: random} or {variant: full}."""
     variants: list[Variant] = field(default_factory=list)
+    """Named lists of overrides, each run at every point of the grid. Their row is called ``variant``."""
     figures: list[str] = field(default_factory=lambda: ["dots"])
+    """Figures of the table: ``dots``, ``curve``, ``bars``, ``slices``, ``heatmap``, ``cost``."""
 
     def problems(self) -> Iterator[Problem]:
         """Check that something is swept, and that the rows are the swept keys but the seed."""

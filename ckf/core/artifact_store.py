@@ -1,4 +1,4 @@
-"""Content-addressed artifacts: built once, beside their final place, under a lock, then renamed.
+"""Content-addressed artifacts: built once in a temporary folder, under a lock, then renamed to their final path.
 
 An artifact lives at ``<cache>/<stage>/<name>-<hash>/``; the hash is made of the stage's resolved
 settings, the hashes of its inputs and a format version, so equal work is never done twice and
@@ -57,7 +57,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file of ours; a missing or broken one is a named error."""
+    """Read a JSON file of ours; a missing or broken file raises an `ArtifactError`."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -103,7 +103,7 @@ class Store:
         self.say = say
 
     def place(self, stage: str, name: str, settings: Any, inputs: list[str]) -> Path:
-        """Where the artifact of these settings and input hashes lies, once it is built."""
+        """The folder of the artifact with these settings and input hashes, built or not."""
         return self.root / stage / f"{name}-{fingerprint(stage, settings, inputs)}"
 
     def get(self, stage: str, name: str, settings: Any, inputs: list[str], build: Callable[[Path], None]) -> Artifact:
@@ -128,7 +128,7 @@ class Store:
                 build(temporary)
                 write_json(temporary / STAMP, {"stage": stage, "hash": digest, "settings": settings, "inputs": inputs})
                 temporary.chmod(0o755)
-                if path.exists():  # left by a version that wrote in place, or by hand: it has no stamp
+                if path.exists():  # left by a version that wrote in place, or by hand: it has no artifact.json
                     shutil.rmtree(path)
                 temporary.rename(path)
             except BaseException:

@@ -1,4 +1,4 @@
-"""The one family of errors that a user is meant to read."""
+"""Errors that are shown to the user as a message, without a traceback."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class CkfError(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """A fault of a config: the key it is about, and what is wrong with it.
+    """An error in a config: the key it is about, and what is wrong with it.
 
-    ``key`` is a config key, ``group=option`` or a word of the command line; empty where no key is to blame.
+    ``key`` is a config key, ``group=option`` or a word of the command line; empty where the problem has no key.
     ``also`` holds the other keys that a rule compares it with.
     """
 
@@ -34,16 +34,16 @@ class Problem:
         return any(name == key or name.startswith((f"{key}.", f"{key}[")) for name in names)
 
     def below(self, parent: str) -> Problem:
-        """The same problem of a key that lies below ``parent``."""
+        """The same problem, its key prefixed with ``parent``."""
         return replace(self, key=f"{parent}.{self.key}")
 
     def within(self, place: str) -> Problem:
-        """The same problem with the file, trial or option that it was found in before it."""
+        """The same problem, prefixed with the file, trial or option where it was found."""
         return replace(self, key=f"{place}: {self.key}" if self.key else place)
 
 
 class ConfigError(CkfError):
-    """A refused config. ``problems`` holds each fault; all are shown at once, a line each."""
+    """An invalid config. ``problems`` holds every error; all are shown at once, one a line."""
 
     exit_status = 2
 
@@ -53,7 +53,7 @@ class ConfigError(CkfError):
 
 
 class DataError(CkfError):
-    """Input data that cannot be used: names the file and, where there is one, the line or key."""
+    """Unusable input data. The message names the file and, where there is one, the line or key."""
 
 
 class ArtifactError(CkfError):

@@ -1,4 +1,4 @@
-"""Named randomness: every draw comes from (seed, what it is for, whose it is), never from an order of rows."""
+"""Named randomness: every draw depends on the seed, its purpose and an id, never on the order of rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _GOLDEN, _MIX1, _MIX2 = (np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xBF58476D1C
 
 
 def generator_for(seed: int, purpose: str) -> np.random.Generator:
-    """A generator of its own for one purpose."""
+    """Make a separate generator for one purpose."""
     return np.random.default_rng(_word(f"{seed}/{purpose}"))
 
 
@@ -28,7 +28,7 @@ def hashed_uniform(seed: int, purpose: str, keys: np.ndarray, draws: int) -> np.
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64 (Steele, Lea and Flood 2014); overflow is meant."""
+    """The finaliser of splitmix64 (Steele, Lea and Flood 2014); overflow is intended."""
     x = (x ^ (x >> np.uint64(30))) * _MIX1
     x = (x ^ (x >> np.uint64(27))) * _MIX2
     return x ^ (x >> np.uint64(31))

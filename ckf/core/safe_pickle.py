@@ -1,4 +1,4 @@
-"""Pickled tables without running what a file says: only the types that a table needs are let in."""
+"""Read pickled tables without running code from the file: only the types that a table needs are allowed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _TableUnpickler(pickle.Unpickler):
         self.path = path
 
     def find_class(self, module: str, name: str) -> Any:
-        """Admit a name of the list; a dotted name could reach an attribute, so it is never on it."""
+        """Return an allowed class; a dotted name could reach an attribute, so the list holds none."""
         if (module, name) not in _ALLOWED:
             raise DataError(f"{self.path}: refused: the pickle asks for {module}.{name}, which a table does not need")
         return super().find_class(module.replace("numpy.core.", "numpy._core."), name)  # its name since numpy 2

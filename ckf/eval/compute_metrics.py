@@ -52,7 +52,7 @@ def metrics_of(everything: pd.DataFrame, split: str, exp: ExperimentConfig) -> d
 
 
 def further_metrics(rows: pd.DataFrame, split: str, protocol: str, tasks: Mapping[str, Task]) -> dict[str, float]:
-    """Metrics of every source under a further protocol, whose tag stands in every name."""
+    """Metrics of every source under a further protocol, whose tag is part of every name."""
     metrics: dict[str, float] = {}
     for source, part in rows.groupby("source", sort=False):
         prefix = "" if source == MODEL else f"{source}/"

@@ -1,4 +1,4 @@
-"""From a trained run to ``predictions/<split>.parquet`` and ``metrics.json``."""
+"""Evaluate a trained run: write ``predictions/<split>.parquet`` and ``metrics.json``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from ckf.tasks.base import Vocabulary
 
 @dataclass(frozen=True)
 class Baselines:
-    """What stands beside the model: CF artifacts with predictions, and the finished text-only run, if any."""
+    """What the model is compared with: CF artifacts with predictions, and the finished text-only run, if any."""
 
     bias: Path
     cf: Path
@@ -123,7 +123,7 @@ def _texts(
     task: Task, exp: ExperimentConfig, inputs: Inputs, text: Path | None, loaded: tuple[Recommender, Collators],
     split: str, target: Path,
 ) -> dict[str, float]:  # fmt: skip
-    """Generate a text for each example, beside the text-only run's and the baselines; keep and measure all of them."""
+    """Generate a text for each example; save and measure it with those of the text-only run and the baselines."""
     path = inputs.examples / "examples.parquet"
     table = subsample(ExampleTable(path, split, [task.name]), exp.evaluate.max_examples)
     if not len(table):
@@ -142,16 +142,16 @@ def _model_frame(
     exp: ExperimentConfig, inputs: Inputs, run: Path, loaded: tuple[Recommender, Collators], table: ExampleTable
 ) -> tuple[pd.DataFrame, int]:
     """The model's predictions, and how many prompts lost history."""
-    model, collator = loaded
+    model, collators = loaded
     if exp.trainer.devices > 1:
         scores, cut = score_in_processes(ScoringJob(exp, inputs, run, table), exp.trainer.devices)
     else:
         scores, cut = answer_log_probabilities(
-            model, table, collator,
+            model, table, collators,
             slots=exp.fusion.fuses, batch_size=exp.evaluate.batch_size, device=device_of(exp),
         )  # fmt: skip
     mean = exp.evaluate.length_normalisation == "mean"
-    return predictions(table, scores, collator, MODEL, mean=mean), cut
+    return predictions(table, scores, collators, MODEL, mean=mean), cut
 
 
 def subsample(table: ExampleTable, limit: int | None) -> ExampleTable:

@@ -1,4 +1,4 @@
-"""Rankings beside the scored lists: the whole catalogue, re-ranking, and other ways to answer a list."""
+"""Further rankings: the whole catalogue, re-ranking, and other ways to answer a candidate list."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ckf.prompts.collate import Collators
 
 @dataclass(frozen=True)
 class Sources:
-    """What can order a catalogue: the trained model with its collator (None without one), and the artifacts."""
+    """What can order a catalogue: the trained model with its collators (None without a model), and the artifacts."""
 
     loaded: tuple[Recommender, Collators] | None
     dataset: Path
@@ -102,14 +102,14 @@ def retrieval_of(exp: ExperimentConfig, sources: Sources, catalogue: Catalogue) 
         return lambda examples: by_vectors.scores(user_vectors(by_vectors, examples))
     needs_item_slots(sources.loaded[0] if sources.loaded else None)
     assert sources.loaded is not None, "looked at by needs_item_slots"
-    model, collator = sources.loaded
+    model, collators = sources.loaded
     model.to(sources.device).eval()
 
     def match(examples: list[Example]) -> np.ndarray:
         scores = np.zeros((len(examples), len(catalogue.positives.counts)))
         for row, example in enumerate(examples):
             asked = [catalogue.items]
-            scores[row, catalogue.items] = slot_match(model, collator, [example], asked, device=sources.device)[0]
+            scores[row, catalogue.items] = slot_match(model, collators, [example], asked, device=sources.device)[0]
         return scores
 
     return match

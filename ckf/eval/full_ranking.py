@@ -19,7 +19,7 @@ from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collators
 
 KEPT = 100
-"""Items of each order that a predictions file holds; the target's rank in the whole order stands beside them."""
+"""Items of each order that a predictions file holds; they hold the target's rank in the whole order too."""
 _LISTS = 64
 
 Scores = Callable[[list[Example]], np.ndarray]
@@ -34,7 +34,7 @@ class Catalogue:
     positives: Positives
 
     def allowed(self, examples: Sequence[Example]) -> np.ndarray:
-        """Whether an item stands in an example's order: all but the user's other likes. bool [n, n_items + 1]"""
+        """Whether an item is ranked for an example: all but the user's other likes. bool [n, n_items + 1]"""
         found = np.zeros((len(examples), len(self.positives.counts)), dtype=bool)
         found[:, self.items] = True
         for row, example in enumerate(examples):
@@ -50,7 +50,7 @@ def rank_catalogue(table: ExampleTable, catalogue: Catalogue, scores: Scores, so
     for rows, examples, values in _orders(table, catalogue, scores):
         targets = np.asarray([example.item for example in examples])
         target = np.take_along_axis(values, targets[:, None], axis=1)
-        ranks = (values >= target).sum(axis=1)  # a tied target stands last
+        ranks = (values >= target).sum(axis=1)  # a tied target comes last
         kept = [
             np.union1d(np.argsort(-line, kind="stable")[:KEPT], [item])
             for line, item in zip(values, targets, strict=True)
@@ -63,7 +63,7 @@ def rank_catalogue(table: ExampleTable, catalogue: Catalogue, scores: Scores, so
 
 
 def reranked(
-    model: Recommender, collator: Collators, table: ExampleTable, catalogue: Catalogue, scores: Scores, source: str,
+    model: Recommender, collators: Collators, table: ExampleTable, catalogue: Catalogue, scores: Scores, source: str,
     *, n: int, slots: bool, device: torch.device,
 ) -> pd.DataFrame:  # fmt: skip
     """The language model's order of the first ``n`` items of each list; a target that is not among them is missed.
@@ -76,7 +76,7 @@ def reranked(
     for rows, examples, values in _orders(table, catalogue, scores):
         lists = [best_items(line, n) for line in values]
         found = [
-            pointwise_scores(model, collator, example, items, slots=slots, device=device)
+            pointwise_scores(model, collators, example, items, slots=slots, device=device)
             for example, items in zip(examples, lists, strict=True)
         ]
         frames.append(example_rows(table, rows, lists, source).assign(score=np.concatenate(found)))
@@ -92,7 +92,7 @@ def best_items(scores: np.ndarray, n: int) -> np.ndarray:
 
 
 def pointwise_scores(
-    model: Recommender, collator: Collators, example: Example, items: np.ndarray, *, slots: bool, device: torch.device
+    model: Recommender, collators: Collators, example: Example, items: np.ndarray, *, slots: bool, device: torch.device
 ) -> np.ndarray:
     """How much the language model thinks that the example's user will like each item. [len(items)]
 
@@ -102,19 +102,19 @@ def pointwise_scores(
     Raises:
         ConfigError: it was trained on neither.
     """
-    task = task_of_items(collator, "score") or task_of_items(collator, "rating")
+    task = task_of_items(collators, "score") or task_of_items(collators, "rating")
     if task is None:
         raise ConfigError([Problem("re-ranking", "needs a model trained on ctr or rating; this one has neither")])
-    return scores_of_task(model, collator, task, example, items, slots=slots, device=device)
+    return scores_of_task(model, collators, task, example, items, slots=slots, device=device)
 
 
-def task_of_items(collator: Collators, kind: str) -> str | None:
+def task_of_items(collators: Collators, kind: str) -> str | None:
     """The first task of the run that tells this of single items (`Task.item_score`)."""
-    return next((name for name in collator.tasks if collator.encoder.tasks[name].item_score == kind), None)
+    return next((name for name in collators.tasks if collators.encoder.tasks[name].item_score == kind), None)
 
 
 def scores_of_task(
-    model: Recommender, collator: Collators, task: str, example: Example, items: np.ndarray,
+    model: Recommender, collators: Collators, task: str, example: Example, items: np.ndarray,
     *, slots: bool, device: torch.device,
 ) -> np.ndarray:  # fmt: skip
     """What a task tells of each item (`Task.item_scores`). [len(items)]"""
@@ -124,11 +124,11 @@ def scores_of_task(
     ]
     parts: list[np.ndarray] = []
     for start in range(0, len(rows), 256):
-        parts += score_batch(model, collator, rows[start : start + 256], slots=slots, device=device).answers
+        parts += score_batch(model, collators, rows[start : start + 256], slots=slots, device=device).answers
     if not parts:
         return np.empty(0)
-    labels = collator.encoder.labels(rows[0])
-    return collator.encoder.tasks[task].item_scores(np.stack(parts), labels)
+    labels = collators.encoder.labels(rows[0])
+    return collators.encoder.tasks[task].item_scores(np.stack(parts), labels)
 
 
 def _orders(

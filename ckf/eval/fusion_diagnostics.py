@@ -1,6 +1,6 @@
 """Fusion diagnostics: whether a trained model uses what its slots (or codes) are given.
 
-The same prompts are scored as they are and with the CF knowledge spoiled. Two questions are asked:
+The same prompts are scored as they are and with the CF knowledge perturbed. Two questions are asked:
 ``change``, how far the answers move (mean total-variation distance between the two distributions over
 the possible answers: 0 where nothing changed, 1 where every answer did), and ``loss_rise``, whether the
 answers become *worse*: the mean fall of the right answer's log-probability, in nats. Answers of a model
@@ -49,14 +49,14 @@ class ZeroedFusion(Fusion):
 
 @torch.inference_mode()
 def slot_diagnostics(
-    model: Recommender, collator: Collators, table: ExampleTable, device: torch.device
+    model: Recommender, collators: Collators, table: ExampleTable, device: torch.device
 ) -> dict[str, float]:
     """Change of the answers on a sample of ``table`` when the CF knowledge is perturbed, overall and by task.
 
     ``zeroed``: slots hold zeros (codes: the code of an unknown id). ``shuffled``: every user has another
     user's vector and every item another item's. ``swapped``: the user's vector, history and code are
     another user's, the item's stay. The rise of the loss comes by task, with a bootstrap interval over
-    users (`LEVEL`). For tasks of two answers also the AUC of the sample, as it is and spoiled.
+    users (`LEVEL`). For tasks of two answers also the AUC of the sample, as it is and perturbed.
     """
     sample = _sample(table)
     if not sample:
@@ -66,21 +66,21 @@ def slot_diagnostics(
     def score(with_collator: Collators, change: Callable[[PromptBatch], None] | None = None) -> list[np.ndarray]:
         return _distributions(model, with_collator, sample, device, change)
 
-    tables, fusion = collator.tables, model.fusion
-    found = {"": score(collator)}
+    tables, fusion = collators.tables, model.fusion
+    found = {"": score(collators)}
     if fusion is not None:
         model.fusion = ZeroedFusion(fusion)
-        found["zeroed"] = score(collator)
+        found["zeroed"] = score(collators)
         model.fusion = fusion
     elif tables is not None:
         nothing = torch.zeros(())
         empty = VectorTables(nothing.expand(tables.users.shape), nothing.expand(tables.items.shape))
-        found["zeroed"] = score(collator.with_tables(empty))
+        found["zeroed"] = score(collators.with_tables(empty))
     if tables is not None:
-        found["shuffled"] = score(collator.with_tables(tables.shuffled(0)))
-        found["swapped"] = score(collator, _swap_users)
-    binary = [name for name, task in collator.encoder.tasks.items() if task.binary]
-    return _summary(sample, found, binary) | _loss_rises(sample, [_right(collator, x) for x in sample], found)
+        found["shuffled"] = score(collators.with_tables(tables.shuffled(0)))
+        found["swapped"] = score(collators, _swap_users)
+    binary = [name for name, task in collators.encoder.tasks.items() if task.binary]
+    return _summary(sample, found, binary) | _loss_rises(sample, [_right(collators, x) for x in sample], found)
 
 
 def gradient_shares(run: Path) -> dict[str, float]:
@@ -107,7 +107,7 @@ def _sample(table: ExampleTable) -> list[Example]:
 
 def _distributions(
     model: Recommender,
-    collator: Collators,
+    collators: Collators,
     sample: list[Example],
     device: torch.device,
     change: Callable[[PromptBatch], None] | None,
@@ -116,10 +116,10 @@ def _distributions(
     out: list[np.ndarray] = []
     for start in range(0, len(sample), BATCH):
         examples = sample[start : start + BATCH]
-        if change is not None and collator.codes is not None:
+        if change is not None and collators.codes is not None:
             users = [example.user for example in examples]
             examples = [dataclasses.replace(x, user=u) for x, u in zip(examples, users[1:] + users[:1], strict=True)]
-        batch, counts = collator.scoring(examples, slots=True)
+        batch, counts = collators.scoring(examples, slots=True)
         if change is not None:
             change(batch)
         batch = batch.to(device)
@@ -138,11 +138,11 @@ def _swap_users(batch: PromptBatch) -> None:
         slots.history_mask = slots.history_mask.roll(-1, dims=0)
 
 
-def _right(collator: Collators, example: Example) -> int:
+def _right(collators: Collators, example: Example) -> int:
     """Place of the right answer among the possible ones."""
-    if collator.encoder.tasks[example.task].lists:
+    if collators.encoder.tasks[example.task].lists:
         return example.position
-    return collator.encoder.labels(example).index(collator.encoder.true_label(example))
+    return collators.encoder.labels(example).index(collators.encoder.true_label(example))
 
 
 def _loss_rises(sample: list[Example], right: list[int], found: dict[str, list[np.ndarray]]) -> dict[str, float]:

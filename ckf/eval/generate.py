@@ -1,4 +1,4 @@
-"""Text that the model writes: greedy, sampled with a named seed, or among given answers alone."""
+"""Generate text: greedy, sampled with a named seed, or among given answers alone."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Choice = Callable[[Tensor, list[list[int]]], Tensor]
 
 @torch.inference_mode()
 def generate(
-    model: Recommender, collator: Collators, examples: list[Example], choose: Choice,
+    model: Recommender, collators: Collators, examples: list[Example], choose: Choice,
     *, slots: bool, tokens: int, device: torch.device,
 ) -> list[list[int]]:  # fmt: skip
-    """What the model answers to each prompt: token ids, at most ``tokens``, ending with the terminator if it came.
+    """Generate the model's answer to each prompt: token ids, at most ``tokens``, ending with the terminator if it came.
 
     ``model`` must be on ``device`` and in eval mode. The prompt is read once; each step reads one token a row.
     """
-    batch, lengths = collator.generation(examples, slots=slots)
+    batch, lengths = collators.generation(examples, slots=slots)
     batch, lengths = batch.to(device), lengths.to(device)
     rows = torch.arange(len(examples), device=device)
     past = KVCacheState.empty(len(examples), device)
@@ -38,7 +38,7 @@ def generate(
     columns = torch.arange(batch.input_ids.shape[1], device=device).expand(len(examples), -1)
     past.append(columns < lengths[:, None], columns)
     written: list[list[int]] = [[] for _ in examples]
-    eos, done = collator.encoder.eos, torch.zeros(len(examples), dtype=torch.bool, device=device)
+    eos, done = collators.encoder.eos, torch.zeros(len(examples), dtype=torch.bool, device=device)
     for step in range(tokens):
         chosen = choose(vocabulary_logits(model.backbone, hidden).log_softmax(dim=1), written)
         for row, token in enumerate(chosen.tolist()):
@@ -67,7 +67,7 @@ def greedy(log_probabilities: Tensor, written: list[list[int]]) -> Tensor:
 
 
 def sampled(example_ids: Sequence[str], seed: int, tokens: int, temperature: float = 1.0) -> Choice:
-    """Tokens drawn by (seed, example, place), so that a text depends on no batch and no other text."""
+    """Sample tokens by (seed, example, position), so that a text does not depend on its batch."""
     draws = hashed_uniform(seed, "tokens of a written answer", hash_ids(example_ids), tokens)
 
     def choose(log_probabilities: Tensor, written: list[list[int]]) -> Tensor:

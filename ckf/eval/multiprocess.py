@@ -46,8 +46,8 @@ def _score_share(work: ScoringJob, share: ShardSpec) -> tuple[list[np.ndarray], 
     exp = work.exp
     gpu = exp.trainer.accelerator in ("gpu", "auto") and torch.cuda.is_available()
     device = torch.device(f"cuda:{share.number % torch.cuda.device_count()}" if gpu else "cpu")
-    model, collator = load_trained(exp, work.inputs, work.run)
+    model, collators = load_trained(exp, work.inputs, work.run)
     return answer_log_probabilities(
-        model, work.table, collator,
+        model, work.table, collators,
         slots=exp.fusion.fuses, batch_size=exp.evaluate.batch_size, device=device, share=share,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from ckf.tasks.base import Vocabulary
 def predictions(
     table: ExampleTable,
     log_probabilities: Sequence[np.ndarray],
-    collator: Collators,
+    collators: Collators,
     source: str,
     *,
     mean: bool = False,
@@ -28,7 +28,7 @@ def predictions(
     tokens (terminator included). For other tasks the task makes the score from the answers' probabilities
     (`Task.scores`), and ``answer`` is the most probable one.
     """
-    encoder, frames = collator.encoder, []
+    encoder, frames = collators.encoder, []
     for name, rows in rows_of_tasks(table):
         task = encoder.tasks[name]
         if task.lists:
@@ -71,7 +71,7 @@ def rows_of_tasks(table: ExampleTable) -> list[tuple[str, np.ndarray]]:
 
 
 def single_rows(table: ExampleTable, rows: np.ndarray, source: str) -> pd.DataFrame:
-    """Who and what, for tasks with one target: everything but score and answer."""
+    """The columns of tasks with one target, without score and answer."""
     return _base(table, rows, source).assign(item=table.item[rows], label=table.label[rows], position=-1)
 
 

@@ -29,7 +29,7 @@ WRITTEN = ("gen", "trie")
 
 
 def answered_lists(
-    model: Recommender, collator: Collators, table: ExampleTable, protocol: str, source: str,
+    model: Recommender, collators: Collators, table: ExampleTable, protocol: str, source: str,
     *, slots: bool, batch_size: int, device: torch.device,
 ) -> pd.DataFrame:  # fmt: skip
     """Rows of the lists of a table (topk alone), answered by a protocol; NaN in a list is an unusable answer."""
@@ -38,19 +38,19 @@ def answered_lists(
         needs_item_slots(model)
 
         def answer(examples: list[Example]) -> list[np.ndarray]:
-            return slot_match(model, collator, examples, [x.candidates for x in examples], device=device)
+            return slot_match(model, collators, examples, [x.candidates for x in examples], device=device)
     else:
 
         def answer(examples: list[Example]) -> list[np.ndarray]:
-            return _written(model, collator, examples, protocol, slots=slots, device=device)
+            return _written(model, collators, examples, protocol, slots=slots, device=device)
 
     model.to(device).eval()
     scores: list[np.ndarray] = [np.empty(0)] * len(table)
-    for rows in plan_batches(table, collator, slots=slots, size=batch_size):
+    for rows in plan_batches(table, collators, slots=slots, size=batch_size):
         for row, found in zip(rows, answer([table[int(i)] for i in rows]), strict=True):
             scores[row] = found
     frame = list_rows(table, np.arange(len(table)), source)
-    titles = [collator.encoder.titles[item] for item in frame["item"]]
+    titles = [collators.encoder.titles[item] for item in frame["item"]]
     return frame.assign(score=np.concatenate(scores) if scores else [], answer=titles)
 
 
@@ -68,23 +68,23 @@ def needs_item_slots(model: Recommender | None) -> None:
 
 @torch.inference_mode()
 def slot_match(
-    model: Recommender, collator: Collators, examples: list[Example], items: list[np.ndarray], *, device: torch.device
+    model: Recommender, collators: Collators, examples: list[Example], items: list[np.ndarray], *, device: torch.device
 ) -> list[np.ndarray]:
     """Product of the last hidden state of each topk prompt with the fused vectors of its items. [len(items[b])] each"""
-    asked, lengths = collator.generation(examples, slots=True)
+    asked, lengths = collators.generation(examples, slots=True)
     rows = torch.arange(len(examples), device=device)
     hidden = model.hidden(asked.to(device))[rows, lengths.to(device) - 1].float()
     if asked.slots is None:
         raise ConfigError([Problem("slot match", "the topk prompt of this run holds no slot")])
-    vectors = _item_vectors(model, collator, asked.slots, items).to(device)
+    vectors = _item_vectors(model, collators, asked.slots, items).to(device)
     owner = torch.repeat_interleave(rows, torch.tensor([len(part) for part in items], device=device))
     matched = (vectors.float() * hidden[owner]).sum(dim=1).double().cpu().numpy()
     return np.split(matched, np.cumsum([len(part) for part in items])[:-1])
 
 
-def _item_vectors(model: Recommender, collator: Collators, slots: SlotBatch, items: list[np.ndarray]) -> Tensor:
+def _item_vectors(model: Recommender, collators: Collators, slots: SlotBatch, items: list[np.ndarray]) -> Tensor:
     """What the fusion makes of items for the user of each row, the mean over a slot's tokens. [N, D]"""
-    fusion, tables = model.fusion, collator.tables
+    fusion, tables = model.fusion, collators.tables
     assert fusion is not None, "looked at by needs_item_slots"
     assert tables is not None, "fusions with item slots read vectors"
     flat = torch.from_numpy(np.concatenate(items).astype(np.int64))
@@ -101,7 +101,7 @@ def _item_vectors(model: Recommender, collator: Collators, slots: SlotBatch, ite
 
 def _written(
     model: Recommender,
-    collator: Collators,
+    collators: Collators,
     examples: list[Example],
     protocol: str,
     *,
@@ -109,13 +109,13 @@ def _written(
     device: torch.device,
 ) -> list[np.ndarray]:
     """1 for the candidate whose title was written, 0 for the others; NaN for all where it is none of them."""
-    encoder = collator.encoder
+    encoder = collators.encoder
     answers = [[encoder.answer_ids(x.task, label) for label in encoder.labels(x)] for x in examples]
     choose: Choice = greedy
     if protocol == "constrained":
         choose = constrained([Trie.of(titles) for titles in answers], encoder.eos)
     longest = max(len(ids) for titles in answers for ids in titles)
-    texts = generate(model, collator, examples, choose, slots=slots, tokens=longest, device=device)
+    texts = generate(model, collators, examples, choose, slots=slots, tokens=longest, device=device)
     found = []
     for example, ids in zip(examples, texts, strict=True):
         said = encoder.tokenizer.decode(ids[:-1]).strip() if ids and ids[-1] == encoder.eos else None

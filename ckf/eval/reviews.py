@@ -21,7 +21,7 @@ from ckf.prompts.collate import Collators
 from ckf.tasks import Task
 
 FREQUENT, RANDOM = "frequent", "random"
-"""Floors: the item's most frequent sentence of training reviews; a training review drawn for each example."""
+"""Baselines: the item's most frequent sentence of training reviews; a training review drawn for each example."""
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
@@ -31,21 +31,21 @@ def decoding_tag(cfg: EvaluateConfig) -> str:
 
 
 def written_reviews(
-    model: Recommender, collator: Collators, examples: Sequence[Example], cfg: EvaluateConfig,
+    model: Recommender, collators: Collators, examples: Sequence[Example], cfg: EvaluateConfig,
     *, slots: bool, device: torch.device,
 ) -> list[str]:  # fmt: skip
     """A review for each example, in their order; empty where nothing but the end was written."""
     model.to(device).eval()
     texts = [""] * len(examples)
-    order = np.argsort([len(collator.encoder.titles[x.item]) for x in examples], kind="stable")
+    order = np.argsort([len(collators.encoder.titles[x.item]) for x in examples], kind="stable")
     bar = tqdm(total=len(examples), desc="writing reviews", unit="review", mininterval=1.0)
     for start in range(0, len(order), cfg.batch_size):
         rows = order[start : start + cfg.batch_size]
         part = [examples[int(row)] for row in rows]
-        for row, ids in zip(rows, generate(model, collator, part, _choice(part, cfg), slots=slots,
+        for row, ids in zip(rows, generate(model, collators, part, _choice(part, cfg), slots=slots,
                                         tokens=cfg.max_new_tokens, device=device), strict=True):  # fmt: skip
-            ended = [token for token in ids if token != collator.encoder.eos]
-            texts[row] = collator.encoder.tokenizer.decode(ended, skip_special_tokens=True).strip()
+            ended = [token for token in ids if token != collators.encoder.eos]
+            texts[row] = collators.encoder.tokenizer.decode(ended, skip_special_tokens=True).strip()
         bar.update(len(rows))
     bar.close()
     return texts
@@ -58,7 +58,7 @@ def _choice(examples: list[Example], cfg: EvaluateConfig) -> Choice:
 
 
 def baseline_reviews(table: ExampleTable, train: ExampleTable) -> dict[str, list[str]]:
-    """What needs no model: the item's most frequent training sentence, and a training review at random.
+    """The baselines without a model: the item's most frequent training sentence, and a training review at random.
 
     An item without training reviews gets the most frequent sentence of all. Ties go to the first by alphabet.
     """
@@ -83,7 +83,7 @@ def _most_frequent(counts: Counter[str]) -> str:
 
 
 def review_rows(table: ExampleTable, texts: dict[str, list[str]]) -> pd.DataFrame:
-    """Rows of ``predictions/<split>-review.parquet``: every source's text beside the user's own."""
+    """Rows of ``predictions/<split>-review.parquet``: every source's text and the user's own."""
     frames = [
         pd.DataFrame(
             {
@@ -102,9 +102,9 @@ def review_rows(table: ExampleTable, texts: dict[str, list[str]]) -> pd.DataFram
 
 
 def text_metrics(rows: pd.DataFrame, split: str, tag: str, task: Task) -> dict[str, float]:
-    """Flat metrics of a file of texts, from it alone; others than the model stand below their source's name.
+    """Flat metrics of a file of texts, from it alone; other sources than the model are prefixed with their name.
 
-    The baselines decode nothing, but stand under the same tag, as the rows that the model's are read beside.
+    The baselines decode nothing, but get the same tag, so that they can be compared with the model's rows.
     """
     found: dict[str, float] = {}
     for source, part in rows.groupby("source", sort=False):

@@ -1,4 +1,4 @@
-"""Scores of every possible answer from one forward pass a batch; nothing is generated, nothing dropped."""
+"""Scores of every possible answer from one forward pass a batch; no text is generated and no example is dropped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ShardSpec:
 
 
 def answer_log_probabilities(
-    model: Recommender, table: ExampleTable, collator: Collators,
+    model: Recommender, table: ExampleTable, collators: Collators,
     *, slots: bool, batch_size: int, device: torch.device, share: ShardSpec = ShardSpec(),  # noqa: B008  (frozen)
 ) -> tuple[list[np.ndarray], int]:  # fmt: skip
     """Log-probability of each possible answer (terminator included) of each example, in the table's order.
@@ -31,13 +31,13 @@ def answer_log_probabilities(
     Examples that share their beginning or are of like length share a batch; ``share`` scores some of the
     batches and leaves the other rows empty. Also returns how many prompts lost history to the length limit.
     """
-    batches = plan_batches(table, collator, slots=slots, size=batch_size)[share.number :: share.count]
+    batches = plan_batches(table, collators, slots=slots, size=batch_size)[share.number :: share.count]
     model.to(device).eval()
     out: list[np.ndarray] = [np.empty(0)] * len(table)
     cut = 0
     bar = tqdm(total=sum(map(len, batches)), desc=f"scoring {table.split}", unit="prompt", mininterval=1.0)
     for rows in batches:
-        found = score_batch(model, collator, [table[int(i)] for i in rows], slots=slots, device=device)
+        found = score_batch(model, collators, [table[int(i)] for i in rows], slots=slots, device=device)
         for row, part in zip(rows, found.answers, strict=True):
             out[row] = part
         cut += found.history_cut

@@ -1,4 +1,4 @@
-"""Which examples are scored together, and how prompts that begin alike share what they have in common."""
+"""Form scoring batches; prompts with a common prefix share its computation."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ WORTH_SHARING = 0.75
 """Share of the tokens that must be left for a second forward pass to pay."""
 
 
-def plan_batches(table: ExampleTable, collator: Collators, *, slots: bool, size: int) -> list[np.ndarray]:
+def plan_batches(table: ExampleTable, collators: Collators, *, slots: bool, size: int) -> list[np.ndarray]:
     """Rows of each batch: rows of one user with one history side by side, else by length.
 
     A function of the table alone, so that the numbers do not depend on how many processes share the work.
     """
-    lengths = approximate_lengths(table, collator)
-    groups = _groups(table, collator, slots)
+    lengths = approximate_lengths(table, collators)
+    groups = _groups(table, collators, slots)
     _, group, members = np.unique(groups, return_inverse=True, return_counts=True)
     longest = np.zeros(len(members))
     np.maximum.at(longest, group, lengths)
@@ -34,9 +34,9 @@ def plan_batches(table: ExampleTable, collator: Collators, *, slots: bool, size:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def _groups(table: ExampleTable, collator: Collators, slots: bool) -> np.ndarray:
+def _groups(table: ExampleTable, collators: Collators, slots: bool) -> np.ndarray:
     """A number for each row, equal where task, user and history are and the wording begins with the history. [n]"""
-    able = [collator.encoder.begins_with_history(task, slots=slots) for task in table.tasks]
+    able = [collators.encoder.begins_with_history(task, slots=slots) for task in table.tasks]
     numbers: dict[tuple[int, int, bytes], int] = {}
     found = np.empty(len(table), dtype=np.int64)
     for row in range(len(table)):
@@ -60,28 +60,30 @@ class Scored:
 
 @torch.inference_mode()
 def score_batch(
-    model: Recommender, collator: Collators, examples: list[Example], *, slots: bool, device: torch.device
+    model: Recommender, collators: Collators, examples: list[Example], *, slots: bool, device: torch.device
 ) -> Scored:
-    """Score all answers of some examples; a beginning that several prompts share is read once.
+    """Score all answers of some examples; a prefix that several prompts share is computed once.
 
     ``model`` must be on ``device`` and in eval mode. Rows that share a beginning are put side by side first.
     """
-    prompts = collator.prompts(examples, slots=slots)
+    prompts = collators.prompts(examples, slots=slots)
     owner, heads, lengths = shared_beginnings(examples, prompts)
     past, skip = None, [0] * len(prompts)
     whole = sum(len(prompt.token_ids) for prompt in prompts)
     if whole - sum(lengths[g] for g in owner) + sum(lengths) < WORTH_SHARING * whole:
         if owner != sorted(owner):
             order = np.argsort(owner, kind="stable")
-            sorted_rows = score_batch(model, collator, [examples[i] for i in order], slots=slots, device=device)
+            sorted_rows = score_batch(model, collators, [examples[i] for i in order], slots=slots, device=device)
             return Scored([sorted_rows.answers[i] for i in np.argsort(order)], sorted_rows.history_cut)
-        first = collator.scoring.prefixes([examples[i] for i in heads], [prompts[i] for i in heads], lengths).to(device)
+        first = collators.scoring.prefixes([examples[i] for i in heads], [prompts[i] for i in heads], lengths).to(
+            device
+        )
         past = KVCacheState.empty(len(heads), device)
         model.hidden(first, past=past)
         columns = torch.arange(first.input_ids.shape[1], device=device).expand(len(heads), -1)
         past.append(columns < torch.tensor(lengths, device=device)[:, None], columns)
         past, skip = past.expand_rows(np.bincount(owner).tolist(), split_kv=model.split_kv), [lengths[g] for g in owner]
-    batch, counts = collator.scoring.after_prefix(examples, prompts, skip)
+    batch, counts = collators.scoring.after_prefix(examples, prompts, skip)
     batch = batch.to(device)
     totals = torch.zeros(sum(counts), dtype=torch.float64, device=device)
     totals.index_add_(0, batch.answer_index, model(batch, past=past).double())

@@ -1,1 +1,1 @@
-"""A trained run put to use: recommendations, predictions for rows of one's own, and a look at what it reads."""
+"""Use a trained run: recommend, predict rows that a user supplies, and probe what the model reads."""

@@ -1,4 +1,4 @@
-"""User vectors of prompts that are no prepared examples, for CF models that read a history."""
+"""User vectors of prompts that are not prepared examples, for CF models that read a history."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ class AdhocUserVectors:
                 found[row] = tables.example_users.of([name])[0]
         return found
 
-    def collator(self, collator: Collators, examples: Sequence[Example]) -> Collators:
-        """The collator with these prompts' user vectors, where it looks them up by example."""
-        tables = collator.tables
+    def collators(self, collators: Collators, examples: Sequence[Example]) -> Collators:
+        """Return the collators with these prompts' user vectors, where user vectors are looked up by example."""
+        tables = collators.tables
         if tables is None or tables.example_users is None:
-            return collator
+            return collators
         names = list(dict.fromkeys(example.example_id for example in examples))
         by_name = {example.example_id: example for example in examples}
         keys = hash_ids(names)
         order = np.argsort(keys, kind="stable")
         vectors = self.of(tables, [by_name[name] for name in names])[torch.from_numpy(order)]
-        return collator.with_tables(dataclasses.replace(tables, example_users=ExampleUsers(keys[order], vectors)))
+        return collators.with_tables(dataclasses.replace(tables, example_users=ExampleUsers(keys[order], vectors)))

@@ -1,4 +1,4 @@
-"""What a dataset knows: raw ids, titles, and each user's past, as prompts outside the prepared examples need it."""
+"""Raw ids, titles and each user's history, for prompts outside the prepared examples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ckf.data.titles import read_item_titles
 from ckf.tasks import Task
 
 UNKNOWN = 0
-"""The user that no table knows: the zero vector, no history."""
+"""An id that no table holds: its vector is zero, its history empty."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""``ckf predict``: a file of rows scored part by part; a killed one goes on where it was."""
+"""``ckf predict``: score a file of rows part by part; a killed run continues where it stopped."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PART = 4096
 def predict_file(trained: Predictor, source: Path, out: Path, *, skip_bad: bool = False) -> dict[str, int]:
     """Score the rows of a Parquet file into ``out``; returns counts: ``rows``, ``bad``, ``cold``, ``resumed``.
 
-    All rows are looked at before the first is scored. Finished parts lie beside ``out`` until the whole is
+    All rows are checked before the first is scored. Finished parts are kept in the folder of ``out`` until the whole is
     there; they count again only for the same input, run and settings.
 
     Raises:

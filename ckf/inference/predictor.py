@@ -1,4 +1,4 @@
-"""A finished run put to use: who is asked about, what the model knows of them, and its recommendations."""
+"""Use a finished run from Python: recommend items for a user, score rows that a user supplies."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pandas as pd
 from ckf.assembly import Inputs, load_trained, scored_tasks
 from ckf.config.schema import EmbeddingConfig, ExperimentConfig
 from ckf.core.errors import DataError
+from ckf.core.split_names import SPLITS
 from ckf.data.example_table import Example, ExampleTable
 from ckf.eval.evaluate import device_of
 from ckf.eval.extra_protocols import load_catalogue
@@ -35,7 +36,7 @@ from ckf.train.distributed.worker import run_inputs
 class Predictor:
     """A trained run with everything it needs: `recommend` for one user, `predict` for rows of one's own.
 
-    ``model`` and ``collator`` are None for methods without a language model.
+    ``model`` and ``collators`` are None for methods without a language model.
     """
 
     run: Path
@@ -43,7 +44,7 @@ class Predictor:
     inputs: Inputs
     cf: Path
     model: Recommender | None
-    collator: Collators | None
+    collators: Collators | None
 
     @classmethod
     def load(cls, run: Path) -> Predictor:
@@ -54,37 +55,37 @@ class Predictor:
         """
         exp, metadata = read_run(run)
         inputs = run_inputs(exp, metadata, run)
-        model, collator = load_trained(exp, inputs, run) if exp.backbone.name != "none" else (None, None)
+        model, collators = load_trained(exp, inputs, run) if exp.backbone.name != "none" else (None, None)
         if model is not None:
             model.to(device_of(exp)).eval()
-        return cls(run, exp, inputs, artifact_path(metadata, "cf", run), model, collator)
+        return cls(run, exp, inputs, artifact_path(metadata, "cf", run), model, collators)
 
     @cached_property
     def known(self) -> DatasetIndex:
-        """Ids, titles and what every user did."""
+        """Ids, titles and every user's interactions."""
         return DatasetIndex.load(self.inputs.dataset, self.exp.tasks.history_items)
 
     @cached_property
     def catalogue(self) -> Catalogue:
-        """What can be recommended."""
+        """The items that can be recommended."""
         return load_catalogue(self.inputs.dataset)
 
     @cached_property
     def retrieval(self) -> CFRetrieval:
-        """The CF model's order of the catalogue."""
+        """The CF model's ranking of the catalogue."""
         biased = isinstance(self.exp.cf, EmbeddingConfig)
         return CFRetrieval.load(self.cf, self.catalogue.positives.counts, biased=biased)
 
     @cached_property
     def own_users(self) -> AdhocUserVectors:
-        """User vectors for prompts that are no examples."""
+        """User vectors for prompts that are not prepared examples."""
         return AdhocUserVectors(self.inputs.examples)
 
     @cached_property
     def prepared(self) -> dict[str, tuple[ExampleTable, int]]:
         """The run's prepared examples by their ids: their table and row."""
         path, tasks = self.inputs.examples / "examples.parquet", scored_tasks(self.exp)
-        tables = [ExampleTable(path, split, tasks) for split in ("train", "val", "test")]
+        tables = [ExampleTable(path, split, tasks) for split in SPLITS]
         return {name: (table, row) for table in tables for row, name in enumerate(table.example_id)}
 
     def recommend(self, user: object, top: int = 10, *, rerank: int = 100, seen: bool = False) -> pd.DataFrame:
@@ -122,7 +123,7 @@ class Predictor:
                 "rating": figures.get("rating", unrated)[best],
             }
         )
-        if self.exp.written_mix and self.collator is not None:
+        if self.exp.written_mix and self.collators is not None:
             frame["why"] = self._why(example, chosen, frame["rating"].to_numpy())
         frame.attrs.update({"known": number > 0, "history": [self.known.titles[item] for item in example.history]})
         return frame
@@ -130,30 +131,30 @@ class Predictor:
     def _judge(self, example: Example, items: np.ndarray) -> dict[str, np.ndarray]:
         """The language model's figures for some items: ``score``, and ``rating`` where it was trained on ratings."""
         assert self.model is not None
-        assert self.collator is not None
-        collator = self.own_users.collator(self.collator, [example])
+        assert self.collators is not None
+        collators = self.own_users.collators(self.collators, [example])
         slots, device = self.exp.fusion.fuses, device_of(self.exp)
         found: dict[str, np.ndarray] = {}
         for kind in ("rating", "score"):
-            name = task_of_items(collator, kind)
+            name = task_of_items(collators, kind)
             if name is None:
                 continue
             task = self.exp.task_set[name]
             prompt = dataclasses.replace(self.known.example(name, task, example.user, 0), example_id=example.example_id)
-            found[kind] = scores_of_task(self.model, collator, name, prompt, items, slots=slots, device=device)
+            found[kind] = scores_of_task(self.model, collators, name, prompt, items, slots=slots, device=device)
             if task.binary:
                 found[kind] = 1 / (1 + np.exp(-found[kind]))
         if not found:
             able = " or ".join(name for name, task in BUILT_IN.items() if task.item_score)
-            raise DataError(f"{self.run}: recommends by {able}, and was trained on {', '.join(collator.tasks)}")
+            raise DataError(f"{self.run}: recommends by {able}, and was trained on {', '.join(collators.tasks)}")
         return {"score": found["rating"], **found} if "score" not in found else found
 
     def _why(self, example: Example, items: np.ndarray, ratings: np.ndarray) -> list[str]:
         """The first sentence of the review that the model writes for each item at the rating that it expects."""
         assert self.model is not None
-        assert self.collator is not None
-        collator = self.own_users.collator(self.collator, [example])
-        scale = np.asarray([float(label) for label in collator.encoder.rating_labels])
+        assert self.collators is not None
+        collators = self.own_users.collators(self.collators, [example])
+        scale = np.asarray([float(label) for label in collators.encoder.rating_labels])
         stars = scale[np.abs(scale - np.nan_to_num(ratings, nan=scale.max())[:, None]).argmin(axis=1)]
         asked = [
             dataclasses.replace(
@@ -163,7 +164,7 @@ class Predictor:
         ]
         cfg = dataclasses.replace(self.exp.evaluate, decoding="greedy")
         found = written_reviews(
-            self.model, collator, asked, cfg, slots=self.exp.fusion.fuses, device=device_of(self.exp)
+            self.model, collators, asked, cfg, slots=self.exp.fusion.fuses, device=device_of(self.exp)
         )
         return [text.splitlines()[0].split(". ")[0] if text else "" for text in found]
 

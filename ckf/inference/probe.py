@@ -27,19 +27,19 @@ _CHANGES = {"zeroed": "slots zeroed", "shuffled": "vectors shuffled", "swapped":
 
 
 def probe(trained: Predictor) -> tuple[str, dict[str, float]]:
-    """What the probes found, as text and as flat figures.
+    """Run the probes; return their results as text and as flat metrics.
 
     Raises:
         DataError: a run without a language model.
     """
-    if trained.model is None or trained.collator is None:
+    if trained.model is None or trained.collators is None:
         raise DataError(f"{trained.run}: probes look into a language model, and this run has none (backbone=none)")
     exp, tasks = trained.exp, scored_tasks(trained.exp)
     val = ExampleTable(trained.inputs.examples / "examples.parquet", "val", tasks)
     record_evaluation(trained.run, "probe", "val", len(val))
     found = gradient_shares(trained.run)
     if exp.fusion.fuses:
-        found.update(slot_diagnostics(trained.model, trained.collator, val, device_of(exp)))
+        found.update(slot_diagnostics(trained.model, trained.collators, val, device_of(exp)))
     lists = val.subset(np.flatnonzero([exp.task_set[name].lists for name in val.task]))
     if len(lists):
         found.update(positions(trained, subsample(lists, LISTS)))
@@ -51,16 +51,16 @@ def probe(trained: Predictor) -> tuple[str, dict[str, float]]:
 def positions(trained: Predictor, lists: ExampleTable) -> dict[str, float]:
     """HR@1 with the target in each place of the same lists: ``probe/hr@1@position_<place>``, and their ``n``."""
     assert trained.model is not None
-    assert trained.collator is not None
+    assert trained.collators is not None
     exp, longest = trained.exp, max(len(lists.list_of("candidates", row)) for row in range(len(lists)))
     moved = [_moved(lists[row], place) for row in range(len(lists)) for place in range(longest)]
-    table = ExampleTable.of(moved, trained.collator.tasks, "val")
+    table = ExampleTable.of(moved, trained.collators.tasks, "val")
     scores, _ = answer_log_probabilities(
-        trained.model, table, trained.collator,
+        trained.model, table, trained.collators,
         slots=exp.fusion.fuses, batch_size=exp.evaluate.batch_size, device=device_of(exp),
     )  # fmt: skip
-    # the same example stands in the table once for each place
-    rows = predictions(table, scores, trained.collator, "model")
+    # the table holds the same example once for each place
+    rows = predictions(table, scores, trained.collators, "model")
     rows["example_id"] = np.repeat(np.arange(len(moved)), [len(x.candidates) for x in moved]).astype(str)
     found = compute_metrics(rows, "val", exp.ranking, exp.task_set)
     hits = {key: value for key, value in found.items() if "/hr@1[" in key and "@position_" in key}

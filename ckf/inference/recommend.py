@@ -7,7 +7,7 @@ from ckf.report.table import MISSING, Table, markdown_table, number
 
 
 def recommendation(trained: Predictor, user: str, top: int = 10, rerank: int = 100, *, seen: bool = False) -> str:
-    """The recommendations for a user with how they came about."""
+    """Recommend items for a user; the text also says how they were scored."""
     found = trained.recommend(user, top, rerank=rerank, seen=seen)
     if found.attrs["known"]:
         past = "; ".join(found.attrs["history"]) or "nothing liked yet"

@@ -1,4 +1,4 @@
-"""Rows of a user's own: what they may hold, what is wrong with them, and their scores by the code of evaluate.
+"""Rows that a user supplies: allowed columns, errors, and scores by the same code as `ckf evaluate`.
 
 Columns: ``task`` (ctr where there is none), ``user`` and ``item`` (the source's own ids); for topk
 ``candidates`` (a list of items) in place of ``item``; for explain ``review``. ``history`` (items, oldest
@@ -19,6 +19,7 @@ import pandas as pd
 from ckf.config.schema import ExperimentConfig
 from ckf.core.artifact_store import read_json
 from ckf.core.errors import DataError
+from ckf.core.split_names import SPLITS
 from ckf.data.example_table import Example, ExampleTable
 from ckf.eval.evaluate import device_of
 from ckf.eval.full_ranking import Catalogue
@@ -34,7 +35,6 @@ from ckf.tasks import DEFAULT_TASK
 COLUMNS = (
     "task", "user", "item", "candidates", "history", "history_ratings", "timestamp", "review", "example_id",
 )  # fmt: skip
-SPLITS = ("train", "val", "test")
 
 
 class LoadedRun(Protocol):
@@ -43,7 +43,7 @@ class LoadedRun(Protocol):
     run: Path
     exp: ExperimentConfig
     model: Recommender | None
-    collator: Collators | None
+    collators: Collators | None
 
     @property
     def known(self) -> DatasetIndex: ...  # noqa: D102
@@ -92,20 +92,20 @@ def refuse_faults(faults: Sequence[UnusableRow], where: str) -> None:
 
 
 def score_examples(trained: LoadedRun, examples: list[Example], numbers: np.ndarray) -> pd.DataFrame:
-    """Scores of examples that stand for rows of these numbers."""
-    model, collator = trained.model, trained.collator
-    if model is None or collator is None:
+    """Score examples that were made from the rows with these numbers."""
+    model, collators = trained.model, trained.collators
+    if model is None or collators is None:
         raise DataError(f"{trained.run}: predicts with a language model, and this run has none (backbone=none)")
     if examples and is_own(examples[0]):
-        collator = trained.own_users.collator(collator, examples)
-    table = ExampleTable.of(examples, collator.tasks, "rows")
+        collators = trained.own_users.collators(collators, examples)
+    table = ExampleTable.of(examples, collators.tasks, "rows")
     exp = trained.exp
     scores, _ = answer_log_probabilities(
-        model, table, collator,
+        model, table, collators,
         slots=exp.fusion.fuses, batch_size=exp.evaluate.batch_size, device=device_of(exp),
     )  # fmt: skip
     mean = exp.evaluate.length_normalisation == "mean"
-    found = predictions(table, scores, collator, "model", mean=mean)
+    found = predictions(table, scores, collators, "model", mean=mean)
     place = {x.example_id: int(number) for x, number in zip(examples, numbers, strict=True)}
     known = trained.known
     return pd.DataFrame(
@@ -122,7 +122,7 @@ def score_examples(trained: LoadedRun, examples: list[Example], numbers: np.ndar
 
 
 def is_own(example: Example) -> bool:
-    """Whether an example stands for a row of the user's, not for a prepared one."""
+    """Whether an example was made from a user's own row and is not a prepared one."""
     return "/row/" in example.example_id
 
 
@@ -171,7 +171,7 @@ def _example(trained: LoadedRun, row: dict[str, Any], number: int) -> Example:
         if len(candidates) < 2:
             raise DataError(f"candidates: a list needs two items at least, got {len(candidates)}")
         if len(set(candidates.tolist())) < len(candidates):
-            raise DataError("candidates: an item stands there twice")
+            raise DataError("candidates: an item is listed twice")
     else:
         candidates = np.empty(0, dtype=np.int64)
         if "item" not in row:
@@ -220,7 +220,7 @@ def _named_examples(trained: LoadedRun, names: list[str], first: int) -> tuple[l
 
 
 def note_prepared(trained: LoadedRun, examples: Sequence[Example]) -> None:
-    """Note in the run's journal that prepared examples of a split are scored."""
+    """Record in the run's evaluation log that prepared examples of a split are scored."""
     splits = [x.example_id.split("/")[1] for x in examples]
     for split in SPLITS[1:]:
         if splits.count(split):
@@ -228,6 +228,6 @@ def note_prepared(trained: LoadedRun, examples: Sequence[Example]) -> None:
 
 
 def run_key(trained: LoadedRun) -> dict[str, Any]:
-    """What a half-finished prediction must agree with to be continued."""
+    """What must be unchanged for a half-finished prediction to be continued."""
     metadata = read_json(trained.run / "run.json")
     return {"run": trained.run.name, "weights": metadata.get("identity", {}).get("weights")}

@@ -109,7 +109,7 @@ class UserRankings:
 
 
 def user_rankings(labels: np.ndarray, scores: np.ndarray, users: np.ndarray) -> UserRankings:
-    """NDCG, average precision and reciprocal rank of the first positive of each user; a tied negative stands first."""
+    """NDCG, average precision and reciprocal rank of the first positive of each user; a tied negative comes first."""
     gain = (np.asarray(labels) > 0).astype(float)
     order = np.lexsort((gain, -np.asarray(scores, dtype=float), users))
     user, gain = np.asarray(users)[order], gain[order]
@@ -136,12 +136,12 @@ def user_rankings(labels: np.ndarray, scores: np.ndarray, users: np.ndarray) -> 
 
 
 def user_ndcg(labels: np.ndarray, scores: np.ndarray, users: np.ndarray) -> float:
-    """Mean over users with a positive of NDCG over all of the user's rows; a tied negative stands first."""
+    """Mean over users with a positive of NDCG over all of the user's rows; a tied negative comes first."""
     return _mean_of_found(user_rankings(labels, scores, users).ndcg)[0]
 
 
 def user_map(labels: np.ndarray, scores: np.ndarray, users: np.ndarray) -> float:
-    """Mean average precision over users with a positive (all of the user's rows; a tied negative stands first)."""
+    """Mean average precision over users with a positive (all of the user's rows; a tied negative comes first)."""
     return _mean_of_found(user_rankings(labels, scores, users).average_precision)[0]
 
 

@@ -1,4 +1,4 @@
-"""Metrics of candidate lists: where the target stands, and what the top of the lists is made of."""
+"""Metrics of candidate lists: the target's rank, and what the top of the lists is made of."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEVER = np.inf
 def target_ranks(hits: np.ndarray, scores: np.ndarray, lists: np.ndarray) -> np.ndarray:
     """Rank (from 1) of the target of each list, in ascending order of list.
 
-    A tied target stands last among its ties: no luck counts. A list without its target (retrieval
+    A tied target is ranked last among its ties, so ties never help. A list without its target (retrieval
     missed it) has rank infinity, which every metric counts as the worst.
     """
     order = np.lexsort((hits, -np.asarray(scores, dtype=float), lists))
@@ -89,7 +89,7 @@ def list_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Candidate rows to one row for each list, sorted by ``example_id``: ``rank`` and what is known of its target.
 
     Where a list does not hold its target, item, position and the item's group are those of no item (0 and -1).
-    A column ``rank`` says where targets stand in orders of which the rows are the beginning alone.
+    A column ``rank`` says the targets' ranks where the rows hold only the top of each ranking.
     """
     import pandas as pd
 

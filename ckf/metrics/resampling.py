@@ -34,7 +34,7 @@ class Ratio:
 
     @classmethod
     def of_users(cls, values: np.ndarray) -> Ratio:
-        """A mean over users; NaN stands for a user without a value. values [users]"""
+        """A mean over users; NaN marks a user without a value. values [users]"""
         found = ~np.isnan(values)
         return cls(np.where(found, values, 0.0), found.astype(float))
 

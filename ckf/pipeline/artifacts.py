@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def log(line: str) -> None:
-    """Tell the user what happens; stdout's last line stays the run folder."""
+    """Print a line of progress; the last line of stdout must stay the run folder."""
     print(line, flush=True)
 
 
@@ -48,7 +48,7 @@ def prepare_dataset(exp: ExperimentConfig) -> Artifact:
 
 
 def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
-    """Prompts-to-be of every task the dataset provides, audited for leaks.
+    """Prepare the examples of every task that the dataset supports, audited for leaks.
 
     Raises:
         LeakError: the audit stops; no examples are kept, but its report is, below ``audits`` in the cache.
@@ -88,7 +88,7 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
 def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_epoch: OnEpoch | None = None) -> Artifact:
     """The CF model of the config: vectors (where it has some) and predictions.
 
-    ``on_epoch`` is told the figures of each epoch as it ends, unless the model is there already.
+    ``on_epoch`` is called with each epoch's metrics as it ends; not at all where the artifact exists.
     """
     from ckf.cf.fit import build_cf
 
@@ -108,7 +108,7 @@ def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_ep
 
 
 def cf_artifact_dir(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Path:
-    """Where `train_cf` puts the CF model."""
+    """The folder that `train_cf` writes the CF model to."""
     return store(exp).place(**_cf_key(exp, dataset, examples))
 
 
@@ -130,9 +130,9 @@ def _out_of_fold(exp: ExperimentConfig) -> int:
 
 
 def content_key(exp: ExperimentConfig) -> ExperimentConfig:
-    """The experiment as it is named: given files (``cf=pretrained``, ``lora.init``) count by content, not by path.
+    """The experiment with given files (``cf=pretrained``, ``lora.init``) named by their content, not by path.
 
-    Where the CF vectors are given, no seed draws anything there.
+    Given CF vectors do not depend on the seed, so theirs is 0.
     """
     if exp.lora.init:
         from ckf.model.peft_io import with_content_hashes as adapters_by_content
@@ -146,7 +146,7 @@ def content_key(exp: ExperimentConfig) -> ExperimentConfig:
 
 
 def fit_bias_baseline(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Artifact:
-    """The ``bias`` model, whose row stands in every table."""
+    """Fit the bias baseline (``cf=bias``); every table has a row for it."""
     bias = exp.cf if isinstance(exp.cf, BiasConfig) else BiasConfig(name="bias")
     return train_cf(dataclasses.replace(exp, cf=bias, seed=0), dataset, examples)
 

@@ -1,4 +1,4 @@
-"""The stages in order: prepare → cf → train → evaluate → report. Each reads artifacts and makes one."""
+"""The stages in order: prepare → cf → train → evaluate → report. Each reads artifacts and writes one."""
 
 from __future__ import annotations
 
@@ -93,7 +93,8 @@ def run(exp: ExperimentConfig) -> Path:
 def evaluate(run_path: Path, overrides: list[str], *, out: Path | None = None, elsewhere: Sequence[str] = ()) -> Path:
     """``ckf evaluate run=…``: score a trained run again with its own config; ``evaluate.*`` may be overridden.
 
-    With ``out`` the figures go there and the run keeps its own; ``elsewhere`` names another dataset and split.
+    With ``out``, results are written there and the run's own stay as they are.
+    ``elsewhere`` names another dataset and split.
     """
     from ckf.config.compose import with_overrides
     from ckf.report.build import report
@@ -109,7 +110,7 @@ def evaluate(run_path: Path, overrides: list[str], *, out: Path | None = None, e
         report([run_path], run_path)
         return run_path
     if (out / CONFIG).is_file() and "evaluates" not in read_json(out / METADATA):
-        raise CkfError(f"{out}: is a run of its own; name another folder")
+        raise CkfError(f"{out}: is itself a run; name another folder")
     made = not out.exists()
     try:
         create_run(out, exp, artifacts)
@@ -126,7 +127,7 @@ def evaluate(run_path: Path, overrides: list[str], *, out: Path | None = None, e
 def _on_other_data(
     exp: ExperimentConfig, artifacts: dict[str, dict[str, str]], elsewhere: Sequence[str]
 ) -> tuple[ExperimentConfig, dict[str, dict[str, str]]]:
-    """The run's config and artifacts with another dataset, on which its CF model is trained anew."""
+    """The run's config and artifacts with another dataset, on which its CF model is trained again."""
     from ckf.config.compose import compose
 
     other = compose(list(elsewhere))[0]
@@ -143,7 +144,7 @@ def _on_other_data(
 def text_only_baseline(exp: ExperimentConfig) -> ExperimentConfig:
     """The text-only run with the same data, budget and seed: what a gain is measured against.
 
-    Without adapters there is nothing that text could train: the backbone as it is.
+    Without adapters it trains nothing: the backbone is scored as it is.
     """
     trains = exp.lora.trains
     return dataclasses.replace(
@@ -161,13 +162,13 @@ def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if is_finished(folder) and not exp.overwrite:
-            log(f"finished already: {folder} (overwrite=true runs it anew)")
+            log(f"finished already: {folder} (overwrite=true runs it again)")
             return folder
         if exp.overwrite and folder.exists():
             shutil.rmtree(folder)
         _open_run(exp, dataset, folder)
         if exp.fusion.fuses and exp.baselines.text_only and not until_trained:
-            log("text-only companion first: the same data, steps and seed, without slots")
+            log("text-only baseline first: the same data, steps and seed, without slots")
             text = _run(dataclasses.replace(text_only_baseline(exp), overwrite=False), until_trained=False)
             update_metadata(folder, artifacts={"text": {"path": str(text), "hash": text.name}})
         trains = exp.backbone.name != "none"
@@ -180,7 +181,9 @@ def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
             _evaluate(exp, folder)
             _report(folder)
             if trains and logger is None and isinstance(exp.logger, WandbConfig):
-                logger = _logger(exp, folder)  # that of the ranks is closed; by its id it is the same run
+                logger = _logger(
+                    exp, folder
+                )  # the worker processes closed theirs; the same id continues the same W&B run
             if logger is not None:
                 _mirror(logger, folder)
         finally:
@@ -197,7 +200,7 @@ def _open_run(exp: ExperimentConfig, dataset: Artifact, folder: Path) -> None:
     named = {"dataset": dataset, "examples": examples, "cf": cf_artifact, "bias": bias}
     artifacts = {name: {"path": str(a.path), "hash": a.hash} for name, a in named.items()}
     frozen = read_json(examples.path / "manifest.json")["candidate_lists_sha256"]
-    if frozen:  # rankings of one list may share a column, others may not
+    if frozen:  # only rankings of the same lists may share a table column
         artifacts["examples"]["candidates"] = fingerprint(frozen)
     if backbone:
         artifacts["backbone"] = {"path": backbone, "hash": identity}

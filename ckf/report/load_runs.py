@@ -1,4 +1,4 @@
-"""Run folders to what a report shows; everything is read from files, nothing is computed again."""
+"""Load run folders for reports; every figure is read from files, none is computed again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("val", "test")
 COST = "cost/"
-"""Start of the metrics of what a run cost."""
+"""Prefix of cost metrics."""
 UNKNOWN_ORIGIN = "evaluate/cf_training_data_unknown"
 """The metric that marks a run whose CF vectors came without their training rows."""
 UNKNOWN_CAVEAT = "CF training data unknown: leakage cannot be excluded"

@@ -1,4 +1,4 @@
-"""Results of a sweep, kept beside its file: ``results.csv`` (the figures that its page shows) and ``provenance.csv``.
+"""Results kept in the folder of a sweep file: ``results.csv`` (the figures of its page) and ``provenance.csv``.
 
 A table outlives its runs: it is rendered from these two files alone. A row of ``provenance.csv`` with a run's
 fingerprint is also what tells a sweep that the run is done.
@@ -76,12 +76,12 @@ def row_name(row: Mapping[str, Any]) -> str:
 
 
 def finished_keys(path: Path) -> set[str]:
-    """Fingerprints of the runs whose results are kept beside a sweep file."""
+    """Fingerprints of the runs whose results are kept with a sweep file."""
     return {kept.key for kept in _read_provenance(path) if not kept.carried_over}
 
 
 def gather_results(path: Path, sweep: Sweep, outputs: Path) -> tuple[list[Result], list[str]]:
-    """Keep a sweep file's finished runs beside it; return every kept result and the trials without one.
+    """Keep the results of a sweep file's finished runs with it; return every kept result and the trials without one.
 
     A result that is kept counts when its run folder is gone. Another process may do the same at the same time.
 
@@ -158,7 +158,7 @@ def figures_of(metrics: Mapping[str, float], shown: Iterable[MetricIdentity]) ->
 
 
 def read_results(path: Path) -> list[tuple[Provenance, dict[str, float]]]:
-    """What is kept beside a sweep file, in its order: where each result comes from, and its flat metrics.
+    """The results kept with a sweep file, in its order: where each result comes from, and its flat metrics.
 
     Raises:
         ArtifactError: names a line that is not of this form.

@@ -117,7 +117,7 @@ def _json(
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no NaN."""
+    """Replace NaN by None, since JSON has no NaN."""
     return None if math.isnan(value) else value
 
 

@@ -1,4 +1,4 @@
-"""The table of a sweep, from its kept results alone: ``RESULTS.md`` and figures beside it, a page below ``outputs``."""
+"""The table of a sweep, from kept results alone: ``RESULTS.md`` and figures, and a page below ``outputs``."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def make_table(sweep: Sweep, lines: Sequence[TableRow]) -> Table:
 
 
 def _marks(sweep: Sweep, lines: Sequence[TableRow]) -> tuple[Mapping[tuple[int, str], set[str]], str]:
-    """What stands out, by line and metric, and the note that explains it."""
+    """Marks of cells (best, significant), by line and metric, and the note that explains them."""
     marks: dict[tuple[int, str], set[str]] = {}
     for metric in sweep.metrics:
         for place, mark in zip(ranking([line.seeds for line in lines], metric), ("best", "second"), strict=False):

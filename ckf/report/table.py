@@ -20,7 +20,7 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Number:
-    """The mean of what was measured in ``n`` of ``asked`` runs, its standard deviation, and what stands out about it.
+    """The mean of what was measured in ``n`` of ``asked`` runs, its standard deviation, and its marks.
 
     ``marks``: ``best`` and ``second`` of a column, ``better`` and ``worse`` than the best baseline (significantly).
     How a mark is shown is the format's business, and so is ``form``, the digits.
@@ -93,7 +93,7 @@ def number(value: float | None, form: str = ".4f") -> str:
 
 
 def marks_of(cell: Cell) -> frozenset[str]:
-    """What stands out about a cell."""
+    """Marks of a cell: best, second best, significant."""
     return cell.marks if isinstance(cell, Number) else frozenset()
 
 
@@ -105,7 +105,7 @@ def significance_signs(cell: Cell) -> str:
 def markdown_table(table: Table) -> str:
     """A Markdown table whose columns line up when read as plain text; figures on the right.
 
-    The best is bold, the second best underlined (``<ins>``), significance stands behind the figure.
+    The best is bold, the second best underlined (``<ins>``), significance follows the figure.
     """
     rows = [table.header, *([_markdown(cell) for cell in row] for row in table.rows)]
     cells = [[cell.replace("|", r"\|") for cell in row] for row in rows]

@@ -32,11 +32,11 @@ class TableRow:
 
     @property
     def is_row(self) -> bool:
-        """Whether it is a row of the sweep and no baseline."""
+        """Whether it is a row of the sweep, not a baseline."""
         return self.source == "model"
 
     def values(self, metric: str) -> list[float]:
-        """What the seeds have of a metric."""
+        """The values of a metric, one for each seed that has it."""
         return [metrics[metric] for metrics in self.seeds.values() if metric in metrics]
 
     def published(self, metric: str) -> Published | None:
@@ -93,7 +93,7 @@ def _baselines(rows: list[TableRow], shown: Sequence[str]) -> list[TableRow]:
         for seeds, members in groups:
             common = _common(members) if len(groups) > 1 else {}
             of = f" ({_named(members, common, rows)})" if len(groups) > 1 else ""
-            # counting draws nothing at random: the same for every seed
+            # the bias baseline does not depend on the seed
             kept = dict(list(seeds.items())[:1]) if source == "bias" and len(groups) == 1 else seeds
             results = tuple(result for line in members for result in line.results)
             lines.append(TableRow(name + of, kept, source, results, common))

@@ -32,7 +32,7 @@ HOW = (
 ROWS = 2_000
 """Predictions in the table at most, the first by example id; the run folder has all."""
 _INPUTS = {"dataset": ("manifest.json", "card.md"), "cf": ("manifest.json",)}
-"""Artifacts that a run uses, and which files of them go along: what says what they are, never the data."""
+"""Artifacts that a run uses, and the files of them that are uploaded: manifests and dataset cards, never data."""
 _TYPES = {"dataset": "dataset", "cf": "embeddings"}
 
 

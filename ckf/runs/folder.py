@@ -1,4 +1,4 @@
-"""Run folders: their names, what is in them, and whether they are finished."""
+"""Run folders: names, files, metadata, and whether a run is finished."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ LAST, PREVIOUS = "checkpoints/last.ckpt", "checkpoints/previous.ckpt"
 
 
 def run_folder(exp: ExperimentConfig, dataset_hash: str) -> Path:
-    """Folder of a run: what it is for, the hash of its config and its input data, and the seed."""
+    """Name a run's folder by dataset, backbone, model, the hash of its config and input data, and the seed."""
     digest = fingerprint(fingerprint_payload(exp), dataset_hash)
     parts = [exp.dataset.name, exp.backbone.name, exp.fusion.name if exp.backbone.name != "none" else exp.cf.name]
     return Path(exp.paths.outputs) / f"{'-'.join(parts)}-{digest}-seed{exp.seed}"
 
 
 def result_key(exp: ExperimentConfig) -> str:
-    """What names a run without reading its data: config hash and seed. Kept results are files of this name."""
+    """A run's key that needs no data: config hash and seed. Kept results are stored under it."""
     return f"{fingerprint(fingerprint_payload(exp))}-seed{exp.seed}"
 
 
@@ -79,7 +79,7 @@ def update_metadata(run: Path, **values: Any) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Git commit, versions and machine, for the record."""
+    """Collect the git commit, package versions and machine for the metadata."""
     names = ("ckf", "torch", "pytorch-lightning", "transformers", "peft", "hydra-core", "pandas", "wandb")
     versions = {}
     for name in names:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd  # its import takes half a second, and `ckf --help` comes through here
 
 Data = Literal["click", "rating", "review"]
-"""What a dataset may have beside who, what and when."""
+"""What a dataset may have besides users, items and times."""
 T = TypeVar("T")
 
 
@@ -90,7 +90,7 @@ class Sample:
 
     @property
     def scores(self) -> np.ndarray:
-        """Scores, without NaN once the worst score stands for each unusable answer. [n]"""
+        """Scores in which the worst score replaces each unusable answer (NaN). [n]"""
         return self.rows["score"].to_numpy(dtype=float)
 
     @property
@@ -133,7 +133,7 @@ class Metric:
     as well. ``statistic`` is the metric as a function of how often each user was drawn, for the bootstrap; it
     may give None where the sample does not allow it. ``tagged``: its name carries the protocol of the candidate
     lists or of decoding, e.g. ``hr@1[c10]``. ``needs_order``: meaningless where a protocol names one title only.
-    ``title`` is its column in reports; a metric without one stands in ``metrics.json`` alone. ``decimals`` is 0
+    ``title`` is its column in reports; a metric without one is in ``metrics.json`` alone. ``decimals`` is 0
     for counts.
     """
 
@@ -247,7 +247,7 @@ class Task:
         return []
 
     def label_values(self, labels: Sequence[str]) -> np.ndarray:
-        """The number that each answer stands for: a score is their mean under the answers' probabilities. [labels]"""
+        """The number that each answer means: a score is their mean under the answers' probabilities. [labels]"""
         return np.arange(len(labels), dtype=float)
 
     def scores(self, chances: np.ndarray, labels: Sequence[str]) -> np.ndarray:

@@ -74,5 +74,5 @@ class Review(Task):
         return example.review or ""
 
     def label_values(self, labels: Sequence[str]) -> np.ndarray:
-        """Text stands for no number."""
+        """Text means no number."""
         raise NotImplementedError("reviews are written, not scored")

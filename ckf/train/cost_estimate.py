@@ -128,7 +128,7 @@ def estimate_cost(
     micro_batches = data.steps * data.accumulation_steps
     batch = sorted(batches, key=lambda b: b.tokens)[len(batches) // 2].to(torch.device(device))
 
-    width = data.collator.tables.dim if data.collator.tables is not None else 0
+    width = data.collators.tables.dim if data.collators.tables is not None else 0
 
     def seconds_of(layers: int) -> float:
         model = build_dummy_recommender(exp, config, width, data.table.tasks, device, layers)
@@ -196,8 +196,8 @@ def describe_cost(exp: ExperimentConfig, folders: tuple[Path, Path, str] | None)
     held = memory_bytes(device)
     none = torch.zeros(1, max(1, width)).expand(2**31, -1)  # a row for every id, in the memory of one
     tables = VectorTables(none, none) if exp.fusion.reads_vectors else None
-    collator = build_collators(exp, Inputs(folders[0], folders[1], "", None), tokenizer, tables)
-    data, mode = run_steps(exp, folders[1], collator, config)
+    collators = build_collators(exp, Inputs(folders[0], folders[1], "", None), tokenizer, tables)
+    data, mode = run_steps(exp, folders[1], collators, config)
     estimate = estimate_cost(exp, counts, config, data, held_bytes=held, device=device)
     return [*lines, f"streams: {mode}", *estimate.lines()]
 

@@ -43,16 +43,16 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
         check_no_overlap(inputs.cf, inputs.dataset, {*exp.evaluate.splits, "test"})
     device = "cuda" if exp.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
     held = memory_bytes(device)
-    collator = build_collators(exp, inputs, _tokenizer(exp, inputs))
+    collators = build_collators(exp, inputs, _tokenizer(exp, inputs))
     tasks = task_names(exp)
-    model = build_recommender(exp, inputs.backbone, collator.tables, tasks)
+    model = build_recommender(exp, inputs.backbone, collators.tables, tasks)
     init_adapters(model, exp.lora, inputs.backbone)
     if isinstance(exp.curriculum, NoCurriculumConfig):
-        save_model(model, collator.encoder.tokenizer, inputs.backbone, run)
+        save_model(model, collators.encoder.tokenizer, inputs.backbone, run)
         return {"steps": 0, "examples_per_step": 0, **_parameter_counts(model), "history_cut": 0}
     checkpoint, first_step = CheckpointFiles(run).newest(log_to_stderr)
     saver, clock = Checkpoint(run, exp.train.checkpoint_every_steps), StepClock()
-    data, mode = run_steps(exp, inputs.examples, collator, model.backbone.config)
+    data, mode = run_steps(exp, inputs.examples, collators, model.backbone.config)
     workers = batch_workers(exp.train.workers)
     trainer = build_trainer(exp, run, data.steps, first_step, logger, [saver, clock])
     data.rank = trainer.global_rank
@@ -77,7 +77,7 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
             f"{run}: stopped at step {trainer.global_step} of {data.steps}, {why}; the same command continues it"
         )
     if trainer.is_global_zero:
-        save_model(model, collator.encoder.tokenizer, inputs.backbone, run)
+        save_model(model, collators.encoder.tokenizer, inputs.backbone, run)
     measured = clock.counts(first_step)
     cost = {"examples_per_second": exp.train.global_batch_size / measured["seconds_per_step"]} if measured else {}
     return {

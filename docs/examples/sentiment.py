@@ -40,5 +40,5 @@ class Sentiment(Task):
         return OPINIONS
 
     def worst_scores(self, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """The far end from the label stands for an unusable answer."""
+        """The end of the scale that is farther from the label replaces an unusable answer."""
         return np.where(np.isnan(scores), np.where(labels > 1, 0.0, 2.0), scores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import subprocess
@@ -64,3 +65,19 @@ def test_the_keys_of_its_commands_exist(page: Path) -> None:
             made_up = ("tasks=…", "dataset=shop", "prompts=mine", "fusion=custom")
             if key in load_groups().options and "[" not in value and word not in made_up:
                 assert {f"{key}={option}" for option in value.split(",")} <= known | {f"{key}=…"}, line
+
+
+def test_troubleshooting_quotes_messages_of_the_source() -> None:
+    """Every piece of a quoted message between its placeholders (…, N, FILE) occurs in a string of the source."""
+    nodes = [n for path in (ROOT / "ckf").rglob("*.py") for n in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    docstrings = {id(n.value) for n in nodes if isinstance(n, ast.Expr)}
+    strings = "\n".join(
+        n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in docstrings
+    )
+    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"^\| `([^`]+)`", page, re.M)
+    assert len(quoted) > 8
+    for message in quoted:
+        pieces = re.split(r"…|\b[A-Z]+\b|\bnan\b|\d+|[:;]|\S+=\S*|^[a-z_]+\.[a-z_]+", message)
+        for piece in filter(None, map(str.strip, pieces)):
+            assert piece in strings, f"'{message}': no message of ckf has '{piece}'"

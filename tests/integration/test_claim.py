@@ -1,4 +1,4 @@
-"""The claim that the project stands on, guarded at the default job's full size."""
+"""The project's main claim, guarded at the default job's full size."""
 
 from __future__ import annotations
 

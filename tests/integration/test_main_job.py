@@ -131,7 +131,7 @@ def test_the_same_command_finds_its_run_and_another_fusion_reuses_the_artifacts(
     for stage in ("dataset", "examples", "cf", "backbone"):
         assert f"{stage}: reusing" in said
         assert f"{stage}: building" not in said
-    assert "finished already" in said, "the text-only companion is shared"
+    assert "finished already" in said, "the text-only baseline is shared"
 
 
 def test_the_text_only_twin_is_the_run_of_fusion_none(finished, home):

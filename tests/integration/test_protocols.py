@@ -137,7 +137,7 @@ def test_another_dataset_takes_the_model_and_its_own_cf_vectors(finished, tmp_pa
     assert {"test/ctr/auc", "cf/test/ctr/auc", "bias/test/ctr/auc"} <= set(metrics)
     assert (finished / "metrics.json").read_bytes() == before
     assert main(["evaluate", *asked, f"out={finished}"]) == 1
-    assert "is a run of its own" in capsys.readouterr().err
+    assert "is itself a run" in capsys.readouterr().err
 
 
 def write_lists(path: Path, trained, change=None) -> pd.DataFrame:

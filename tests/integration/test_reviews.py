@@ -33,7 +33,7 @@ def writer(home) -> Path:
 def test_the_prompt_says_item_and_rating_and_never_the_review(writer):
     model = ckf.load(writer)
     table = ExampleTable(model.inputs.examples / "examples.parquet", "test", ["review"])
-    example, encoder = table[0], model.collator.encoder
+    example, encoder = table[0], model.collators.encoder
     prompt = encoder.encode(example, slots=True)
     words = encoder.tokenizer.decode([token for token in prompt.token_ids if token >= 0])
     assert encoder.titles[example.item] in words

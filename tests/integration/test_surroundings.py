@@ -1,4 +1,4 @@
-"""What stands around training: W&B offline, two processes, a process that dies, and failing input."""
+"""What surrounds training: W&B offline, two processes, a process that dies, and failing input."""
 
 from __future__ import annotations
 

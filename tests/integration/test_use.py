@@ -165,7 +165,7 @@ BAD = [
     ({"user": "u1"}, "need the columns user and item"),
     ({"user": "u1", "item": "i1", "task": "review"}, r"row 0: task 'review' is none that the run was trained on \(ctr"),
     ({"user": "u1", "candidates": ["i1"], "task": "topk"}, "row 0: candidates: a list needs two items at least, got 1"),
-    ({"user": "u1", "candidates": ["i1", "i1"], "task": "topk"}, "row 0: candidates: an item stands there twice"),
+    ({"user": "u1", "candidates": ["i1", "i1"], "task": "topk"}, "row 0: candidates: an item is listed twice"),
     ({"user": "u1", "item": "i1", "task": "explain"}, "row 0: review is missing"),
     ({"user": "u1", "item": "i1", "colour": 3}, "unknown column 'colour'; columns are task, user"),
     ({"example_id": "ctr/test/0-0"}, r"row 0: no example 'ctr/test/0-0' \(one reads task/split/user-item"),

@@ -23,7 +23,9 @@ class BackboneConfig:
     """A causal language model, frozen."""
 
     name: str = MISSING
+    """The option's name. It is part of a run's name."""
     dtype: str = "float32"
+    """Number type of the weights and the computation: ``float32`` or ``bfloat16``."""
 
     def problems(self) -> Iterator[Problem]:
         """Check the dtype."""
@@ -35,10 +37,15 @@ class TinyBackboneConfig(BackboneConfig):
     """A small Llama with its own BPE vocabulary, pre-trained here on the training split's text."""
 
     hidden_size: int = 64
+    """Width of the model. It must be a multiple of twice ``heads``."""
     layers: int = 2
+    """Number of decoder layers."""
     heads: int = 2
+    """Attention heads of each layer."""
     intermediate_size: int = 192
+    """Width of each layer's feed-forward network."""
     vocabulary: int = 3000
+    """Number of tokens of the tokenizer that is fitted on the training text, at least 300."""
 
     def problems(self) -> Iterator[Problem]:
         """Check the shape."""
@@ -52,20 +59,22 @@ class TinyBackboneConfig(BackboneConfig):
 
 @dataclass
 class HFBackboneConfig(BackboneConfig):
-    """Any local folder or hub name that ``transformers`` can load as a causal language model.
-
-    ``quantization`` loads the frozen weights in 8 or 4 bits (bitsandbytes, needs a GPU); ``dtype`` is then
-    that of the computation. ``chat_template=auto`` puts the prompt into the user's turn of the tokenizer's
-    own template and the answer into the assistant's. ``trust_remote_code`` runs Python that lies beside
-    the weights: only for a tokenizer that cannot be loaded otherwise.
-    """
+    """Any local folder or hub name that ``transformers`` can load as a causal language model."""
 
     path: str = MISSING
+    """A local folder, or a name on the Hugging Face hub."""
     revision: str | None = None
+    """Branch, tag or commit on the hub. null takes the newest."""
     trust_remote_code: bool = False
+    """Whether Python code that comes with the weights may run. Only for a tokenizer that cannot be loaded otherwise."""
     attention: str = "sdpa"
+    """Attention implementation: ``sdpa`` or ``eager``. Gemma 2 needs ``eager``."""
     quantization: str = "none"
+    """Load the frozen weights in ``8bit`` or ``4bit`` (bitsandbytes, needs a GPU), or ``none``. ``dtype`` is then that
+    of the computation."""
     chat_template: str = "none"
+    """``auto`` puts the prompt into the user's turn and the answer into the assistant's turn of the tokenizer's own
+    template. ``none`` leaves text as it is."""
 
     def problems(self) -> Iterator[Problem]:
         """Check the names; scoring all answers at once needs an attention that takes a mask."""

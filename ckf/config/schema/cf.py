@@ -15,14 +15,13 @@ COLD = ("zero", "mean", "content")
 
 @dataclass
 class CFConfig:
-    """A collaborative-filtering model.
-
-    ``out_of_fold`` (0, or 2 and more): training examples are fused with the vectors of CF models that were fitted
-    without their fold of the training rows, all others with those of the model that was fitted on all.
-    """
+    """A collaborative-filtering model."""
 
     name: str = MISSING
+    """The option's name. It is part of a run's name."""
     out_of_fold: int = 0
+    """Number of folds of the training rows, or 0. Training examples are then fused with vectors of CF models that did
+    not see their fold, as unseen examples are."""
 
     def problems(self) -> Iterator[Problem]:
         """Check ranges."""
@@ -47,9 +46,10 @@ class CFConfig:
 
 @dataclass
 class BiasConfig(CFConfig):
-    """Item mean + user mean, each shrunk towards the global mean with ``shrinkage`` (the bias baseline)."""
+    """The bias baseline: item mean plus user mean."""
 
     shrinkage: float = 5.0
+    """Pseudo-counts that pull each mean towards the global mean."""
 
     def problems(self) -> Iterator[Problem]:
         """Shrinkage cannot be negative."""
@@ -62,6 +62,7 @@ class PopularityConfig(CFConfig):
     """The item's training positives, the same order for everyone; clicks by its shrunk mean."""
 
     shrinkage: float = 5.0
+    """Pseudo-counts that pull an item's mean towards the global mean, for click probabilities."""
 
     def problems(self) -> Iterator[Problem]:
         """Shrinkage cannot be negative."""
@@ -74,9 +75,14 @@ class ItemKNNConfig(CFConfig):
     """Item neighbourhoods (Sarwar et al. 2001) on likes: the history's shrunk cosine with the candidate."""
 
     history_items: int = 10
+    """The latest items of the user's history that are compared with the candidate."""
     neighbours: int = 100
+    """Nearest items kept for each item."""
     shrinkage: float = 10.0
+    """Cosines are scaled by n / (n + shrinkage), with n the likers in common, so that rare items do not look near by
+    chance."""
     folds: int = 5
+    """Folds of the training rows. Features of a row are counted without its own fold."""
 
     @property
     def reads_history(self) -> int:
@@ -94,21 +100,26 @@ class ItemKNNConfig(CFConfig):
 
 @dataclass
 class FeaturesConfig(CFConfig):
-    """The strong baseline: a classifier on out-of-fold counts, co-occurrence with the history, title words, year.
-
-    ``model``: ``logistic`` (inverse strength ``regularisation``), ``trees`` (histogram gradient boosting) or
-    ``both`` (the mean of their logits).
-    """
+    """The strong baseline: a classifier on out-of-fold counts, co-occurrence with the history, title words and year."""
 
     model: str = "logistic"
+    """``logistic``, ``trees`` (histogram gradient boosting) or ``both`` (the mean of their logits)."""
     history_items: int = 10
+    """The latest items of the user's history that co-occurrence features read."""
     shrinkage: float = 5.0
+    """Pseudo-counts that pull counted means towards the global mean."""
     folds: int = 10
+    """Folds of the training rows. Features of a row are counted without its own fold."""
     regularisation: float = 0.01
+    """Inverse strength of the logistic regression's penalty. Smaller is stronger."""
     learning_rate: float = 0.05
+    """Learning rate of the trees."""
     leaves: int = 8
+    """Most leaves of a tree."""
     iterations: int = 300
+    """Most trees."""
     patience_iterations: int = 30
+    """Trees without a better val AUC before training stops."""
 
     @property
     def reads_history(self) -> int:
@@ -129,34 +140,40 @@ class FeaturesConfig(CFConfig):
 
 @dataclass
 class EmbeddingConfig(CFConfig):
-    """What the models with vectors share.
-
-    ``bias_terms``: scores start at counted levels of user and item (counted on ``folds`` of the training rows, so
-    that no row meets its own label) and learn the rest; candidates are ranked by popularity and score together.
-    Off, as published: the score is the vectors' alone, without counts or biases, and it ranks by itself.
-    ``embedding_l2`` weighs the squares of the vectors that a row touches. ``title_features``: items also have a
-    vector made of their title's words and year. ``cold``: the vector of an id that train never met and the model
-    says nothing of: ``zero``, ``mean`` (of the trained rows), ``content`` (ridge regression on title words, users
-    get the mean) or ``learned`` (the one that predicts the training rows best when their id is hidden), the last two
-    with the strength ``cold_l2``.
-    ``loss``: ``bce`` or ``bpr`` (Rendle et al. 2009). ``negatives`` of the losses over pairs: ``disliked`` (another
-    row of the user, not liked; drawn where there is none) or ``sampled`` (any item the user has not liked).
-    """
+    """What the models with vectors share."""
 
     dim: int = 16
+    """Width of the user and item vectors."""
     learning_rate: float = 0.01
+    """Adam's learning rate."""
     embedding_l2: float = 0.1
+    """Weight of the squared length of the vectors that a row touches, in the loss."""
     epochs: int = 60
+    """Most passes over the training rows."""
     patience_epochs: int = 6
+    """Epochs without a better val AUC before training stops. The best epoch is kept."""
     batch_size: int = 1024
+    """Training rows of a batch."""
     shrinkage: float = 5.0
+    """Pseudo-counts of the counted user and item levels."""
     folds: int = 10
+    """Folds of the training rows for counting. No row meets its own label."""
     title_features: bool = True
+    """Whether items also have a vector made of their title's words and year."""
     cold: str = "zero"
+    """Vector of an id that training never met: ``zero``, ``mean`` (of the trained rows), ``content`` (ridge regression
+    on title words; users get the mean) or ``learned`` (the vector that predicts training rows best when their id is
+    hidden)."""
     cold_l2: float = 10.0
+    """Strength of the regularisation for ``cold=content`` and ``cold=learned``."""
     loss: str = "bce"
+    """``bce`` or ``bpr`` (Rendle et al. 2009). MF may have ``mse`` too, SASRec the published ``sampled_bce``."""
     bias_terms: bool = True
+    """Whether scores start at counted levels of user and item, and candidates are ranked by popularity and score
+    together. Off as published: the vectors' score alone."""
     negatives: str = "disliked"
+    """Negatives of losses over pairs: ``disliked`` (another row of the user that was not liked, drawn where there is
+    none) or ``sampled`` (any item the user has not liked)."""
 
     @property
     def has_vectors(self) -> bool:
@@ -185,7 +202,7 @@ class EmbeddingConfig(CFConfig):
 
 @dataclass
 class MFConfig(EmbeddingConfig):
-    """Matrix factorisation (Koren, Bell and Volinsky 2009); ``loss`` may also be ``mse``."""
+    """Matrix factorisation (Koren, Bell and Volinsky 2009)."""
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -195,14 +212,12 @@ class MFConfig(EmbeddingConfig):
 
 @dataclass
 class LightGCNConfig(EmbeddingConfig):
-    """LightGCN (He et al. 2020): ``layers`` of propagation over the likes of train, averaged.
-
-    ``hold_out_edges``: a training batch is scored on the graph without its own fold of likes; off, as published: on
-    the whole graph.
-    """
+    """LightGCN (He et al. 2020): propagation over the likes of train, averaged over layers."""
 
     layers: int = 2
+    """Rounds of propagation. 0 is matrix factorisation."""
     hold_out_edges: bool = True
+    """Whether a training batch is scored on the graph without its own fold of likes. Off as published."""
 
     def problems(self) -> Iterator[Problem]:
         """Ranges."""
@@ -215,8 +230,11 @@ class SequenceConfig(EmbeddingConfig):
     """What the models of the user's history share."""
 
     history_items: int = 10
+    """The latest liked items that the model reads."""
     dropout: float = 0.2
+    """Share of activations that are dropped in training."""
     weight_decay: float = 0.0
+    """AdamW's weight decay of all weights but embeddings."""
 
     @property
     def reads_history(self) -> int:
@@ -233,15 +251,14 @@ class SequenceConfig(EmbeddingConfig):
 
 @dataclass
 class SASRecConfig(SequenceConfig):
-    """SASRec (Kang and McAuley 2018): causal self-attention over the history.
-
-    ``item_init``: item vectors begin at small ``random`` numbers, or at what ``likes`` say of who is near whom.
-    ``loss`` may also be ``sampled_bce``, the published one: cross-entropy of a liked item against one negative.
-    """
+    """SASRec (Kang and McAuley 2018): causal self-attention over the history."""
 
     blocks: int = 1
+    """Attention blocks."""
     heads: int = 1
+    """Attention heads of a block. They must divide ``dim``."""
     item_init: str = "random"
+    """Item vectors start at small ``random`` numbers, or from co-occurring ``likes``."""
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -260,18 +277,18 @@ class SASRecConfig(SequenceConfig):
 
 @dataclass
 class DINConfig(SequenceConfig):
-    """DIN (Zhou et al. 2018): the history weighed by an attention that sees the candidate.
-
-    ``attention_hidden`` and ``hidden`` are widths; ``second_hidden``: that of the network's second layer, 0 for none.
-    ``normalize_attention``: the weights of a history are a softmax; off, as published: they are not normalised.
-    ``dot_product``: the product of user side and candidate is added to the network's score; off, as published: not.
-    """
+    """DIN (Zhou et al. 2018): the history weighed by an attention that sees the candidate."""
 
     attention_hidden: int = 16
+    """Width of the attention's network."""
     hidden: int = 16
+    """Width of the first layer of the network on top."""
     second_hidden: int = 0
+    """Width of its second layer. 0 leaves it out."""
     normalize_attention: bool = True
+    """Whether the weights of a history are a softmax. Off as published."""
     dot_product: bool = True
+    """Whether the dot product of user side and candidate is added to the network's score. Off as published."""
 
     def problems(self) -> Iterator[Problem]:
         """Ranges."""

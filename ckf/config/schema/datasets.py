@@ -29,21 +29,20 @@ def is_date(value: Any) -> bool:
 
 @dataclass
 class FilterConfig:
-    """One step of the filters; steps run in the order of the list.
-
-    ``since``, ``until``: a date in UTC; rows from it on, rows before it. ``min_item_count``,
-    ``min_user_count``: rows whose item or user has at least ``value`` interactions, counted in the
-    table as it is (``count_scope: now``), as it was before the first filter (``start``), or as it was
-    after the last earlier step of a name (``count_scope: since``). ``k_core``: users and items with
-    fewer than ``value`` go, again and again until none is left (``iterate``), or once, both counted
-    on the same table. ``min_history``: rows whose user has fewer than ``value`` earlier interactions
-    become history only; a source with histories of its own loses rows whose history is shorter.
-    """
+    """One step of the filters. Steps run in the order of the list."""
 
     name: str = MISSING
+    """``since`` and ``until`` cut by time; ``min_item_count``, ``min_user_count`` and ``k_core`` ask for a number of
+    interactions. ``min_history`` keeps rows with fewer earlier interactions as history only (rows of a source with
+    its own histories are dropped)."""
     value: Any = MISSING
+    """A date in UTC for ``since`` (from it on) and ``until`` (before it), else the least number of interactions."""
     count_scope: str = "now"
+    """Where ``min_item_count`` and ``min_user_count`` count: in the table as it is (``now``), before the first filter
+    (``start``), or after the last earlier step of the given name (e.g. ``since``)."""
     iterate: bool = True
+    """For ``k_core``: repeat until nothing is dropped. false drops users and items once, both counted on the same
+    table."""
 
     def problems(self) -> Iterator[Problem]:
         """Check the name and that the value is what the filter needs."""
@@ -60,22 +59,24 @@ class FilterConfig:
 
 @dataclass
 class DatasetConfig:
-    """A source of interactions. ``supported_tasks`` lists the tasks its columns can serve.
-
-    ``duplicates`` says which of a user's interactions with one item stays (by time), or refuses them.
-    ``like_threshold``: a rating from it on is a click, where the source has no clicks of its own.
-    ``rating_scale``: lowest and highest rating. ``max_bad_rows``: as many rows that cannot be used are
-    left out and listed on the card; one more stops. ``memory_mb`` bounds the text held at a time.
-    """
+    """A source of interactions."""
 
     name: str = MISSING
+    """The option's name. It is part of a run's name."""
     supported_tasks: list[str] = field(default_factory=list)
+    """Tasks that the data's columns can serve."""
     filters: list[FilterConfig] = field(default_factory=list)
+    """Steps that drop interactions, in order. Empty keeps all."""
     duplicates: str = "first"
+    """Which of a user's interactions with one item stays, by time: ``first`` or ``last``. ``refuse`` stops."""
     like_threshold: float = 4.0
+    """A rating from it on is a click, where the source has no clicks of its own."""
     rating_scale: list[float] = field(default_factory=lambda: [1.0, 5.0])
+    """Lowest and highest rating."""
     max_bad_rows: int = 0
+    """Rows that cannot be used are left out and listed in the dataset card, up to so many. One more stops."""
     memory_mb: int = 2048
+    """Bound on the text held in memory at a time, in MiB. It changes no result."""
 
     def problems(self) -> Iterator[Problem]:
         """Check the settings that every source has."""
@@ -97,18 +98,28 @@ class DatasetConfig:
 
 @dataclass
 class SyntheticConfig(DatasetConfig):
-    """Planted users and items (DESIGN section 6): sizes, strengths (in logits) and the data's own seed."""
+    """Planted users and items whose best possible AUCs are known."""
 
     users: int = 1000
+    """Number of users, at least 20."""
     items: int = 300
+    """Number of items, at least 30."""
     interactions_per_user: int = 60
+    """Interactions of each user, at most half of ``items``."""
     data_seed: int = 0
+    """Seed of the data. It is its own, so that a run's seed does not change the data."""
     topics: int = 8
+    """Themes of the items, which their titles show."""
     hidden_dims: int = 2
+    """Dimensions of the taste that no text shows."""
     text_strength: float = 1.8
+    """Weight of what titles show in the utility, in logits per standard deviation."""
     hidden_strength: float = 1.5
+    """Weight of the taste that no text shows, in logits per standard deviation."""
     bias_strength: float = 0.7
+    """Weight of user and item levels, in logits per standard deviation."""
     late_fraction: float = 0.05
+    """Share of the users and of the items that appear only near the end of time, so that test has cold ones."""
 
     def problems(self) -> Iterator[Problem]:
         """Sizes below which a split or a candidate list cannot be made."""
@@ -130,23 +141,32 @@ class SyntheticConfig(DatasetConfig):
 
 @dataclass
 class CollmConfig(DatasetConfig):
-    """CoLLM's pickled split: ``root`` holds train_ood2.pkl, valid_ood2.pkl and test_ood2.pkl."""
+    """CoLLM's pickled split."""
 
     root: str = MISSING
+    """Folder of train_ood2.pkl, valid_ood2.pkl and test_ood2.pkl."""
     licence: str = "that of the original data"
+    """Licence of the data, for the dataset card."""
 
 
 @dataclass
 class ColumnsConfig:
-    """Names of the columns in the interactions file; null where the file has none."""
+    """Names of the columns in the interactions file. null where the file has none."""
 
     user: str = "user"
+    """User id."""
     item: str = "item"
+    """Item id."""
     rating: str | None = "rating"
+    """Rating, on ``dataset.rating_scale``. null needs ``click``."""
     timestamp: str = "timestamp"
+    """Time, in ``dataset.timestamp_unit``."""
     click: str | None = None
+    """0 or 1. null makes clicks from ratings, by ``dataset.like_threshold``."""
     review: str | None = None
+    """Review text."""
     split: str | None = None
+    """``train``, ``val`` or ``test``, for ``split=provided``."""
 
     def problems(self) -> Iterator[Problem]:
         """Say that a click or a rating is needed, and that a column serves once."""
@@ -162,25 +182,33 @@ class ItemColumnsConfig:
     """Names of the columns in the items file."""
 
     item: str = "item"
+    """Item id, as in the interactions file."""
     title: str = "title"
+    """Title."""
 
 
 @dataclass
 class TabularConfig(DatasetConfig):
-    """Own tables: ``root`` holds ``interactions`` and, unless null, ``items`` (titles), as csv or parquet.
-
-    ``separator``, ``header`` and ``encoding`` are of csv alone. ``timestamp_unit``: s, ms or us.
-    """
+    """Own tables as csv or parquet."""
 
     root: str = MISSING
+    """Folder of the files."""
     interactions: str = MISSING
+    """File of the interactions in ``root``."""
     items: str | None = None
+    """File of the items' titles in ``root``. null where there are no titles."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    """Names of the columns in the interactions file."""
     item_columns: ItemColumnsConfig = field(default_factory=ItemColumnsConfig)
+    """Names of the columns in the items file."""
     separator: str = ","
+    """What separates the fields, for csv alone."""
     encoding: str = "utf8"
+    """Text encoding, for csv alone."""
     timestamp_unit: str = "s"
+    """Unit of the times since 1970: ``s``, ``ms`` or ``us``."""
     licence: str = "not stated"
+    """Licence of the data, for the dataset card."""
 
     def problems(self) -> Iterator[Problem]:
         """Check what is of tables alone."""

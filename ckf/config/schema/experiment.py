@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,9 +26,7 @@ from ckf.config.schema.training import (
     TrainConfig,
     TrainerConfig,
 )
-from ckf.config.schema.validators import at_least
 from ckf.core.artifact_store import file_hash
-from ckf.core.errors import Problem
 from ckf.tasks import BUILT_IN, Task
 
 
@@ -38,35 +35,52 @@ class ExperimentConfig:
     """The whole of a run's configuration."""
 
     name: str = "main"
+    """Group of the runs in Weights & Biases, unless ``logger.group`` is set."""
     seed: int = 0
+    """Seed of training: weights, order of batches and dropout."""
     dataset: DatasetConfig = MISSING
+    """The source of interactions."""
     split: SplitConfig = MISSING
+    """How interactions become train, val and test."""
     cf: CFConfig = MISSING
+    """The collaborative-filtering model."""
     backbone: BackboneConfig = MISSING
+    """The language model."""
     lora: LoraConfig = MISSING
+    """The adapters."""
     fusion: FusionConfig = MISSING
+    """How CF knowledge enters the prompt."""
     tasks: TasksConfig = MISSING
+    """The tasks and their mix."""
     prompts: PromptsConfig = MISSING
+    """The wording."""
     curriculum: CurriculumConfig = MISSING
+    """When which part learns from which stream."""
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    """Pre-training of the tiny backbone."""
     train: TrainConfig = field(default_factory=TrainConfig)
+    """Fine-tuning."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """Scoring."""
     trainer: TrainerConfig = MISSING
+    """Lightning's Trainer."""
     logger: LoggerConfig = MISSING
+    """Where metrics go besides ``metrics.jsonl``."""
     launcher: LauncherConfig = MISSING
+    """Where the trials of a sweep run."""
     search: SearchConfig = MISSING
+    """How the trials of a sweep are chosen."""
     method: MethodConfig = MISSING
+    """The preset that a run is based on."""
     perturbation: PerturbationConfig = field(default_factory=PerturbationConfig)
+    """Noise put in on purpose."""
     baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
+    """Baselines that are trained with the model."""
     paths: PathsConfig = field(default_factory=PathsConfig)
+    """Where artifacts and runs go."""
     overwrite: bool = False
-
-    def problems(self) -> Iterator[Problem]:
-        """Rules across groups."""
-        from ckf.config.rules.groups import cross_group_problems
-
-        yield from at_least("seed", self.seed, 0)
-        yield from cross_group_problems(self)
+    """Whether to delete the run of the same configuration and start again. Off: a finished run is left alone, an
+    unfinished one resumed."""
 
     @property
     def task_mix(self) -> list[TaskConfig]:

@@ -16,17 +16,18 @@ MAPS = ("linear", "mlp", "meta", "meta_attention")
 
 @dataclass
 class FusionConfig:
-    """How CF vectors become slot embeddings.
-
-    ``match_embedding_norm`` starts slots at the norm of the backbone's word embeddings (else torch's own
-    initialisation). ``item_projection=personal`` turns item vectors by the user's matrix as well.
-    """
+    """How CF vectors become slot embeddings."""
 
     name: str = MISSING
+    """The option's name. It is part of a run's name."""
     tokens_per_slot: int = 1
+    """Embeddings that a slot holds."""
     dropout: float = 0.0
+    """Share of a slot embedding's values that are dropped in training."""
     match_embedding_norm: bool = True
+    """Whether slots start at the norm of the backbone's word embeddings. Off: torch's own initialisation."""
     item_projection: str = "shared"
+    """``shared`` maps item vectors alike for all; ``personal`` passes them through the user's matrix as well."""
 
     @property
     def fuses(self) -> bool:
@@ -77,9 +78,10 @@ class LinearFusionConfig(FusionConfig):
 
 @dataclass
 class MLPFusionConfig(FusionConfig):
-    """CoLLM's map: one hidden layer of ``hidden_factor`` times the CF width."""
+    """CoLLM's map: one hidden layer."""
 
     hidden_factor: int = 10
+    """Width of the hidden layer, in widths of the CF vectors."""
 
     def problems(self) -> Iterator[Problem]:
         """Check ranges."""
@@ -92,6 +94,7 @@ class MetaFusionConfig(FusionConfig):
     """CKF: a meta-network reads the history and emits the user's own matrix."""
 
     meta_hidden: int = 32
+    """Width of the meta-network's hidden layer."""
 
     def problems(self) -> Iterator[Problem]:
         """Check ranges."""
@@ -106,10 +109,12 @@ class MetaAttentionFusionConfig(MetaFusionConfig):
 
 @dataclass
 class RandomFusionConfig(MetaFusionConfig):
-    """The control: the map called ``map`` on vectors shuffled over users and over items."""
+    """The control: a map on vectors shuffled over users and over items."""
 
     map: str = "meta"
+    """The map that is controlled for: ``linear``, ``mlp``, ``meta`` or ``meta_attention``."""
     hidden_factor: int = 10
+    """As for ``fusion=mlp``, where ``map`` is ``mlp``."""
 
     def problems(self) -> Iterator[Problem]:
         """Check ranges and the map's name."""
@@ -120,14 +125,13 @@ class RandomFusionConfig(MetaFusionConfig):
 
 @dataclass
 class CustomFusionConfig(FusionConfig):
-    """A fusion of the user's own: ``target`` is a subclass of ``ckf.model.fusion.VectorFusion`` as ``module.Class``.
-
-    It is called as the built-in ones are, with ``options`` (``key=value``, read as YAML) added. A run is named by
-    target and options, not by the class's code: give changed code another name.
-    """
+    """A fusion of the user's own, called as the built-in ones are."""
 
     target: str = MISSING
+    """A subclass of ``ckf.model.fusion.VectorFusion`` as ``module.Class``. Runs are named by this name, not by its
+    code: give changed code another name."""
     options: list[str] = field(default_factory=list)
+    """Further arguments, each ``key=value`` with the value read as YAML."""
 
     def problems(self) -> Iterator[Problem]:
         """The target must name a module and a class in it."""
@@ -142,7 +146,7 @@ class CustomFusionConfig(FusionConfig):
 
 @dataclass
 class SoftPromptFusionConfig(FusionConfig):
-    """Free vectors of each task in place of CF knowledge: ``tokens_per_slot`` of them."""
+    """Free vectors of each task in place of CF knowledge."""
 
     @property
     def reads_vectors(self) -> bool:
@@ -158,11 +162,14 @@ class SoftPromptFusionConfig(FusionConfig):
 
 @dataclass
 class BinaryFusionConfig(FusionConfig):
-    """BinLLM: hashed codes of the CF vectors as text, ``bits`` a code; there is nothing to map."""
+    """BinLLM: hashed codes of the CF vectors as text. There is nothing to map."""
 
     bits: int = 32
+    """Bits of a code."""
     code: str = "dotted"
+    """``plain`` digits, or ``dotted`` bytes as in an IP address, which need a multiple of 8 bits."""
     hash_seed: int = 0
+    """Seed of the random projection."""
 
     @property
     def learns(self) -> bool:
@@ -186,6 +193,7 @@ class CurriculumConfig:
     """Weights of the text and the CF stream over the steps, and who learns from which."""
 
     name: str = MISSING
+    """The option's name. It is part of a run's name."""
 
     @property
     def has_cf_stream(self) -> bool:
@@ -213,7 +221,10 @@ class SigmoidCurriculumConfig(CurriculumConfig):
     """CKF: the weight moves from the text stream to the CF stream along a sigmoid over the steps."""
 
     schedule_target: str = "loss"
+    """What the weights scale: the ``loss`` (as released) or the learning rates (``lr``). Adam divides a factor of the
+    loss out again, but not one of the learning rate."""
     steepness: float = 8.0
+    """Slope of the sigmoid. Larger is nearer to a switch half-way."""
 
     def problems(self) -> Iterator[Problem]:
         """Check the names."""
@@ -224,10 +235,12 @@ class SigmoidCurriculumConfig(CurriculumConfig):
 
 @dataclass
 class TwoStageCurriculumConfig(CurriculumConfig):
-    """Adapters on text for the first ``first_fraction`` of the steps; then ``second_stage`` on CF prompts."""
+    """Adapters learn from text first; the second stage trains on CF prompts."""
 
     first_fraction: float = 0.5
+    """Share of the steps in the first stage, above 0 and below 1."""
     second_stage: str = "fusion"
+    """Who learns in the second stage: the ``fusion``, the ``adapters`` or ``both``."""
 
     @property
     def adapters_read_cf(self) -> bool:

@@ -13,12 +13,16 @@ from ckf.core.errors import Problem
 
 @dataclass
 class LoraRoleConfig:
-    """One role's adapters. Values left null are inherited from the ``lora`` node."""
+    """One role's adapters. What is null is inherited from ``lora``."""
 
     rank: int | None = None
+    """Rank of the adapters."""
     alpha: float | None = None
+    """Scale of the adapters, divided by the rank."""
     dropout: float | None = None
+    """Share of the adapters' inputs that are dropped in training."""
     target_modules: list[str] = field(default_factory=list)
+    """Projections that carry an adapter, e.g. [q_proj]."""
 
     def problems(self) -> Iterator[Problem]:
         """Check ranges."""
@@ -29,13 +33,18 @@ class LoraRoleConfig:
 
 @dataclass
 class LoraTaskConfig:
-    """One task's own values; what is left null is inherited from ``lora.per_task``, then from ``lora``."""
+    """One task's own values. What is null is inherited from ``lora.per_task``, then from ``lora``."""
 
     name: str = MISSING
+    """Name of the task."""
     rank: int | None = None
+    """Rank of the adapters."""
     alpha: float | None = None
+    """Scale of the adapters, divided by the rank."""
     dropout: float | None = None
+    """Share of the adapters' inputs that are dropped in training."""
     target_modules: list[str] | None = None
+    """Projections that carry an adapter, e.g. [q_proj]."""
 
     def problems(self) -> Iterator[Problem]:
         """Check ranges."""
@@ -46,32 +55,38 @@ class LoraTaskConfig:
 
 @dataclass
 class LoraInitConfig:
-    """A PEFT adapter on disk that a role (``shared`` or a task) starts from instead of noise and zeros.
-
-    ``same_backbone=false`` takes one whose card names another backbone; its shapes must fit all the same.
-    """
+    """A PEFT adapter on disk that a role starts from, instead of noise and zeros."""
 
     role: str = MISSING
+    """``shared``, or the name of a task."""
     path: str = MISSING
+    """Folder of the adapter."""
     same_backbone: bool = True
+    """Whether an adapter that names another backbone is refused. Its shapes must fit all the same."""
 
 
 @dataclass
 class LoraConfig:
-    """Low-rank adapters: a ``shared`` role for all tasks and a ``per_task`` role, one copy for each task.
-
-    ``rslora`` scales an adapter by alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski 2023).
-    """
+    """Low-rank adapters: a ``shared`` role for all tasks and a ``per_task`` role, one copy for each task."""
 
     name: str = MISSING
+    """The option's name. It is part of a run's name."""
     rank: int = 16
+    """Rank of the adapters."""
     alpha: float = 64.0
+    """Scale of the adapters, divided by the rank."""
     dropout: float = 0.0
+    """Share of the adapters' inputs that are dropped in training."""
     rslora: bool = False
+    """Whether adapters are scaled by alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski 2023)."""
     shared: LoraRoleConfig | None = None
+    """The adapters that all tasks share. null for none."""
     per_task: LoraRoleConfig | None = None
+    """The adapters of which each task has its own copy. null for none."""
     tasks: list[LoraTaskConfig] = field(default_factory=list)
+    """Values of single tasks, e.g. [{name: ctr, rank: 4}]."""
     init: list[LoraInitConfig] = field(default_factory=list)
+    """Adapters on disk to start from."""
 
     def problems(self) -> Iterator[Problem]:
         """Check ranges, and that lists name each role once."""

@@ -17,29 +17,37 @@ ID_FORMATS = (".txt", ".npy", ".json", ".parquet")
 
 @dataclass
 class PretrainedConfig(CFConfig):
-    """Tables from files, one of users and one of items (or one file for both, with keys).
-
-    ``ids``: ``raw`` aligns rows by raw id, from ``user_ids``/``item_ids`` (a file of ids in row order) or
-    from the table itself; ``position``: row i belongs to id i of the dataset (row 0 is padding);
-    ``raw_position``: row i belongs to the raw id i. ``missing``: what to do when an id of the training
-    split has no row. ``scores``: predictions of the tables alone, by dot product. ``trained_on``: a file
-    of the interactions they were trained on; without it their results are stamped.
-    """
+    """Tables from files, one of users and one of items (or one file for both, with keys)."""
 
     users: str = MISSING
+    """File of the user vectors (.npy, .npz, .safetensors, .parquet, .pt and the like)."""
     items: str = MISSING
+    """File of the item vectors."""
     user_key: str | None = None
+    """Key of the user vectors in a file of several tables."""
     item_key: str | None = None
+    """Key of the item vectors."""
     ids: str = "raw"
+    """What rows belong to: ``raw`` (raw ids, from ``user_ids`` and ``item_ids`` or the table itself), ``position`` (row
+    i is the dataset's id i, row 0 is padding) or ``raw_position`` (row i is raw id i)."""
     user_ids: str | None = None
+    """File of the users' raw ids in row order, for ``ids=raw``."""
     item_ids: str | None = None
+    """File of the items' raw ids in row order."""
     id_column: str = "id"
+    """Column of the raw ids in a Parquet table."""
     dim: int | None = None
+    """Width that the vectors must have. null takes that of the file."""
     missing: str = "refuse"
+    """When an id of the training split has no row: ``refuse``, or treat it as ``cold``."""
     scores: str = "none"
+    """Predictions of the tables alone: ``none``, the ``dot`` product, or its ``sigmoid``."""
     trained_on: str | None = None
+    """File of the interactions that the tables were trained on. Without it, results are marked as possibly leaking."""
     cold: str = "zero"
+    """Vector of an id without a row: ``zero``, ``mean`` or ``content``, as for the other CF models."""
     cold_l2: float = 10.0
+    """Strength of the ridge regression of ``cold=content``."""
 
     @property
     def has_vectors(self) -> bool:

@@ -17,15 +17,15 @@ LATEST_EDITIONS = ("small", "full")
 
 @dataclass
 class AmazonConfig(DatasetConfig):
-    """Amazon reviews of one category; ``root`` holds both files under their official names.
-
-    ``version``: 2014 (reviews_X_5.json.gz, meta_X.json.gz), 2018 (X_5.json.gz, meta_X.json.gz) or
-    2023 (X.jsonl.gz, meta_X.jsonl.gz); each also unpacked. ``category`` is the X, e.g. Movies_and_TV.
-    """
+    """Amazon reviews of one category."""
 
     root: str = MISSING
+    """Folder of the reviews and the metadata under their official names, packed or unpacked."""
     category: str = MISSING
+    """Category as the files are named, e.g. Movies_and_TV."""
     version: int = MISSING
+    """``2014`` (reviews_X_5.json.gz, meta_X.json.gz), ``2018`` (X_5.json.gz, meta_X.json.gz) or ``2023`` (X.jsonl.gz,
+    meta_X.jsonl.gz), with X the category."""
 
     def problems(self) -> Iterator[Problem]:
         """Check the version, and that the category is a name and not a path or a file."""
@@ -38,20 +38,20 @@ class AmazonConfig(DatasetConfig):
 
 @dataclass
 class MovieLensConfig(DatasetConfig):
-    """MovieLens as GroupLens packs it; ``name`` says which. ``root`` holds the unpacked files.
-
-    ``download``: fetch the archive into ``root`` where its files are missing.
-    """
+    """MovieLens as GroupLens packs it; ``name`` chooses the release."""
 
     root: str = MISSING
+    """Folder of the unpacked files."""
     download: bool = False
+    """Whether to fetch the archive into ``root`` where its files are missing."""
 
 
 @dataclass
 class MovieLensLatestConfig(MovieLensConfig):
-    """MovieLens latest, which grows. ``edition``: small (about 100,000 ratings) or full."""
+    """MovieLens latest, which grows."""
 
     edition: str = "small"
+    """``small`` (about 100,000 ratings) or ``full``."""
 
     def problems(self) -> Iterator[Problem]:
         """Check the edition."""
@@ -61,23 +61,31 @@ class MovieLensLatestConfig(MovieLensConfig):
 
 @dataclass
 class RecboleConfig(DatasetConfig):
-    """RecBole's atomic files: ``root`` holds ``prefix``.inter and, where there are titles, ``prefix``.item.
-
-    ``parts``: three middle names as of RecBole's ``benchmark_filename`` (prefix.PART.inter), which are
-    then train, val and test. Fields are named as in the header; a field that is null is not read.
-    """
+    """RecBole's atomic files."""
 
     root: str = MISSING
+    """Folder of the files."""
     prefix: str = MISSING
+    """Start of the file names: PREFIX.inter and, where there are titles, PREFIX.item."""
     parts: list[str] = field(default_factory=list)
+    """Three middle names as in RecBole's ``benchmark_filename`` (PREFIX.PART.inter), for train, val and test. Empty
+    reads one file."""
     user_field: str = "user_id"
+    """Field of the user id, as in the header."""
     item_field: str = "item_id"
+    """Field of the item id."""
     rating_field: str | None = "rating"
+    """Field of the rating. null is not read, and needs ``label_field``."""
     label_field: str | None = None
+    """Field of the click. null makes clicks from ratings."""
     time_field: str = "timestamp"
+    """Field of the time."""
     review_field: str | None = None
+    """Field of the review. null is not read."""
     title_field: str | None = "title"
+    """Field of the title in the item file. null is not read."""
     licence: str = "that of the original data"
+    """Licence of the data, for the dataset card."""
 
     def problems(self) -> Iterator[Problem]:
         """Check that there are three parts or none, and something to learn from."""
@@ -93,4 +101,6 @@ class ProcessedJsonConfig(DatasetConfig):
     """The released code's processed folder (six JSON files). It has no times: a sequence's order is the time."""
 
     root: str = MISSING
+    """Folder of the six JSON files."""
     licence: str = "that of the original data"
+    """Licence of the data, for the dataset card."""

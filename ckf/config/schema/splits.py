@@ -16,29 +16,35 @@ SPLIT_NAMES = ("provided", "temporal", "leave_last_out", "user_cold", "item_cold
 
 @dataclass
 class SplitConfig:
-    """How interactions become train, val and test.
-
-    ``temporal`` cuts once in time for all users: at ``val_from`` and ``test_from`` (dates in UTC) where
-    set, by month slots where ``train_months``, ``val_months`` and ``test_months`` are set (first and
-    last month of each, counted from the month of the earliest interaction as 0, as CoLLM's split
-    does; other months are left out), else by the fractions. ``user_cold`` and ``item_cold`` hold
-    out a share of the users or items, drawn by ``split_seed`` and raw id. ``cold_user_max_interactions``: users
-    with at most so many interactions are put wholly into test, whatever the split. ``train_fraction``: the
-    share of the training interactions that is kept, drawn by ``split_seed`` and raw ids (a smaller share is
-    part of a larger one); val and test stay as they are.
-    """
+    """How interactions become train, val and test."""
 
     name: str = MISSING
+    """``temporal`` cuts once in time for all users, by dates, month slots or fractions. ``user_cold`` and ``item_cold``
+    hold out whole users or items; ``leave_last_out`` the last two interactions of each user; ``provided`` takes the
+    dataset's own split."""
     val_fraction: float = 0.1
+    """Share of the interactions (or of the users or items, where those are held out) for val."""
     test_fraction: float = 0.1
+    """Share for test, counted in the same way."""
     val_from: str | None = None
+    """First day of val in UTC, e.g. '2014-01-01', for ``split=temporal``. It wins over the fractions and needs
+    ``test_from``."""
     test_from: str | None = None
+    """First day of test in UTC."""
     train_months: list[int] | None = None
+    """First and last month of train, counted from the month of the earliest interaction as 0, as CoLLM's split does.
+    Months outside all three slots are left out."""
     val_months: list[int] | None = None
+    """First and last month of val."""
     test_months: list[int] | None = None
+    """First and last month of test."""
     split_seed: int = 0
+    """Seed of every draw by raw id. It is its own, so that a run's seed does not change the split."""
     cold_user_max_interactions: int = 0
+    """Users with at most so many interactions are put wholly into test, whatever the split. 0 is off."""
     train_fraction: float = 1.0
+    """Share of the training interactions that is kept, for learning curves. A smaller share is part of a larger one;
+    val and test stay as they are."""
 
     def problems(self) -> Iterator[Problem]:
         """Check names, fractions, dates and months."""

@@ -13,10 +13,12 @@ from ckf.core.errors import Problem
 
 @dataclass
 class LauncherConfig:
-    """Where the trials of a sweep run; ``jobs`` at a time. No part of a run's name."""
+    """Where the trials of a sweep run. It is no part of a run's name."""
 
     name: str = MISSING
+    """The option's name."""
     jobs: int = 1
+    """Trials that run (or wait in the cluster's queue) at a time."""
 
     def problems(self) -> Iterator[Problem]:
         """Check ranges."""
@@ -25,9 +27,11 @@ class LauncherConfig:
 
 @dataclass
 class LocalLauncherConfig(LauncherConfig):
-    """Processes on this machine. With ``gpus`` each trial sees one of them, by ``CUDA_VISIBLE_DEVICES``."""
+    """Processes on this machine."""
 
     gpus: list[int] = field(default_factory=list)
+    """Numbers of the GPUs, one for each trial at a time (``CUDA_VISIBLE_DEVICES``). Empty leaves the choice to the
+    trial."""
 
     def problems(self) -> Iterator[Problem]:
         """Check ranges, and that there is a GPU for each process."""
@@ -40,24 +44,32 @@ class LocalLauncherConfig(LauncherConfig):
 
 @dataclass
 class SlurmLauncherConfig(LauncherConfig):
-    """Jobs of a SLURM cluster through submitit, one for each trial; what is null is left to the cluster.
-
-    ``jobs`` is how many are in the queue at a time, ``setup`` are shell lines before the trial (modules, a virtual
-    environment), ``extra`` are further ``key=value`` of ``#SBATCH``. ``dry_run`` prints the batch script alone.
-    """
+    """Jobs of a SLURM cluster through submitit, one for each trial. What is null is left to the cluster."""
 
     timeout_min: int = 240
+    """Time limit of a trial, in minutes."""
     cpus_per_task: int = 8
+    """CPU cores of a trial."""
     partition: str | None = None
+    """Partition of the cluster."""
     account: str | None = None
+    """Account that is charged."""
     qos: str | None = None
+    """Quality of service."""
     constraint: str | None = None
+    """Features that a node must have."""
     gpus_per_node: int | None = None
+    """GPUs of a trial."""
     mem_gb: int | None = None
+    """Memory of a trial, in GB."""
     setup: list[str] = field(default_factory=list)
+    """Shell lines before the trial, e.g. modules or a virtual environment."""
     extra: list[str] = field(default_factory=list)
+    """Further ``key=value`` of ``#SBATCH``, e.g. 'mail-type=FAIL'."""
     poll_s: float = 10.0
+    """Seconds between two looks at the queue."""
     dry_run: bool = False
+    """Whether to print the batch script and submit nothing."""
 
     def problems(self) -> Iterator[Problem]:
         """Check ranges."""
@@ -73,9 +85,10 @@ class SlurmLauncherConfig(LauncherConfig):
 
 @dataclass
 class SearchConfig:
-    """How the settings of a sweep's trials are chosen. No part of a run's name."""
+    """How the settings of a sweep's trials are chosen. It is no part of a run's name."""
 
     name: str = MISSING
+    """The option's name."""
 
 
 @dataclass
@@ -92,10 +105,15 @@ class OptunaSearchConfig(SearchConfig):
     """
 
     trials: int = 20
+    """Number of trials, in batches of ``launcher.jobs``."""
     metric: str = "val/ctr/auc"
+    """Metric of the val split. A test metric is refused, since searching by it leaks."""
     direction: str = "maximize"
+    """``maximize`` or ``minimize``."""
     sampler: str = "tpe"
+    """``tpe`` or ``random``."""
     search_seed: int = 0
+    """Seed of the sampler. The same command asks for the same trials again and finds those that are finished."""
 
     def problems(self) -> Iterator[Problem]:
         """Check ranges and names."""

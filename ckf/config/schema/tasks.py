@@ -24,15 +24,15 @@ CODES = ("user_code", "item_code")
 
 @dataclass
 class TaskConfig:
-    """One task of the mix; its share of every batch is proportional to ``weight``.
-
-    ``target`` is a user's own task, a subclass of ``ckf.tasks.base.Task`` as ``module.Class``, under a name of its
-    own. A run is named by name and target, not by the class's code: give changed code another name.
-    """
+    """One task of the mix."""
 
     name: str = MISSING
+    """Name of a built-in task, or a name of its own for ``target``."""
     weight: float = 1.0
+    """Share of every batch, relative to the other tasks."""
     target: str | None = None
+    """A task of your own, a subclass of ``ckf.tasks.base.Task`` as ``module.Class``. Runs are named by this name, not
+    by its code: give changed code another name."""
 
     def problems(self) -> Iterator[Problem]:
         """Check the task and the weight."""
@@ -76,22 +76,25 @@ class TaskConfig:
 
 @dataclass
 class TasksConfig:
-    """Which tasks are trained and evaluated, and how their examples are made.
-
-    ``mixture=[]`` (tasks=auto): every task the data provides. ``history_same_timestamp``: whether a history may hold
-    items of the target's own second; ``auto``: only where the source brings its histories. ``negatives``: drawn
-    uniformly or by training popularity. ``protocol=released`` makes the released code's choices and stamps
-    every result.
-    """
+    """Which tasks are trained and evaluated, and how their examples are made."""
 
     mixture: list[TaskConfig] = field(default_factory=list)
+    """The tasks and their weights. Empty takes every task that the data supports."""
     history_items: int = 10
+    """Most items of a history in a prompt."""
     candidates: int = 10
+    """Items of a candidate list."""
     review_words: int = 100
+    """Words of a review that a prompt shows. The rest is cut."""
     negatives_seed: int = 0
+    """Seed of the candidate lists' negatives. It is its own, so that all runs rank the same lists."""
     history_same_timestamp: str = "auto"
+    """Whether a history may hold items of the target's own second: ``exclude``, ``keep``, or ``auto`` (keep only where
+    the source brings its histories)."""
     negatives: str = "uniform"
+    """Negatives of a candidate list are drawn by ``uniform`` chance or by training ``popularity``."""
     protocol: str = "strict"
+    """``strict``, or ``released`` for the choices of the released code. Results of ``released`` are marked."""
 
     def problems(self) -> Iterator[Problem]:
         """Check counts and that no task stands twice."""
@@ -110,11 +113,14 @@ class TasksConfig:
 
 @dataclass
 class PromptConfig:
-    """The two prompts of a task and its answer. ``text`` is text alone; ``slots`` has slots or codes as well."""
+    """The two prompts of a task and its answer."""
 
     text: str = MISSING
+    """The prompt of the text stream. It holds no slots."""
     slots: str = MISSING
+    """The prompt of the CF stream, with slots or codes."""
     answer: str = MISSING
+    """The answer, with {label} in it."""
 
     @classmethod
     def default(cls, wording: Wording) -> PromptConfig:
@@ -133,12 +139,19 @@ class PromptsConfig:
     """
 
     separator: str = "; "
+    """Between two items of a list."""
     empty_history: str = "nothing yet"
+    """In place of an empty history."""
     ctr: PromptConfig = field(default_factory=PromptConfig)
+    """Wording of the task ``ctr``."""
     rating: PromptConfig = field(default_factory=PromptConfig)
+    """Wording of the task ``rating``."""
     topk: PromptConfig = field(default_factory=PromptConfig)
+    """Wording of the task ``topk``."""
     explain: PromptConfig = field(default_factory=PromptConfig)
+    """Wording of the task ``explain``."""
     review: PromptConfig = field(default_factory=lambda: PromptConfig.default(Review.wording))
+    """Wording of the task ``review``."""
 
     def of(self, task: Task) -> PromptConfig:
         """The wording of a task: as configured, or, of a user's own task, as the task brings it."""

@@ -13,13 +13,18 @@ from ckf.core.errors import Problem
 
 @dataclass
 class PretrainConfig:
-    """How the tiny backbone is trained from nothing; its seed is its own, since a backbone is given, not swept."""
+    """How the tiny backbone is trained from nothing."""
 
     steps: int = 500
+    """Optimizer steps, at least 3."""
     batch_size: int = 32
+    """Sequences of a step."""
     length_tokens: int = 128
+    """Tokens of a sequence."""
     learning_rate: float = 5e-3
+    """Highest learning rate."""
     seed: int = 0
+    """Seed of weights and batches. It is its own, since a backbone is given and not swept."""
 
     def problems(self) -> Iterator[Problem]:
         """Check ranges."""
@@ -30,28 +35,42 @@ class PretrainConfig:
 
 @dataclass
 class TrainConfig:
-    """Fine-tuning. ``max_steps`` (optimizer steps) wins over ``epochs`` (passes over the largest task).
-
-    ``workers``: processes that prepare batches beside the one that trains; null is one where there is a core for it.
-    """
+    """Fine-tuning."""
 
     epochs: float = 3.0
+    """Passes over the largest task."""
     max_steps: int | None = None
+    """Optimizer steps. It wins over ``epochs``."""
     global_batch_size: int = 64
+    """Examples of an optimizer step, over all devices."""
     accumulation_steps: int = 1
+    """Parts of a step that go through one after another, to save memory."""
     learning_rate: float = 3e-3
+    """Learning rate of the adapters. The default is for the tiny backbone."""
     fusion_learning_rate: float = 1e-2
+    """Learning rate of the fusion, which starts from nothing and so takes a higher one."""
     weight_decay: float = 1e-3
+    """AdamW's weight decay."""
     adam_eps: float = 1e-6
+    """Adam's epsilon."""
     warmup_fraction: float = 0.05
+    """Share of the steps in which the learning rate rises from 0."""
     schedule: str = "linear"
+    """Learning rate after the warm-up: a ``linear`` or ``cosine`` fall to 0, or ``constant``."""
     gradient_clip: float = 1.0
+    """Longest gradient of a step, as a Euclidean norm."""
     max_length_tokens: int = 2048
+    """Longest prompt. The oldest items of a longer one's history are left out."""
     length_buckets: int = 4
+    """Groups by length that a batch is cut into, so that less is padded."""
     log_every_steps: int = 10
+    """Steps between two lines of training metrics."""
     checkpoint_every_steps: int = 200
+    """Steps between two checkpoints to resume from."""
     gradient_checkpointing: bool = False
+    """Whether activations are computed again in the backward pass, to save memory."""
     workers: int | None = None
+    """Processes that prepare batches while another trains. null is one where there is a core for it."""
 
     def problems(self) -> Iterator[Problem]:
         """Check ranges."""
@@ -76,31 +95,39 @@ PROTOCOLS = ("slots", "generate", "constrained")
 
 @dataclass
 class EvaluateConfig:
-    """Scoring. ``max_examples`` keeps a named-random subset of each task and stamps the result.
-
-    ``candidate_source=file`` answers the lists of ``candidate_file``. ``candidate_source=all`` ranks the
-    whole catalogue besides: ``retrieval`` (the CF model's vectors, or the slots' match with the last hidden
-    state) orders it, and the
-    language model orders the first ``rerank_items`` anew. ``protocols`` are further ways to answer the lists:
-    ``slots`` (match), ``generate`` (greedy, free) and ``constrained`` (greedy among the candidates' titles).
-    ``length_normalisation=mean`` divides a title's log-probability by its tokens. Reviews are written with at
-    most ``max_new_tokens`` tokens: greedily, or ``sampled`` at ``temperature`` with ``generation_seed``.
-    """
+    """Scoring."""
 
     splits: list[str] = field(default_factory=lambda: ["test"])
+    """Splits to score: ``val``, ``test`` or both."""
     batch_size: int = 128
+    """Rows of a forward pass."""
     max_examples: int | None = None
+    """Most examples of each task, a fixed random subset. null scores all; results of a subset are marked."""
     bootstrap_samples: int = 1000
+    """Resamples of users for the 95% intervals."""
     candidate_source: str = "listed"
+    """``listed`` ranks the dataset's candidate lists, ``file`` those of ``candidate_file``. ``all`` also ranks the
+    whole catalogue."""
     candidate_file: str | None = None
+    """Parquet file of your own candidate lists."""
     retrieval: str = "cf"
+    """What orders the whole catalogue: the ``cf`` model's vectors, or the match of ``slots`` with the last hidden
+    state."""
     rerank_items: int = 100
+    """First items of the catalogue's order that the language model orders again."""
     protocols: list[str] = field(default_factory=list)
+    """Further ways to answer the lists: ``slots`` (match), ``generate`` (greedy, free) and ``constrained`` (greedy
+    among the candidates' titles)."""
     length_normalisation: str = "none"
+    """``mean`` divides a title's log-probability by its tokens. ``none`` does not."""
     decoding: str = "greedy"
+    """How reviews are written: ``greedy``, or ``sampled`` at ``temperature``."""
     max_new_tokens: int = 64
+    """Most tokens of a written review."""
     generation_seed: int = 0
+    """Seed of ``decoding=sampled``."""
     temperature: float = 1.0
+    """Temperature of ``decoding=sampled``."""
 
     def problems(self) -> Iterator[Problem]:
         """Check ranges and split names."""
@@ -138,14 +165,20 @@ class EvaluateConfig:
 
 @dataclass
 class TrainerConfig:
-    """Arguments of Lightning's Trainer; ``_target_`` may name a subclass."""
+    """Arguments of Lightning's Trainer."""
 
     _target_: str = "pytorch_lightning.Trainer"
+    """Class of the trainer. It may be a subclass."""
     accelerator: str = "cpu"
+    """``cpu``, ``gpu`` or ``auto``."""
     devices: int = 1
+    """Devices of each node."""
     num_nodes: int = 1
+    """Machines that train together."""
     strategy: str = "auto"
+    """``auto``, ``ddp``, or ``fsdp`` (frozen decoder layers are cut over the processes)."""
     precision: str = "32-true"
+    """``32-true`` or ``bf16-mixed``."""
 
     def problems(self) -> Iterator[Problem]:
         """Check ranges and names."""
@@ -166,16 +199,21 @@ class LoggerConfig:
     """Arguments of a Lightning logger; metrics always go to ``metrics.jsonl`` as well."""
 
     _target_: str = MISSING
+    """Class of the logger."""
 
 
 @dataclass
 class WandbConfig(LoggerConfig):
-    """Weights & Biases; ``mode=auto`` is online with a login and offline without one, never a prompt."""
+    """Weights & Biases."""
 
     project: str = "ckf"
+    """Project of the runs."""
     entity: str | None = None
+    """User or team. null is your default."""
     group: str | None = None
+    """Group of the runs. null is the config's ``name``."""
     mode: str = "auto"
+    """``online``, ``offline``, ``disabled``, or ``auto``: online with a login, offline without one, never a prompt."""
 
     def problems(self) -> Iterator[Problem]:
         """Check the mode."""
@@ -192,22 +230,23 @@ class MethodConfig:
     """The named preset: a published method as a choice of the groups above."""
 
     name: str = MISSING
+    """The option's name."""
     paper: str = ""
+    """Where the method was published."""
 
 
 @dataclass
 class PerturbationConfig:
-    """What is spoiled on purpose, in training and in scoring alike (experiments/robustness); nothing unless set.
-
-    ``vectors``: Gaussian noise on CF vectors, in units of each dimension's spread over the trained rows. ``titles``:
-    share of the words of every title in a prompt that are replaced by words of other titles. ``shuffled_history``: the
-    titles of a history in a random order. Drawn by ``perturbation_seed``, what it is for and the id.
-    """
+    """Noise put in on purpose, in training and in scoring alike (experiments/robustness)."""
 
     vectors: float = 0.0
+    """Gaussian noise on CF vectors, in units of each dimension's spread over the trained rows."""
     titles: float = 0.0
+    """Share of the words of every title in a prompt that are replaced by words of other titles."""
     shuffled_history: bool = False
+    """Whether the titles of a history stand in a random order."""
     perturbation_seed: int = 0
+    """Seed of the noise."""
 
     def problems(self) -> Iterator[Problem]:
         """Check ranges."""
@@ -218,9 +257,10 @@ class PerturbationConfig:
 
 @dataclass
 class BaselinesConfig:
-    """Rows trained and reported beside the model."""
+    """Baselines that are trained and reported with the model."""
 
     text_only: bool = True
+    """Whether the text-only baseline is trained too: the same adapters without CF knowledge."""
 
 
 @dataclass
@@ -228,4 +268,6 @@ class PathsConfig:
     """Where artifacts and runs go. Relative paths count from the working directory."""
 
     cache: str = "cache"
+    """Folder of prepared data, CF models and backbones."""
     outputs: str = "outputs"
+    """Folder of the runs and sweeps."""

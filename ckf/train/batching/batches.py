@@ -69,7 +69,7 @@ class StepDataset(Dataset[StepBatch]):
     def __init__(
         self,
         table: ExampleTable,
-        collator: Collators,
+        collators: Collators,
         plan: BatchPlan,
         *,
         steps: int,
@@ -83,7 +83,7 @@ class StepDataset(Dataset[StepBatch]):
         own_buckets: bool = False,
         same_passes: bool = False,
     ) -> None:
-        self.table, self.collator, self.plan = table, collator, plan
+        self.table, self.collators, self.plan = table, collators, plan
         self.steps, self.curriculum, self.length_buckets = steps, curriculum, length_buckets
         self.accumulation_steps, self.rank, self.world_size = accumulation_steps, rank, world_size
         self.share_prefix, self.own_buckets, self.same_passes = share_prefix, own_buckets, same_passes
@@ -102,7 +102,7 @@ class StepDataset(Dataset[StepBatch]):
         # micro-batches and ranks are averaged; these weights make a sum over them
         weights = self._token_weights(everyone, examples) * shards
         kinds = [stream.slots for stream in self.curriculum.streams(step)]
-        rows = self.collator.training.encode(examples[part], weights[self.table.task_index[mine]].tolist(), kinds)
+        rows = self.collators.training.encode(examples[part], weights[self.table.task_index[mine]].tolist(), kinds)
         lengths = np.asarray([self._lengths(row, kinds) for row in rows])
         prompts, computed = (
             self._own_buckets(rows, lengths) if self.own_buckets else self._same_buckets(rows, lengths, kinds)
@@ -128,7 +128,7 @@ class StepDataset(Dataset[StepBatch]):
         """Prompts in the same buckets for every stream, and the number of tokens computed."""
         buckets = self._buckets(lengths, self.length_buckets)
         found: _Prompts = {kind: [] for kind in kinds}
-        collate = self.collator.training
+        collate = self.collators.training
         for kind in kinds:
             for bucket in buckets:
                 mine = [rows[i] for i in bucket]
@@ -142,7 +142,7 @@ class StepDataset(Dataset[StepBatch]):
         texts = self._buckets(lengths[:, :1], self.length_buckets, saved)
         continuations = self._buckets(lengths[:, 1:], self.length_buckets, saved)
         place = np.argsort(np.concatenate(texts))  # of each row among the text prompts
-        collate = self.collator.training
+        collate = self.collators.training
         prompts = {
             False: [collate.batch([rows[i] for i in bucket], slots=False) for bucket in texts],
             True: [collate.continuation([rows[i] for i in bucket], place[bucket].tolist()) for bucket in continuations],
@@ -154,7 +154,7 @@ class StepDataset(Dataset[StepBatch]):
 
     def _token_weights(self, everyone: np.ndarray, examples: list[Example]) -> np.ndarray:
         """Loss weight of an answer token by task: task weight / the task's tokens in the global batch."""
-        encoder = self.collator.encoder
+        encoder = self.collators.encoder
         counts = [len(encoder.answer_ids(x.task, encoder.true_label(x))) for x in examples]
         tokens = np.bincount(self.table.task_index[everyone], weights=counts, minlength=len(self.task_weights))
         return self.task_weights / np.maximum(tokens, 1)
@@ -211,9 +211,9 @@ class StepDataModule(pl.LightningDataModule):
         return [(unpacked(one) if isinstance(one, bytes) else one).to(device) for one in batch]
 
 
-def approximate_lengths(table: ExampleTable, collator: Collators) -> np.ndarray:
+def approximate_lengths(table: ExampleTable, collators: Collators) -> np.ndarray:
     """Approximate prompt lengths [n] in tokens, good enough to sort by, without encoding every prompt."""
-    encoder = collator.encoder
+    encoder = collators.encoder
     titles = np.asarray([len(encoder.piece(f" {title}")) + 1 for title in encoder.titles])  # one more for the separator
     lengths = np.empty(len(table))
     for i in range(len(table)):

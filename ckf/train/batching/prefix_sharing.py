@@ -42,7 +42,7 @@ class StreamMode:
 
 
 def choose_stream_mode(
-    curriculum: Curriculum, table: ExampleTable, collator: Collators, *, rows: int, token_bytes: int
+    curriculum: Curriculum, table: ExampleTable, collators: Collators, *, rows: int, token_bytes: int
 ) -> StreamMode:
     """Choose the mode of a run: the same on every rank and for every step.
 
@@ -56,7 +56,7 @@ def choose_stream_mode(
         return StreamMode(False, "")
     if kinds != {((False, True, False), (True, False, True))}:
         return StreamMode(False, "adapters or fusion learn from both")
-    common, slots, text = mean_token_counts(table, collator)
+    common, slots, text = mean_token_counts(table, collators)
     shared = f"{common / slots:.0%} of the slot prompts' tokens are the text prompts' too"
     if common < MIN_SHARED_TOKEN_FRACTION * slots:
         return StreamMode(False, f"slots stand early: {shared}")
@@ -77,12 +77,12 @@ def curriculum_streams(curriculum: Curriculum, step: int) -> tuple[tuple[bool, b
     return tuple((s.slots, s.learn_adapters, s.learn_fusion) for s in curriculum.streams(step))
 
 
-def mean_token_counts(table: ExampleTable, collator: Collators) -> tuple[float, float, float]:
+def mean_token_counts(table: ExampleTable, collators: Collators) -> tuple[float, float, float]:
     """Mean tokens over a sample: shared by both prompts, of the slot prompt, and of the text prompt."""
     found = []
     for task in range(len(table.tasks)):
         sample = [table[int(i)] for i in np.flatnonzero(table.task_index == task)[:SAMPLED_EXAMPLES_PER_TASK]]
-        for row in collator.training.encode(sample, [1.0] * len(sample), (False, True)):
+        for row in collators.training.encode(sample, [1.0] * len(sample), (False, True)):
             found.append([row.shared_tokens, len(row.prompts[True].token_ids), len(row.prompts[False].token_ids)])
     common, slots, text = np.mean(found, axis=0)
     return float(common), float(slots), float(text)

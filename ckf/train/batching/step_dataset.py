@@ -17,7 +17,7 @@ from ckf.train.curriculum import build_curriculum
 
 
 def run_steps(
-    exp: ExperimentConfig, examples: Path, collator: Collators, backbone: Any
+    exp: ExperimentConfig, examples: Path, collators: Collators, backbone: Any
 ) -> tuple[StepDataset, StreamMode]:
     """Make the micro-batches of a run and choose its stream mode; they are those of rank 0 until ``rank`` is set.
 
@@ -30,10 +30,10 @@ def run_steps(
     curriculum = build_curriculum(exp.curriculum, steps)
     rows = exp.train.global_batch_size // (exp.trainer.world_size * exp.train.accumulation_steps)
     size = token_bytes(backbone, getattr(torch, exp.backbone.dtype))
-    mode = choose_stream_mode(curriculum, table, collator, rows=rows, token_bytes=size)
+    mode = choose_stream_mode(curriculum, table, collators, rows=rows, token_bytes=size)
     dataset = StepDataset(
         table,
-        collator,
+        collators,
         plan,
         steps=steps,
         curriculum=curriculum,
