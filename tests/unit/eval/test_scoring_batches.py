@@ -10,8 +10,8 @@ import torch
 
 from ckf.eval.scoring_batches import score_batch, shared_beginnings
 from tests.conftest import TITLES, make_example
+from tests.unit.model.attention.test_masks import alone
 from tests.unit.model.families import KINDS, recommender
-from tests.unit.model.test_scoring import alone
 
 CPU = torch.device("cpu")
 

@@ -12,8 +12,8 @@ import torch
 from ckf.config.schema import EAGER_ONLY
 from ckf.eval.scoring_batches import score_batch
 from ckf.model.attention.split_kv import NAME, SplitKV, split_kv_attention
+from tests.unit.eval.test_scoring_batches import CPU, same_user
 from tests.unit.model.families import KINDS, recommender
-from tests.unit.model.test_shared_prefix import CPU, same_user
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4], ids=lambda g: f"{g} queries to a key")

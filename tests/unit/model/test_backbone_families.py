@@ -11,8 +11,8 @@ import torch
 from ckf.config.schema import FAMILIES
 from ckf.model.attention.masks import attention_masks, branch_allowed
 from ckf.model.backbone import embedding_norm
+from tests.unit.model.attention.test_masks import alone
 from tests.unit.model.families import KINDS, WINDOWED, load, recommender
-from tests.unit.model.test_scoring import alone
 
 
 def test_every_family_has_a_checkpoint():

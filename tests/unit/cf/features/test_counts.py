@@ -16,7 +16,7 @@ from ckf.cf.models.feature_classifier import NAMES, FeaturesModel, out_of_fold_f
 from ckf.cf.models.itemknn import top_neighbours
 from ckf.cf.popularity_prior import Ranking
 from ckf.config.schema import FeaturesConfig
-from tests.unit.cf.test_networks import DATA
+from tests.unit.cf.models.test_lightgcn_sasrec_din_networks import DATA
 
 CFG = FeaturesConfig("features", history_items=5, folds=4)
 

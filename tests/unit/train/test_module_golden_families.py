@@ -1,7 +1,8 @@
 """Golden losses over families of backbones: each pair of values of any two axes occurs.
 
 The axes are family, fusion, task mix and curriculum (of those that a fusion may meet). One case of each
-family is run with the fast tests. After a change that is meant: ``python -m tests.unit.train.test_golden_families``.
+family is run with the fast tests. After an intended change:
+``python -m tests.unit.train.test_module_golden_families``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Golden losses of every fusion, task mix and curriculum with their options, on a random Llama.
 
 They guard against silent change of the arithmetic. After a change that is meant, write them anew:
-``python -m tests.unit.train.test_golden`` (and say so in the commit). Families: `test_golden_families`.
+``python -m tests.unit.train.test_module_golden`` (and say so in the commit). Families: `test_golden_families`.
 """
 
 from __future__ import annotations

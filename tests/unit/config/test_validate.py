@@ -14,7 +14,7 @@ from ckf.config.overrides import key_types
 from ckf.core.errors import ConfigError, Problem
 
 SNAPSHOT = Path(__file__).with_name("problems.txt")
-"""The wording of every case below: ``python -m tests.config.test_problems`` writes it."""
+"""The wording of every case below: ``python -m tests.unit.config.test_validate`` writes it."""
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from ckf import metrics
 from ckf.metrics import resampling
 from ckf.tasks import BUILT_IN
 from ckf.tasks.measure import compute_metrics, task_statistics
-from tests.unit.test_metrics import random_case
+from tests.unit.metrics.test_classification import random_case
 
 
 def sample(task: str, number: int, n: int = 60, **columns: object) -> pd.DataFrame:

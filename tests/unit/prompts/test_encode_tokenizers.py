@@ -16,8 +16,8 @@ from ckf.prompts.chat_template import control_tokens
 from ckf.prompts.collate import Collators
 from ckf.prompts.encode import SLOT_TOKEN, PromptEncoder
 from tests.conftest import TASKS, TITLES, make_example
+from tests.unit.model.attention.test_masks import alone
 from tests.unit.model.families import recommender, save_checkpoint
-from tests.unit.model.test_scoring import alone
 from tests.unit.model.tokenizer_kinds import CHATS, KINDS, byte_level, byte_level_with_bos, characters, with_chat
 
 RATINGS = ["1", "2", "3", "4", "5"]

@@ -94,7 +94,7 @@ def test_swapped_files_are_recognised(tmp_path: Path) -> None:
 
 # --- the files beside the project -------------------------------------------------------------
 
-SHARED = Path(__file__).parents[4] / "shared" / "data"
+SHARED = Path(__file__).parents[5] / "shared" / "data"
 MUSIC, MAGAZINES = SHARED / "amazon2014-digital-music-partial", SHARED / "amazon2018-magazine-subscriptions"
 
 

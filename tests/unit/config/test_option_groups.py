@@ -17,7 +17,7 @@ from ckf.config.registry import SCHEMAS
 from ckf.core.errors import ConfigError
 from ckf.sweep import check_trials, file_trials, load_sweep
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONF = conf_dir()
 FILES = sorted(CONF.rglob("*.yaml"))
 OPTIONS = [path for path in FILES if path.parent not in (CONF, CONF / TUNED, CONF / DATASET_DEFAULTS)]

@@ -50,7 +50,7 @@ class Recorder:
         return [value for name, value in self.calls if name == kind]
 
 
-RECORDED = ["logger._target_=tests.unit.train.test_wandb.Recorder"]
+RECORDED = ["logger._target_=tests.unit.tracking.test_loggers_wandb.Recorder"]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from torchmetrics.functional.retrieval import retrieval_reciprocal_rank
 
 from ckf import metrics
 from ckf.tasks.measure import compute_metrics
-from tests.unit.test_metrics import CASES, random_case
+from tests.unit.metrics.test_classification import CASES, random_case
 
 
 def test_user_rankings_equal_a_loop_over_sorted_rows():

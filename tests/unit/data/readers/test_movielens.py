@@ -207,7 +207,7 @@ def test_nothing_is_fetched_unasked(tmp_path: Path, grouplens: Any) -> None:
 
 # --- the files beside the project -------------------------------------------------------------
 
-SMALL = Path(__file__).parents[4] / "shared" / "data" / "ml-latest-small"
+SMALL = Path(__file__).parents[5] / "shared" / "data" / "ml-latest-small"
 
 
 @pytest.mark.skipif(not SMALL.is_dir(), reason=f"{SMALL} is absent")

@@ -11,7 +11,7 @@ from scipy.stats import wilcoxon
 from ckf import metrics
 from ckf.tasks import BUILT_IN
 from ckf.tasks.measure import task_statistics
-from tests.unit.test_intervals import SAMPLES
+from tests.unit.metrics.test_resampling import SAMPLES
 
 
 @pytest.mark.parametrize("task", SAMPLES)
