@@ -8,6 +8,7 @@ from ckf.cli.arguments import Argument, Typed, Verb
 from ckf.config.option_groups import did_you_mean
 from ckf.config.schema import ExperimentConfig, NoBackboneConfig
 from ckf.core.errors import ConfigError, Problem
+from ckf.core.split_names import SPLITS
 from ckf.tasks import BUILT_IN, DEFAULT_TASK
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ VERB = Verb(
     arguments=(
         Argument("task", "examples of this task (default: every task of the mixture)", DEFAULT_TASK),
         Argument("n", "how many of each task (default 3)", "3", count_of="examples"),
-        Argument("split", "of this split (default train)", "test", allowed=("train", "val", "test")),
+        Argument("split", "of this split (default train)", "test", allowed=SPLITS),
         Argument("slots", "the prompt with slots, or the text-only one", "false", allowed=("true", "false")),
         Argument("example", "one example by its id", "TASK/test/12-7"),
     ),

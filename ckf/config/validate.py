@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ckf.config.overrides import key_types, without_none
+from ckf.config.rules.groups import cross_group_problems
 from ckf.config.schema import ExperimentConfig
 from ckf.core.errors import Problem, first_line
 
@@ -35,7 +36,7 @@ def validate(
         return None, [Problem(key, first_line(error))]
     problems = [] if fill_missing else [_required(key) for key in missing]
     own = [problem for problem in _walk(exp) if problem.key not in missing]
-    cross = list(exp.problems()) if rules else []
+    cross = list(cross_group_problems(exp)) if rules else []
     silent = {*refused, *missing}
     return exp, [*problems, *own, *(p for p in cross if not any(p.concerns(key) for key in silent))]
 
@@ -59,7 +60,7 @@ def _required(key: str) -> Problem:
 
 
 def _walk(node: Any, path: str = "") -> Iterator[Problem]:
-    """Yield the problems of every node below the root (the root's own are the rules across groups)."""
+    """Yield the problems of every node below the root (those of the root are the rules across groups)."""
     if isinstance(node, float) and not math.isfinite(node):
         yield Problem(str(path), f"must be a finite number, got {node}")
     elif isinstance(node, list):

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from ckf.core.errors import DataError
 from ckf.core.rng import hashed_uniform
-from ckf.data.interactions import SPLITS, InteractionLog, lists_of
+from ckf.core.split_names import SPLITS
+from ckf.data.interactions import InteractionLog, lists_of
 from ckf.data.ragged import PairIndex, RaggedArray
 
 _ATTEMPTS = 200

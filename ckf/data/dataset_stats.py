@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 
 from ckf.config.schema import SplitConfig
+from ckf.core.split_names import HISTORY_ONLY, SPLITS
 from ckf.data.filters import different
 from ckf.data.interactions import normalised_titles
-from ckf.data.row_validation import SPLITS
 
 
 def describe(rows: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame, split: SplitConfig) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def describe(rows: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame, split
         "last_timestamp": rows["timestamp"].max(),
         "split": split.name,
         "split_settings": _settings(split),
-        "splits": {name: _part(rows, users, items, name) for name in (*SPLITS, "history") if name in present},
+        "splits": {name: _part(rows, users, items, name) for name in (*SPLITS, HISTORY_ONLY) if name in present},
         "ratings": _histogram(rows["rating"].drop_nulls()),
         "interactions_per_user": _powers(of_user[of_user > 0]),
         "interactions_per_item": _powers(of_item[of_item > 0]),

@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 
 from ckf.core.artifact_store import write_json
 from ckf.core.rng import hash_ids, hashed_uniform
+from ckf.core.split_names import SPLITS
 from ckf.data.audit import audit, raise_on_violation, write_audit
 from ckf.data.candidates import CandidateHash, CandidateRows, CandidateSampler, as_lists
 from ckf.data.example_settings import ExampleSettings
 from ckf.data.histories import Histories, imported_histories
-from ckf.data.interactions import SPLITS, InteractionLog
+from ckf.data.interactions import InteractionLog
 from ckf.data.ragged import RaggedArray
 from ckf.tasks import BUILT_IN, Task
 

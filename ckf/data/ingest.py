@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from ckf.config.schema import DatasetConfig
-from ckf.core.errors import DataError
+from ckf.core.errors import DataError, first_line
 from ckf.data.id_encoding import encode_ids
 from ckf.data.readers.base import Source
 from ckf.data.readers.line_reader import BadRow
@@ -165,7 +165,7 @@ def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> LoadedInteraction
     found, counts = collect_errors(data.table, data.ids, data.checks, files, scanner.lines_of)
     data.bad.add(found, counts)
     data.bad.refuse_too_many(next(iter(found or faults), None))
-    data.read = data.table.height + len([f for f in faults if f.path in files])
+    data.read = data.table.height + len([f for f in faults if f.file in files])
     return data
 
 
@@ -196,7 +196,7 @@ def _at_hand(read: Reader, cfg: DatasetConfig, scanner: Scanner) -> LoadedIntera
 
 def _unreadable(error: Exception, paths: list[Path]) -> str:
     where = ", ".join(map(str, paths))
-    first = next(iter(str(error).splitlines()), type(error).__name__)
+    first = first_line(error)
     return f"{where}: cannot be read ({first})" if where else f"the source cannot be read ({first})"
 
 

@@ -13,12 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ckf.core.errors import ArtifactError
+from ckf.core.split_names import HISTORY_ONLY, SPLITS
 from ckf.data.ragged import PairIndex, RaggedArray
 from ckf.tasks.base import Interactions
 
-SPLITS = ("train", "val", "test")
-CONTEXT = "history"
-"""The split of rows that stand in histories alone: never a target, never trained on."""
 _COLUMNS = ("user", "item", "rating", "click", "timestamp", "split")
 
 
@@ -60,7 +58,7 @@ class InteractionLog:
             for name, kind in (("user", np.int64), ("item", np.int64), ("click", np.int8), ("timestamp", np.int64))
         }
         rating = pc.fill_null(table["rating"].cast(pa.float32()), np.nan).to_numpy()
-        split = pc.fill_null(pc.index_in(table["split"], value_set=pa.array([*SPLITS, CONTEXT])), -1).to_numpy()
+        split = pc.fill_null(pc.index_in(table["split"], value_set=pa.array([*SPLITS, HISTORY_ONLY])), -1).to_numpy()
         history = lists_of(table["history"]) if imported else None
         catalogue = np.sort(items["item"].to_numpy().astype(np.int64))
         largest = max([int(part.max(initial=0)) for part in (codes["item"], catalogue)])

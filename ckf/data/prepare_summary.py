@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ckf.core.artifact_store import read_json
-from ckf.data.interactions import SPLITS
+from ckf.core.split_names import SPLITS
 
 
 def summary(dataset: Path, examples: Path) -> Iterator[str]:

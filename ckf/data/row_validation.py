@@ -1,4 +1,4 @@
-"""Row checks: which interactions cannot be used and why, each kind of fault one polars expression."""
+"""Row checks: find the interactions that cannot be used. Each kind of fault is one polars expression."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import polars as pl
 
 from ckf.config.schema import DatasetConfig
 from ckf.core.errors import DataError
+from ckf.core.split_names import SPLITS
 from ckf.data.readers.base import Source
 from ckf.data.readers.line_reader import MAX_LINE_BYTES, BadRow
 
 YEAR_2100 = 4_102_444_800
 MAX_ID_BYTES = 512
-SHOWN = 5
-"""How many lines of a kind the card lists."""
+ROWS_LISTED = 5
+"""How many bad rows of each kind the dataset card lists."""
 
-SPLITS = ("train", "val", "test")
 COLUMNS: dict[str, Any] = {
     "user": pl.String,
     "item": pl.String,
@@ -32,43 +32,54 @@ COLUMNS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class RowCheck:
-    """A kind of fault: where it holds, and what to say of a row that has it; ``of`` ids alone, or of rows."""
+    """A kind of fault: its column, the rows that have it (``broken``) and the reason to give for such a row.
+
+    With ``on_ids`` the expression is evaluated once for each different id instead of once for each row.
+    """
 
     kind: str
+    column: str
     broken: pl.Expr
-    says: Callable[[Mapping[str, Any]], str]
-    of: str | None = None
+    reason: Callable[[Mapping[str, Any]], str]
+    on_ids: bool = False
 
 
 def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int) -> list[RowCheck]:
-    """Every check of an interaction, in the order in which a row's first fault is named."""
+    """Return every check of an interaction. A row with several faults is reported for the first in this order."""
     found = [check for kind in ("user", "item") for check in _id_checks(kind)]
     low, high = cfg.rating_scale
     rating, click, time = pl.col("rating"), pl.col("click"), pl.col("timestamp")
     found += [
-        RowCheck("rating_missing", rating.is_null() & click.is_null(), lambda row: "the rating is missing"),
-        RowCheck("rating_not_finite", ~rating.is_finite(), lambda row: f"the rating is {row['rating']}"),
+        RowCheck("rating_missing", "rating", rating.is_null() & click.is_null(), lambda row: "the rating is missing"),
+        RowCheck("rating_not_finite", "rating", ~rating.is_finite(), lambda row: f"the rating is {row['rating']}"),
         RowCheck(
             "rating_outside_scale",
+            "rating",
             ~rating.is_between(low, high),
             lambda row: f"the rating is {row['rating']:g}, outside dataset.rating_scale [{low:g}, {high:g}]",
         ),
         RowCheck(
-            "click_not_0_or_1", ~click.is_in([0, 1]), lambda row: f"the click is {row['click']}; allowed are 0 and 1"
+            "click_not_0_or_1",
+            "click",
+            ~click.is_in([0, 1]),
+            lambda row: f"the click is {row['click']}; allowed are 0 and 1",
         ),
-        RowCheck("timestamp_missing", time.is_null(), lambda row: "the timestamp is missing"),
-        RowCheck("timestamp_in_another_unit", time > YEAR_2100, lambda row: _unit_line(row["timestamp"])),
-        RowCheck("timestamp_too_early", time < oldest, lambda row: _early_line(row["timestamp"], oldest)),
+        RowCheck("timestamp_missing", "timestamp", time.is_null(), lambda row: "the timestamp is missing"),
+        RowCheck("timestamp_in_another_unit", "timestamp", time > YEAR_2100, lambda row: _unit_line(row["timestamp"])),
+        RowCheck("timestamp_too_early", "timestamp", time < oldest, lambda row: _early_line(row["timestamp"], oldest)),
     ]
     most = MAX_LINE_BYTES // 2**20
     too_long = pl.col("review_bytes") > MAX_LINE_BYTES
-    found.append(RowCheck("review_too_long", too_long, lambda row: f"the review is longer than {most} MiB"))
+    found.append(RowCheck("review_too_long", "review", too_long, lambda row: f"the review is longer than {most} MiB"))
     if "split" in columns:
         allowed = ", ".join(SPLITS)
         known = pl.col("split").is_in(SPLITS)
         found.append(
             RowCheck(
-                "split_unknown", ~known.fill_null(False), lambda row: f"the split is {row['split']}, not {allowed}"
+                "split_unknown",
+                "split",
+                ~known.fill_null(False),
+                lambda row: f"the split is {row['split']}, not {allowed}",
             )
         )
     return found
@@ -76,18 +87,20 @@ def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int) -> lis
 
 def _id_checks(kind: str) -> list[RowCheck]:
     return [
-        RowCheck(f"{kind}_missing", pl.col(kind).is_null(), lambda row: f"the {kind} id is missing"),
+        RowCheck(f"{kind}_missing", kind, pl.col(kind).is_null(), lambda row: f"the {kind} id is missing"),
         RowCheck(
             f"{kind}_with_control_character",
+            kind,
             pl.col(kind).str.contains("[\x00-\x1f\x7f]"),
             lambda row: f"the {kind} id {row[kind]!r} holds a control character",
-            of=kind,
+            on_ids=True,
         ),
         RowCheck(
             f"{kind}_too_long",
+            kind,
             pl.col(kind).str.len_bytes() > MAX_ID_BYTES,
             lambda row: f"the {kind} id has more than {MAX_ID_BYTES} bytes",
-            of=kind,
+            on_ids=True,
         ),
     ]
 
@@ -107,9 +120,9 @@ def _early_line(value: int, oldest: int) -> str:
 
 
 def normalize_columns(source: Source) -> pl.LazyFrame:
-    """Interactions with every column of `COLUMNS` in its type, ``line`` and ``file``, and what else the source has.
+    """Cast the columns of `COLUMNS` to their types, and add ``line`` and ``file``. Absent columns become null.
 
-    A blank review is none: it becomes null.
+    ``split`` and ``history`` are kept where the source has them. A blank review becomes null.
     """
     rows = source.interactions
     present = rows.collect_schema().names()
@@ -126,37 +139,37 @@ def normalize_columns(source: Source) -> pl.LazyFrame:
 def with_faults(table: pl.DataFrame, ids: Mapping[str, pl.Series], checks: list[RowCheck]) -> pl.DataFrame:
     """Add ``fault``: UInt8 index into the checks, null where a row is good.
 
-    ``table`` has codes for user and item; ``ids`` the raw ids that they stand for, each looked at once.
+    ``table`` has codes for user and item; ``ids`` has the raw id of each code.
     """
     fault: Any = pl
     for number, check in enumerate(checks):
         broken = check.broken
-        if check.of is not None:
-            names = ids[check.of].rename(check.of).to_frame().select(check.broken).to_series()
-            broken = pl.lit(names).gather(pl.col(check.of)) if names.any() else pl.lit(False)
+        if check.on_ids:
+            names = ids[check.column].rename(check.column).to_frame().select(check.broken).to_series()
+            broken = pl.lit(names).gather(pl.col(check.column)) if names.any() else pl.lit(False)
         fault = fault.when(broken).then(pl.lit(number, dtype=pl.UInt8))
     return table.with_columns(fault=fault)
 
 
 @dataclass
 class BadRows:
-    """What was left out, by kind: how many rows, and where the first of them stand."""
+    """The rows left out, by kind of fault: how many, and the first few with their reasons."""
 
     allowed: int
     kinds: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
-        """Rows left out in all."""
+        """Number of rows left out."""
         return sum(kind["count"] for kind in self.kinds.values())
 
     def add(self, faults: Iterable[BadRow], counts: Mapping[str, int]) -> None:
-        """Record faults; ``counts`` where only the first of a kind are listed."""
+        """Record bad rows. ``counts`` holds the true count of each kind of which only the first few rows are given."""
         for fault in faults:
             kind = self.kinds.setdefault(fault.kind, {"count": counts.get(fault.kind, 0), "first": []})
             if fault.kind not in counts:
                 kind["count"] += 1
-            if len(kind["first"]) < SHOWN:
+            if len(kind["first"]) < ROWS_LISTED:
                 kind["first"].append(str(fault))
 
     def refuse_too_many(self, first: BadRow | None) -> None:
@@ -178,14 +191,14 @@ def collect_errors(
     files: tuple[Path, ...],
     lines_of: Callable[[Path, Collection[int]], Mapping[int, int]],
 ) -> tuple[list[BadRow], dict[str, int]]:
-    """The first faults of each kind, in the order of lines, and the count of each kind."""
+    """Return the first bad rows of each kind, in the order of lines, and the count of each kind."""
     bad = rows.filter(pl.col("fault").is_not_null())
     if bad.is_empty():
         return [], {}
     bad = bad.with_columns(names.gather(bad[kind]).alias(kind) for kind, names in ids.items())
     counts = bad["fault"].value_counts(name="n")
     first = pl.concat(
-        bad.filter(pl.col("fault") == number).bottom_k(SHOWN, by=["file", "line"]) for number in counts["fault"]
+        bad.filter(pl.col("fault") == number).bottom_k(ROWS_LISTED, by=["file", "line"]) for number in counts["fault"]
     )
     faults = []
     for place in first["file"].unique():
@@ -194,6 +207,7 @@ def collect_errors(
         lines = lines_of(path, mine["line"].to_list())
         for row in mine.iter_rows(named=True):
             check = checks[row["fault"]]
-            faults.append(BadRow(path, lines.get(row["line"], row["line"]), check.kind, check.says(row)))
-    faults.sort(key=lambda fault: (str(fault.path), fault.line))
+            line = lines.get(row["line"], row["line"])
+            faults.append(BadRow(path, line, check.kind, check.reason(row), check.column))
+    faults.sort(key=lambda fault: (str(fault.file), fault.row))
     return faults, {checks[number].kind: count for number, count in counts.iter_rows()}

@@ -1,4 +1,4 @@
-"""Train, val and test."""
+"""Split assignment: which rows are train, val and test."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import polars as pl
 from ckf.config.schema import SplitConfig
 from ckf.core.errors import DataError
 from ckf.core.rng import hash_ids, hashed_uniform
+from ckf.core.split_names import HISTORY_ONLY, SPLITS
 from ckf.data.filters import seconds
-from ckf.data.row_validation import SPLITS
-
-CONTEXT = "history"
-"""The split of rows that stand in histories alone: never a target, never trained on."""
 
 
 def assign_split(rows: pl.DataFrame, cfg: SplitConfig, users: pl.Series, items: pl.Series) -> pl.Series:
@@ -33,7 +30,7 @@ def assign_split(rows: pl.DataFrame, cfg: SplitConfig, users: pl.Series, items: 
         few = pl.Series(sizes[rows["user"].to_numpy()] <= cfg.cold_user_max_interactions)
         split = pl.select(pl.when(few).then(pl.lit("test")).otherwise(split)).to_series()
     if "context" in rows.columns:
-        split = pl.select(pl.when(rows["context"]).then(pl.lit(CONTEXT)).otherwise(split)).to_series()
+        split = pl.select(pl.when(rows["context"]).then(pl.lit(HISTORY_ONLY)).otherwise(split)).to_series()
     for name in SPLITS:
         if not (split == name).any():
             raise DataError(f"split {cfg.name}: no interaction is left for '{name}' of {rows.height} in all")

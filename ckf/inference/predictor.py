@@ -15,6 +15,7 @@ import pandas as pd
 from ckf.assembly import Inputs, load_trained, scored_tasks
 from ckf.config.schema import EmbeddingConfig, ExperimentConfig
 from ckf.core.errors import DataError
+from ckf.core.split_names import SPLITS
 from ckf.data.example_table import Example, ExampleTable
 from ckf.eval.evaluate import device_of
 from ckf.eval.extra_protocols import load_catalogue
@@ -84,7 +85,7 @@ class Predictor:
     def prepared(self) -> dict[str, tuple[ExampleTable, int]]:
         """The run's prepared examples by their ids: their table and row."""
         path, tasks = self.inputs.examples / "examples.parquet", scored_tasks(self.exp)
-        tables = [ExampleTable(path, split, tasks) for split in ("train", "val", "test")]
+        tables = [ExampleTable(path, split, tasks) for split in SPLITS]
         return {name: (table, row) for table in tables for row, name in enumerate(table.example_id)}
 
     def recommend(self, user: object, top: int = 10, *, rerank: int = 100, seen: bool = False) -> pd.DataFrame:

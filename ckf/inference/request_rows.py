@@ -19,6 +19,7 @@ import pandas as pd
 from ckf.config.schema import ExperimentConfig
 from ckf.core.artifact_store import read_json
 from ckf.core.errors import DataError
+from ckf.core.split_names import SPLITS
 from ckf.data.example_table import Example, ExampleTable
 from ckf.eval.evaluate import device_of
 from ckf.eval.full_ranking import Catalogue
@@ -34,7 +35,6 @@ from ckf.tasks import DEFAULT_TASK
 COLUMNS = (
     "task", "user", "item", "candidates", "history", "history_ratings", "timestamp", "review", "example_id",
 )  # fmt: skip
-SPLITS = ("train", "val", "test")
 
 
 class LoadedRun(Protocol):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from ckf.core.split_names import SPLITS
+
 MODEL = "model"
-SPLITS = ("train", "val", "test")
 _NAME = re.compile(
     r"(?P<metric>[^@\[\]]+?(?:@\d+)?)(?:\[(?P<protocol>[^\]]+)\])?(?:@(?P<slice>\w+?))?"
     r"(?:_(?P<statistic>(?:minus_[a-z]+_)?(?:low|high|p|p_holm)|minus_[a-z]+))?"

@@ -3,7 +3,7 @@
 from ckf.config.sweep_file import VARIANT, Sweep, Trial, file_trials, load_sweep
 from ckf.sweep.expand import check_trials, expand
 from ckf.sweep.run_sweep import run_file, run_multirun
-from ckf.sweep.trial_folder import TrialResult, TrialSpec, read_outcome, run_order
+from ckf.sweep.trial_folder import TrialResult, TrialSpec, read_result, run_trial
 
 __all__ = [
     "VARIANT",
@@ -15,8 +15,8 @@ __all__ = [
     "expand",
     "file_trials",
     "load_sweep",
-    "read_outcome",
+    "read_result",
     "run_file",
     "run_multirun",
-    "run_order",
+    "run_trial",
 ]

@@ -8,10 +8,9 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Protocol
 
-from ckf.config.schema import LauncherConfig, LocalLauncherConfig, SlurmLauncherConfig
+from ckf.config.schema import LocalLauncherConfig
 from ckf.sweep.trial_folder import LOG, TrialSpec
 
 
@@ -31,21 +30,21 @@ class Launcher(Protocol):
     jobs: int
     poll_s: float
 
-    def start(self, order: TrialSpec) -> JobHandle:
-        """Start the process of an order."""
+    def start(self, spec: TrialSpec) -> JobHandle:
+        """Start the process of a trial."""
 
 
 class LocalProcess:
     """A trial's process, in a session of its own so that the coordinator decides what signals it gets."""
 
-    def __init__(self, order: TrialSpec, gpu: int | None, freed: Sequence[int] | None) -> None:
+    def __init__(self, spec: TrialSpec, gpu: int | None, freed: Sequence[int] | None) -> None:
         self.gpu, self._freed = gpu, freed
         visible = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)}
-        with (order.folder / LOG).open("a", encoding="utf-8") as log:
-            log.write(f"=== {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(order.command)}\n")
+        with (spec.folder / LOG).open("a", encoding="utf-8") as log:
+            log.write(f"=== {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(spec.command)}\n")
             log.flush()
             self.process = subprocess.Popen(
-                order.command,
+                spec.command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -80,19 +79,7 @@ class LocalLauncher:
         self.jobs = cfg.jobs
         self._gpus = list(cfg.gpus) or None
 
-    def start(self, order: TrialSpec) -> JobHandle:
+    def start(self, spec: TrialSpec) -> JobHandle:
         """Start a process, on a GPU of its own where the config names GPUs."""
         gpu = self._gpus.pop(0) if self._gpus is not None else None
-        return LocalProcess(order, gpu, self._gpus)
-
-
-def build_launcher(cfg: LauncherConfig, logs: Path) -> Launcher:
-    """Typed config to launcher; ``logs`` is the sweep's folder."""
-    match cfg:
-        case LocalLauncherConfig():
-            return LocalLauncher(cfg)
-        case SlurmLauncherConfig():
-            from ckf.sweep.slurm import SlurmLauncher
-
-            return SlurmLauncher(cfg, logs)
-    raise TypeError(f"no launcher is built from {type(cfg).__name__}; add a case in ckf/sweep/launchers.py")
+        return LocalProcess(spec, gpu, self._gpus)

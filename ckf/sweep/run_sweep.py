@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from ckf.config.compose import compose
-from ckf.config.schema import ExperimentConfig, GridSearchConfig, SlurmLauncherConfig, WandbConfig
+from ckf.config.schema import ExperimentConfig, GridSearchConfig, SlurmLauncherConfig
 from ckf.config.sweep_file import Trial, file_trials, load_sweep, provenance_path, sweep_name
 from ckf.core.artifact_store import fingerprint
 from ckf.core.errors import ConfigError, Problem
-from ckf.report.result_store import finished_keys
-from ckf.runs.folder import result_key
 from ckf.sweep.expand import check_trials, expand, split_overrides
-from ckf.sweep.launchers import build_launcher
-from ckf.sweep.scheduler import Coordinator
-from ckf.sweep.trial_folder import TrialSpec, make_order
+from ckf.sweep.missing_trials import missing_trials
+from ckf.sweep.search import run_search
+from ckf.sweep.setup import in_sweep, open_sweep, say
+from ckf.sweep.slurm import batch_script
+from ckf.sweep.trial_folder import TrialSpec, make_trial_spec
 
 
 def run_file(path: Path, overrides: Sequence[str], config_dir: Path | None, jobs: int | None = None) -> Path:
@@ -41,8 +40,6 @@ def run_multirun(verb: str, overrides: Sequence[str], config_dir: Path | None, j
     """Run ``ckf -m``; return the folder of the logs."""
     own, rest = split_overrides(overrides)
     if _asks_for_search(own):
-        from ckf.sweep.search import run_search
-
         return run_search(verb, rest, own, config_dir, jobs)
     trials = expand(rest)
     check_trials(trials, config_dir)
@@ -64,26 +61,26 @@ def _how(trial: Sequence[str], own: Sequence[str], config_dir: Path | None, jobs
 def run_trials(
     verb: str, name: str, trials: list[Trial], how: ExperimentConfig, config_dir: Path | None, kept: Path | None = None
 ) -> Path:
-    """Check, order and run trials; return the folder of their logs. ``kept``: the sweep file whose results count.
+    """Check trials, write their folders and run what is missing; return the folder of their logs.
+
+    Results that are kept beside the sweep file ``kept`` count as done.
 
     Raises:
         CkfError: a trial failed or was not started; the rest has run.
     """
     configs = check_trials(trials, config_dir)
     place = sweep_folder(verb, name, trials, configs[0])
-    orders = [
-        make_order(place, number, trial, in_sweep(config, name))
+    specs = [
+        make_trial_spec(place, number, trial, in_sweep(config, name))
         for number, (trial, config) in enumerate(zip(trials, configs, strict=True), 1)
     ]
-    coordinator = open_sweep(place, how, len(orders))
-    missing: list[TrialSpec] = []
-    done = finished_keys(kept) if kept is not None else set()
-    for order in orders:
-        order.write(verb)
-        if kept is not None and result_key(order.config) in done:
-            coordinator.found(order, provenance_path(kept))
-        else:
-            missing.append(order)
+    coordinator = open_sweep(place, how, len(specs))
+    for spec in specs:
+        spec.write(verb)
+    missing = missing_trials(specs, kept)
+    for spec in specs:
+        if kept is not None and spec not in missing:
+            coordinator.found(spec, provenance_path(kept))
     if _dry(how, missing):
         return place
     coordinator.run(missing)
@@ -97,33 +94,11 @@ def sweep_folder(verb: str, name: str, trials: Sequence[Trial], config: Experime
     return Path(config.paths.outputs) / "sweeps" / f"{name}-{digest}"
 
 
-def open_sweep(place: Path, how: ExperimentConfig, total: int) -> Coordinator:
-    """Make the sweep's folder and its coordinator, and say so."""
-    place.mkdir(parents=True, exist_ok=True)
-    coordinator = Coordinator(build_launcher(how.launcher, place), total, _say)
-    _say(f"sweep: {total} trials, {how.launcher.jobs} at a time ({how.launcher.name}); logs in {place}")
-    return coordinator
-
-
-def in_sweep(config: ExperimentConfig, name: str) -> ExperimentConfig:
-    """A trial's config with the sweep as its group in Weights & Biases, unless it has another."""
-    logger = config.logger
-    if isinstance(logger, WandbConfig) and logger.group is None:
-        return dataclasses.replace(config, logger=dataclasses.replace(logger, group=name))
-    return config
-
-
 def _dry(how: ExperimentConfig, missing: Sequence[TrialSpec]) -> bool:
     """With ``launcher.dry_run`` show what would be submitted for the first missing trial, and do nothing."""
     if not (isinstance(how.launcher, SlurmLauncherConfig) and how.launcher.dry_run):
         return False
-    from ckf.sweep.slurm import batch_script
-
     if missing:
         print(batch_script(how.launcher, missing[0]))
-    _say(f"sweep: nothing was submitted (launcher.dry_run); {len(missing)} trials would be")
+    say(f"sweep: nothing was submitted (launcher.dry_run); {len(missing)} trials would be")
     return True
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

@@ -23,29 +23,29 @@ MAX_IDENTICAL_FAILURES = 3
 
 
 class Coordinator:
-    """Runs orders and keeps their outcomes. Ctrl-C and SIGTERM reach the trials, which save; a second one ends them."""
+    """Runs trials and keeps their results. Ctrl-C and SIGTERM reach the trials, which save; a second one ends them."""
 
     def __init__(self, launcher: Launcher, total: int, say: Callable[[str], None]) -> None:
         self.launcher, self.total, self.say = launcher, total, say
-        self.outcomes: list[tuple[TrialSpec, TrialResult]] = []
+        self.results: list[tuple[TrialSpec, TrialResult]] = []
         self.stopping = ""
         self._running: dict[int, tuple[TrialSpec, JobHandle, float]] = {}
         self._signals = 0
 
-    def found(self, order: TrialSpec, where: Path) -> None:
+    def found(self, spec: TrialSpec, where: Path) -> None:
         """Note a trial whose result is kept already."""
-        self._note(order, TrialResult(ALREADY_DONE, run=str(where)), f"kept in {where}")
+        self._note(spec, TrialResult(ALREADY_DONE, run=str(where)), f"kept in {where}")
 
-    def run(self, orders: Sequence[TrialSpec]) -> list[TrialResult]:
-        """Run orders, ``launcher.jobs`` at a time; return their outcomes in the order asked."""
-        waiting = list(orders)
+    def run(self, specs: Sequence[TrialSpec]) -> list[TrialResult]:
+        """Run trials, ``launcher.jobs`` at a time; return their results in the order given."""
+        waiting = list(specs)
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             while self._running or (waiting and not self.stopping):
                 while waiting and len(self._running) < self.launcher.jobs and not self.stopping:
-                    order = waiting.pop(0)
-                    order.clear()
-                    self._running[id(order)] = (order, self.launcher.start(order), time.perf_counter())
+                    spec = waiting.pop(0)
+                    spec.clear()
+                    self._running[id(spec)] = (spec, self.launcher.start(spec), time.perf_counter())
                 if not self._collect():
                     time.sleep(self.launcher.poll_s)
         except BaseException:
@@ -54,39 +54,39 @@ class Coordinator:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        for order in waiting:
-            self.outcomes.append((order, TrialResult(WAITING)))
-        ended = {id(order): outcome for order, outcome in self.outcomes}
-        return [ended[id(order)] for order in orders]
+        for spec in waiting:
+            self.results.append((spec, TrialResult(WAITING)))
+        ended = {id(spec): result for spec, result in self.results}
+        return [ended[id(spec)] for spec in specs]
 
     def _collect(self) -> bool:
         """Take in what has ended; whether anything had."""
         said_of = {key: launched.ended() for key, (_, launched, _) in self._running.items()}
         news = {key: said for key, said in said_of.items() if said is not None}
         for key, said in news.items():
-            order, _, begun = self._running.pop(key)
-            self._judge(order, said, time.perf_counter() - begun)
+            spec, _, begun = self._running.pop(key)
+            self._judge(spec, said, time.perf_counter() - begun)
         return bool(news)
 
-    def _judge(self, order: TrialSpec, said: str, seconds: float) -> None:
+    def _judge(self, spec: TrialSpec, said: str, seconds: float) -> None:
         """A trial's own word counts; one that died without a word failed, whatever its launcher says."""
-        outcome = order.outcome() or TrialResult(FAILED, seconds, reason=said or "ended without an outcome")
-        if self._signals and outcome.state == FAILED:
-            outcome = replace(outcome, state=INTERRUPTED)
-        log = f"{order.folder / LOG}: " if outcome.state in (FAILED, INTERRUPTED) else ""
-        self._note(order, outcome, log + (outcome.reason or outcome.run))
+        result = spec.result() or TrialResult(FAILED, seconds, reason=said or "ended without a result")
+        if self._signals and result.state == FAILED:
+            result = replace(result, state=INTERRUPTED)
+        log = f"{spec.folder / LOG}: " if result.state in (FAILED, INTERRUPTED) else ""
+        self._note(spec, result, log + (result.reason or result.run))
         if not self.stopping and self._is_hopeless():
             self.stopping = f"stopped: the first {MAX_IDENTICAL_FAILURES} trials that ran all failed in the same way"
-            self.say(f"sweep: {self.stopping} ({outcome.reason})")
+            self.say(f"sweep: {self.stopping} ({result.reason})")
 
-    def _note(self, order: TrialSpec, outcome: TrialResult, detail: str) -> None:
-        self.outcomes.append((order, outcome))
-        place = f"[{len(self.outcomes)}/{self.total}] {order.trial.name}"
-        self.say(f"{place}: {outcome.state} in {outcome.seconds:.1f} s; {detail}")
+    def _note(self, spec: TrialSpec, result: TrialResult, detail: str) -> None:
+        self.results.append((spec, result))
+        place = f"[{len(self.results)}/{self.total}] {spec.trial.name}"
+        self.say(f"{place}: {result.state} in {result.seconds:.1f} s; {detail}")
 
     def _is_hopeless(self) -> bool:
-        states = [outcome for _, outcome in self.outcomes]
-        failed = [_pattern(outcome.reason) for outcome in states if outcome.state == FAILED]
+        states = [result for _, result in self.results]
+        failed = [_pattern(result.reason) for result in states if result.state == FAILED]
         return len(failed) == len(states) >= MAX_IDENTICAL_FAILURES and len(set(failed[:MAX_IDENTICAL_FAILURES])) == 1
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -102,8 +102,8 @@ class Coordinator:
 
     def counts(self) -> dict[str, int]:
         """Number of trials by state."""
-        states = Counter(outcome.state for _, outcome in self.outcomes)
-        states[WAITING] += self.total - len(self.outcomes)
+        states = Counter(result.state for _, result in self.results)
+        states[WAITING] += self.total - len(self.results)
         return {state: states[state] for state in STATES}
 
     def summarise(self, place: Path, head: dict[str, Any]) -> None:
@@ -114,9 +114,7 @@ class Coordinator:
             KeyboardInterrupt: the sweep was interrupted.
         """
         counts = self.counts()
-        trials = [
-            {"trial": order.trial.name, "folder": order.folder.name, **to_jsonable(o)} for order, o in self.outcomes
-        ]
+        trials = [{"trial": spec.trial.name, "folder": spec.folder.name, **to_jsonable(o)} for spec, o in self.results]
         write_json(place / SUMMARY, {**head, "counts": counts, "trials": trials})
         shown = {state: n for state, n in counts.items() if n or state in (DONE, ALREADY_DONE, FAILED)}
         self.say("sweep: " + ", ".join(f"{n} {state}" for state, n in shown.items()))

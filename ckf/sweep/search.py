@@ -13,9 +13,9 @@ from ckf.core.artifact_store import fingerprint, read_json
 from ckf.core.errors import ConfigError, Problem
 from ckf.runs.folder import METRICS
 from ckf.sweep.expand import check_trials
-from ckf.sweep.run_sweep import in_sweep, open_sweep
 from ckf.sweep.search_space import Space, import_optuna, read_space
-from ckf.sweep.trial_folder import ALREADY_DONE, DONE, TrialResult, make_order
+from ckf.sweep.setup import in_sweep, open_sweep
+from ckf.sweep.trial_folder import ALREADY_DONE, DONE, TrialResult, make_trial_spec
 
 
 def run_search(
@@ -40,22 +40,22 @@ def run_search(
         asked = [study.ask() for _ in range(min(how.launcher.jobs, search.trials - number))]
         trials = [_trial(space, one) for one in asked]
         configs = check_trials(trials, config_dir)
-        orders = [
-            make_order(place, number + i, trial, in_sweep(config, "search"))
+        specs = [
+            make_trial_spec(place, number + i, trial, in_sweep(config, "search"))
             for i, (trial, config) in enumerate(zip(trials, configs, strict=True), 1)
         ]
-        for order in orders:
-            order.write(verb)
-        for one, order, outcome in zip(asked, orders, coordinator.run(orders), strict=True):
-            value = _value(outcome, search.metric)
+        for spec in specs:
+            spec.write(verb)
+        for one, spec, result in zip(asked, specs, coordinator.run(specs), strict=True):
+            value = _value(result, search.metric)
             if value is None:
                 study.tell(one, state=import_optuna().trial.TrialState.FAIL)
                 continue
             study.tell(one, value)
             if best is None or (value > best[0]) == (search.direction == "maximize"):
-                best = value, order.trial.name
-                print(f"search: best so far {search.metric} {value:.4f} with {order.trial.name}", flush=True)
-        number += len(orders)
+                best = value, spec.trial.name
+                print(f"search: best so far {search.metric} {value:.4f} with {spec.trial.name}", flush=True)
+        number += len(specs)
     head = {"name": "search", "verb": verb, "metric": search.metric, "best": best[1] if best else None}
     coordinator.summarise(place, {**head, "value": best[0] if best else None})
     return place
@@ -97,9 +97,9 @@ def _trial(space: Space, asked: Any) -> Trial:
     return Trial(" ".join(point), (*space.fixed, *point))
 
 
-def _value(outcome: TrialResult, metric: str) -> float | None:
+def _value(result: TrialResult, metric: str) -> float | None:
     """The searched figure of a finished run; None where it failed or has no such figure."""
-    if outcome.state not in (DONE, ALREADY_DONE):
+    if result.state not in (DONE, ALREADY_DONE):
         return None
-    found = read_json(Path(outcome.run) / METRICS).get(metric)
+    found = read_json(Path(result.run) / METRICS).get(metric)
     return None if found is None else float(found)

@@ -57,8 +57,8 @@ class SlurmLauncher:
         self.cfg, self.jobs, self.poll_s = cfg, cfg.jobs, cfg.poll_s
         self.folder = logs / "slurm"
 
-    def start(self, order: TrialSpec) -> JobHandle:
-        """Submit the job of an order.
+    def start(self, spec: TrialSpec) -> JobHandle:
+        """Submit the job of a trial.
 
         Raises:
             CkfError: no SLURM here, or it refuses the job.
@@ -66,8 +66,8 @@ class SlurmLauncher:
         submitit = _submitit()
         try:
             executor = submitit.SlurmExecutor(folder=self.folder)
-            executor.update_parameters(**parameters(self.cfg, order))
-            return SubmittedJob(executor.submit(TrialJob(order.command, order.folder / LOG)))
+            executor.update_parameters(**parameters(self.cfg, spec))
+            return SubmittedJob(executor.submit(TrialJob(spec.command, spec.folder / LOG)))
         except (RuntimeError, OSError, submitit.core.utils.FailedJobError) as error:
             said = first_line(error)
             raise CkfError(
@@ -75,11 +75,11 @@ class SlurmLauncher:
             ) from None
 
 
-def parameters(cfg: SlurmLauncherConfig, order: TrialSpec) -> dict[str, Any]:
+def parameters(cfg: SlurmLauncherConfig, spec: TrialSpec) -> dict[str, Any]:
     """submitit's parameters of a trial's job: a task for each process that trains, GPUs for each of them."""
-    trainer = order.config.trainer
+    trainer = spec.config.trainer
     asked: dict[str, Any] = {
-        "job_name": f"ckf-{order.folder.parent.name}",
+        "job_name": f"ckf-{spec.folder.parent.name}",
         "time": cfg.timeout_min,
         "nodes": trainer.num_nodes,
         "ntasks_per_node": trainer.devices,
@@ -100,13 +100,13 @@ def _gpus(trainer: TrainerConfig) -> int | None:
     return trainer.devices if trainer.accelerator == "gpu" else None
 
 
-def batch_script(cfg: SlurmLauncherConfig, order: TrialSpec) -> str:
+def batch_script(cfg: SlurmLauncherConfig, spec: TrialSpec) -> str:
     """The batch script that submitit would submit for a trial; needs no SLURM."""
     _submitit()
     from submitit.slurm.slurm import _make_sbatch_string  # submitit shows its script in no other way without SLURM
 
-    folder = order.folder.parent / "slurm"
-    text: str = _make_sbatch_string(command=shlex.join(order.command), folder=folder, **parameters(cfg, order))
+    folder = spec.folder.parent / "slurm"
+    text: str = _make_sbatch_string(command=shlex.join(spec.command), folder=folder, **parameters(cfg, spec))
     return text
 
 

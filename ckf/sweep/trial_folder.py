@@ -50,41 +50,41 @@ class TrialSpec:
     @property
     def command(self) -> list[str]:
         """The trial's process."""
-        return [sys.executable, "-m", "ckf.sweep.worker", str(self.folder)]
+        return [sys.executable, "-m", "ckf.sweep.trial_process", str(self.folder)]
 
     def write(self, verb: str) -> None:
-        """Write what is to be run; log and outcome of earlier attempts stay."""
+        """Write what is to be run; log and result of earlier attempts stay."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / CONFIG).write_text(to_yaml(self.config), encoding="utf-8")
         write_json(
             self.folder / ORDER, {"name": self.trial.name, "verb": verb, "overrides": list(self.trial.overrides)}
         )
 
-    def outcome(self) -> TrialResult | None:
+    def result(self) -> TrialResult | None:
         """How the last attempt ended; None while there is none, or where its process died before it could say."""
-        return read_outcome(self.folder)
+        return read_result(self.folder)
 
     def clear(self) -> None:
-        """Forget the outcome of an earlier attempt."""
+        """Remove the result of an earlier attempt."""
         (self.folder / OUTCOME).unlink(missing_ok=True)
 
 
-def make_order(place: Path, number: int, trial: Trial, config: ExperimentConfig) -> TrialSpec:
-    """The order of a trial, in a folder below ``place`` with its number and name."""
+def make_trial_spec(place: Path, number: int, trial: Trial, config: ExperimentConfig) -> TrialSpec:
+    """The specification of a trial, in a folder below ``place`` with its number and name."""
     slug = re.sub(r"[^\w.=-]+", "_", trial.name)[:100]
     return TrialSpec(trial, config, place / f"{number:03d}-{slug}")
 
 
-def read_outcome(folder: Path) -> TrialResult | None:
-    """The outcome that a trial's process wrote, or None."""
+def read_result(folder: Path) -> TrialResult | None:
+    """The result that a trial's process wrote, or None."""
     try:
         return TrialResult(**read_json(folder / OUTCOME))
     except ArtifactError:
         return None
 
 
-def run_order(folder: Path, stages: Mapping[str, Callable[[ExperimentConfig], Path]]) -> TrialResult:
-    """Do what an order says, in this process, and write how it ended. Another process of the same trial is waited for.
+def run_trial(folder: Path, stages: Mapping[str, Callable[[ExperimentConfig], Path]]) -> TrialResult:
+    """Run a trial in this process and write how it ended. Another process of the same trial is waited for.
 
     A trial whose run is finished is found by the stage itself, under the run's own lock; that nothing was written is
     how it shows here.
@@ -94,21 +94,21 @@ def run_order(folder: Path, stages: Mapping[str, Callable[[ExperimentConfig], Pa
         (folder / STARTED).touch()
         since, begun = (folder / STARTED).stat().st_mtime_ns, time.perf_counter()
 
-        def outcome(state: str, run: str = "", reason: str = "") -> TrialResult:
+        def result(state: str, run: str = "", reason: str = "") -> TrialResult:
             return TrialResult(state, round(time.perf_counter() - begun, 2), run, reason)
 
         try:
             run = stages[read_json(folder / ORDER)["verb"]](load_yaml(folder / CONFIG))
-            ended = outcome(DONE if _written_since(run, since) else ALREADY_DONE, str(run))
+            ended = result(DONE if _written_since(run, since) else ALREADY_DONE, str(run))
         except CkfError as error:
             for line in str(error).splitlines():
                 print(f"ckf: {line}", file=sys.stderr)
-            ended = outcome(FAILED, reason=_first_line(error))
+            ended = result(FAILED, reason=_first_line(error))
         except KeyboardInterrupt:
-            ended = outcome(INTERRUPTED, reason="interrupted; the same command continues it")
+            ended = result(INTERRUPTED, reason="interrupted; the same command continues it")
         except Exception as error:  # a fault of ours or of the machine: the log has it whole, the sweep goes on
             traceback.print_exc()
-            ended = outcome(FAILED, reason=f"{type(error).__name__}: {_first_line(error)}")
+            ended = result(FAILED, reason=f"{type(error).__name__}: {_first_line(error)}")
         write_json(folder / OUTCOME, to_jsonable(ended))
     return ended
 

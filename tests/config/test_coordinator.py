@@ -17,7 +17,7 @@ from ckf.config.compose import compose
 from ckf.config.sweep_file import Trial
 from ckf.core.artifact_store import read_json
 from ckf.sweep import trial_folder as orders
-from ckf.sweep.trial_folder import ALREADY_DONE, DONE, FAILED, TrialResult, make_order, read_outcome, run_order
+from ckf.sweep.trial_folder import ALREADY_DONE, DONE, FAILED, TrialResult, make_trial_spec, read_result, run_trial
 
 STUB = """\
 import json, os, pathlib, signal, sys, time
@@ -184,7 +184,7 @@ def test_a_sweep_of_a_file_counts_kept_results(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    order = make_order(tmp_path, 1, Trial("seed=3", ("seed=3",)), compose(["seed=3", "logger=csv"])[0])
+    order = make_trial_spec(tmp_path, 1, Trial("seed=3", ("seed=3",)), compose(["seed=3", "logger=csv"])[0])
     order.write("train")
     return order.folder
 
@@ -199,11 +199,11 @@ def test_a_trial_runs_its_own_resolved_config(folder: Path, tmp_path: Path) -> N
         (run / "run.json").write_text("{}")
         return run
 
-    assert run_order(folder, {"train": work}).state == DONE
+    assert run_trial(folder, {"train": work}).state == DONE
     assert (seen[0].seed, seen[0].method.name) == (3, "ckf")
-    assert read_outcome(folder) == TrialResult(DONE, read_outcome(folder).seconds, str(tmp_path / "run"))
+    assert read_result(folder) == TrialResult(DONE, read_result(folder).seconds, str(tmp_path / "run"))
     time.sleep(0.02)
-    assert run_order(folder, {"train": lambda exp: tmp_path / "run"}).state == ALREADY_DONE, "nothing was written"
+    assert run_trial(folder, {"train": lambda exp: tmp_path / "run"}).state == ALREADY_DONE, "nothing was written"
 
 
 def test_a_trial_that_fails_says_why(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,14 +215,14 @@ def test_a_trial_that_fails_says_why(folder: Path, capsys: pytest.CaptureFixture
     def crash(exp):
         raise ZeroDivisionError("division by zero")
 
-    assert run_order(folder, {"train": refuse}).reason == "x.csv: line 3: no user"
-    assert read_outcome(folder).state == FAILED
+    assert run_trial(folder, {"train": refuse}).reason == "x.csv: line 3: no user"
+    assert read_result(folder).state == FAILED
     assert "Traceback" not in capsys.readouterr().err
-    assert run_order(folder, {"train": crash}).reason == "ZeroDivisionError: division by zero"
+    assert run_trial(folder, {"train": crash}).reason == "ZeroDivisionError: division by zero"
     assert "Traceback" in capsys.readouterr().err
 
 
 def test_a_half_written_outcome_is_none(folder: Path) -> None:
-    assert read_outcome(folder) is None
+    assert read_result(folder) is None
     (folder / "outcome.json").write_text('{"state": "do')
-    assert read_outcome(folder) is None
+    assert read_result(folder) is None

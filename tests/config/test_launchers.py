@@ -11,7 +11,7 @@ from ckf.cli.main import main
 from ckf.config.compose import compose
 from ckf.config.schema import SlurmLauncherConfig
 from ckf.config.sweep_file import Trial
-from ckf.sweep.trial_folder import make_order
+from ckf.sweep.trial_folder import make_trial_spec
 
 pytest.importorskip("submitit", reason="launcher=slurm needs the extra `slurm`")
 
@@ -36,7 +36,7 @@ def test_dry_run_prints_the_batch_script_and_starts_nothing(
         "module load cuda",
     ):
         assert line in said.splitlines(), line
-    assert re.search(r"^srun .* -m ckf\.trial outputs/sweeps/multirun-\w+/001-seed=0$", said, re.M)
+    assert re.search(r"^srun .* -m ckf\.sweep\.trial_process outputs/sweeps/multirun-\w+/001-seed=0$", said, re.M)
     assert "#SBATCH --account" not in said
     assert "nothing was submitted (launcher.dry_run); 2 trials would be" in said
     assert not list(tmp_path.glob("outputs/sweeps/*/*/outcome.json"))
@@ -46,7 +46,7 @@ def test_a_task_for_each_process_that_trains(tmp_path: Path) -> None:
     from ckf.sweep.slurm import batch_script
 
     config = compose(["trainer=ddp", "trainer.devices=4", "trainer.num_nodes=2", "train.global_batch_size=64"])[0]
-    script = batch_script(SlurmLauncherConfig(name="slurm"), make_order(tmp_path, 1, Trial("t", ()), config))
+    script = batch_script(SlurmLauncherConfig(name="slurm"), make_trial_spec(tmp_path, 1, Trial("t", ()), config))
     for line in ("#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=4", "#SBATCH --gpus-per-node=4"):
         assert line in script.splitlines()
 

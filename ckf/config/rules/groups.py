@@ -11,6 +11,7 @@ from ckf.config import schema
 from ckf.config.registry import SCHEMAS
 from ckf.config.rules.model import backbone_problems, lora_problems
 from ckf.config.schema import ExperimentConfig
+from ckf.config.schema.validators import at_least
 from ckf.core.artifact_store import to_jsonable
 from ckf.core.errors import Problem
 from ckf.tasks import BUILT_IN
@@ -27,6 +28,7 @@ def _options(group: str, fits: Callable[[type], bool]) -> str:
 
 def cross_group_problems(exp: ExperimentConfig) -> Iterator[Problem]:
     """Yield one line for each impossible pair; it names the key, the value and what is allowed."""
+    yield from at_least("seed", exp.seed, 0)
     yield from _secret_problems(exp)
     yield from _variant_problems(exp)
     yield from _target_problems(exp)

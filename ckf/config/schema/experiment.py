@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,9 +26,7 @@ from ckf.config.schema.training import (
     TrainConfig,
     TrainerConfig,
 )
-from ckf.config.schema.validators import at_least
 from ckf.core.artifact_store import file_hash
-from ckf.core.errors import Problem
 from ckf.tasks import BUILT_IN, Task
 
 
@@ -84,13 +81,6 @@ class ExperimentConfig:
     overwrite: bool = False
     """Whether to delete the run of the same configuration and start again. Off: a finished run is left alone, an
     unfinished one resumed."""
-
-    def problems(self) -> Iterator[Problem]:
-        """Rules across groups."""
-        from ckf.config.rules.groups import cross_group_problems
-
-        yield from at_least("seed", self.seed, 0)
-        yield from cross_group_problems(self)
 
     @property
     def task_mix(self) -> list[TaskConfig]:

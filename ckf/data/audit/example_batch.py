@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ckf.core.split_names import SPLITS
 from ckf.data.example_settings import ExampleSettings
-from ckf.data.interactions import SPLITS, InteractionLog, lists_of
+from ckf.data.interactions import InteractionLog, lists_of
 from ckf.tasks import Task
 
 _RATING_SAID = r"\b[0-9](\.[05])? ?(stars?\b|out of (5|10|five|ten)\b|/ ?(5|10)\b)"

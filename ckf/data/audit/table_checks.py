@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy.stats import spearmanr
 
+from ckf.core.split_names import SPLITS
 from ckf.data.audit.report import PASS, STOP, WARN, Finding
-from ckf.data.interactions import SPLITS, InteractionLog
+from ckf.data.interactions import InteractionLog
 
 TIMELESS = ("user_cold", "item_cold")
 _LATEST = 4_102_444_800  # the year 2100, in seconds

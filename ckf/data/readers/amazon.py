@@ -19,7 +19,7 @@ import polars as pl
 from ckf.config.schema import AmazonConfig
 from ckf.core.errors import DataError
 from ckf.data.readers.base import Source
-from ckf.data.readers.line_reader import BadRow, first_line, raw_lines
+from ckf.data.readers.line_reader import BadRow, raw_lines, read_first_line
 from ckf.data.readers.polars_scan import Scanner
 from ckf.data.readers.python_literals import parse_literal
 from ckf.data.titles import clean_title, decoded, title_table
@@ -102,7 +102,7 @@ def _others(cfg: AmazonConfig, root: Path) -> str:
 
 def _refuse_other_version(path: Path, expected: int, of: str) -> None:
     """Look at the first line; a line that tells nothing is left to the reader."""
-    kind, year = _recognise(first_line(path))
+    kind, year = _recognise(read_first_line(path))
     if year is None or (kind, year) == (of, expected):
         return
     if kind != of:
@@ -147,7 +147,7 @@ def read_amazon(cfg: AmazonConfig, scanner: Scanner) -> Source:
         if cfg.version == 2014:
             rows, faults = _literal_rows(meta, names, cfg.max_bad_rows)
             card["metadata_lines_unreadable"] = len(faults)
-            card["metadata_lines_unreadable_at"] = [fault.line for fault in faults]
+            card["metadata_lines_unreadable_at"] = [fault.row for fault in faults]
         else:
             rows = _json_rows(version, meta, names, scanner)
         table, counts = title_table(rows, names)
@@ -208,7 +208,7 @@ def _literal_row(
         return BadRow(path, number, "broken_literal", str(error))
     item = row.get("asin")
     if not isinstance(item, str):
-        return BadRow(path, number, "missing_field", f"asin is {item!r:.60}, expected text")
+        return BadRow(path, number, "missing_field", f"asin is {item!r:.60}, expected text", column="asin")
     if item not in wanted:
         return None
     return item, _text(row.get("title")), _text(row.get("brand")), _last_category(row.get("categories"))

@@ -1,6 +1,6 @@
-"""The slow, exact way through a file: line by line, with a reason for each line that cannot be used.
+"""Read a file line by line, and give a reason for each line that cannot be used.
 
-Run only after the quick reader has failed, or to turn record numbers into line numbers.
+This is slow. It runs only after the quick reader has failed, or to turn record numbers into line numbers.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import IO, Any
 
 from isal import igzip, isal_zlib
 
-from ckf.core.errors import DataError
+from ckf.core.errors import DataError, first_line
 from ckf.data.readers.cell_types import converter, noun
 
 MAX_LINE_BYTES = 16 * 2**20
-"""No review, title or metadata row of any source comes near it: a longer text is a fault."""
+"""The longest line that is read. No review, title or metadata row of any source comes near it."""
 LONGEST_LINE = 256 * 2**20
-"""Read at most to look whether a longer line is a record after all: columns that nobody reads may be as long."""
+"""A longer line than `MAX_LINE_BYTES` is still read up to here, since columns that nobody reads may be that long."""
 # isal has no types of its own, so its exceptions are of unknown type to mypy
 BROKEN_GZIP: tuple[type[Exception], ...] = (EOFError, igzip.BadGzipFile, isal_zlib.error)  # type: ignore[assignment]
 """What a truncated or damaged gzip raises when it is read."""
@@ -28,20 +28,25 @@ BROKEN_GZIP: tuple[type[Exception], ...] = (EOFError, igzip.BadGzipFile, isal_zl
 
 @dataclass(frozen=True)
 class BadRow:
-    """One line that cannot be used: where it is, which kind of fault (for counts), and what it is."""
+    """One row that cannot be used, and why.
 
-    path: Path
-    line: int
+    ``row`` is the line number in ``file``, from 1. ``kind`` is the fault's name, by which faults are counted.
+    ``column`` is None where the whole line is at fault.
+    """
+
+    file: Path
+    row: int
     kind: str
-    text: str
+    reason: str
+    column: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.path}: line {self.line}: {self.text}"
+        return f"{self.file}: line {self.row}: {self.reason}"
 
 
 @dataclass
 class Table:
-    """How a file is read: its wanted columns and types; ``separator`` None means JSON lines."""
+    """How to read a file: the wanted columns with their types. ``separator`` None means JSON lines."""
 
     path: Path
     columns: dict[str, Any]
@@ -53,10 +58,10 @@ class Table:
 
 
 def decoded(path: Path, encoding: str) -> bytes:
-    """A small file of another encoding as UTF-8, in memory.
+    """Convert a small file of another encoding to UTF-8, in memory.
 
     Raises:
-        DataError: bytes that are not of the encoding.
+        DataError: some bytes do not fit the encoding.
     """
     with open_bytes(path) as file:
         data = file.read()
@@ -68,14 +73,14 @@ def decoded(path: Path, encoding: str) -> bytes:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a plain or gzipped file by its first bytes, whatever its name."""
+    """Open a plain or gzipped file. The first bytes decide which it is, not the name."""
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     return igzip.open(path, "rb") if zipped else path.open("rb")
 
 
-def first_line(path: Path, encoding: str = "utf8") -> str:
-    """The first line without its end and without a byte order mark."""
+def read_first_line(path: Path, encoding: str = "utf8") -> str:
+    """Return the first line without its line end and byte order mark."""
     for _, data in raw_lines(path):
         if isinstance(data, BadRow):
             raise DataError(str(data))
@@ -87,7 +92,11 @@ def first_line(path: Path, encoding: str = "utf8") -> str:
 
 
 def raw_lines(path: Path, longest: int = MAX_LINE_BYTES) -> Iterator[tuple[int, bytes | BadRow]]:
-    """Numbered lines of a plain or gzipped file; one above the limit comes as a fault, and a broken gzip stops."""
+    """Yield the numbered lines of a plain or gzipped file. A line above the limit comes as a `BadRow`.
+
+    Raises:
+        DataError: a truncated or broken gzip.
+    """
     number = 0
     try:
         with open_bytes(path) as file:
@@ -109,7 +118,7 @@ def _too_long(path: Path, line: int, size: int) -> BadRow:
 
 
 def salvage_table(table: Table, copy: Path, limit: int) -> list[BadRow]:
-    """Write the usable records as JSON lines with their line numbers; return the faults.
+    """Write the usable records as JSON lines with their line numbers, and return the bad rows.
 
     Raises:
         DataError: more than ``limit`` faults, or a broken gzip.
@@ -127,14 +136,14 @@ def salvage_table(table: Table, copy: Path, limit: int) -> list[BadRow]:
 
 
 def records(table: Table) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
-    """Each record with its line number: the wanted columns, converted, or the fault."""
+    """Yield each record with its line number: the wanted columns, converted, or a `BadRow`."""
     rows = _json_records(table) if table.separator is None else _delimited_records(table)
     for line, row in rows:
         yield line, row if isinstance(row, BadRow) else _converted(table, line, row)
 
 
 def line_numbers(table: Table, wanted: Collection[int]) -> dict[int, int]:
-    """Line number of each wanted record (numbered from 1 as the quick reader does)."""
+    """Return the line number of each wanted record. Records are numbered from 1, as the quick reader does."""
     left, found = set(wanted), {}
     rows = _json_records(table) if table.separator is None else _delimited_records(table)
     lines_count = len(table.separator or "") > 1  # there the quick reader numbers lines itself
@@ -160,7 +169,7 @@ def _json_records(table: Table) -> Iterator[tuple[int, dict[str, Any] | BadRow]]
         try:
             row = json.loads(data)
         except (ValueError, RecursionError) as error:
-            broken = BadRow(table.path, line, "broken_json", f"not a JSON object ({_short(error)})")
+            broken = BadRow(table.path, line, "broken_json", f"not a JSON object ({first_line(error)[:120]})")
             yield line, _too_long(table.path, line, len(data)) if len(data) > MAX_LINE_BYTES else broken
             continue
         if isinstance(row, dict):
@@ -187,7 +196,7 @@ def _delimited_records(table: Table) -> Iterator[tuple[int, dict[str, Any] | Bad
 
 
 class _TextLines:
-    """Decoded lines for the csv module, which may join several into one record; faults are kept aside."""
+    """Decoded lines for the csv module, which may join several into one record. The last fault is kept in ``fault``."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -204,7 +213,7 @@ class _TextLines:
             try:
                 text = data.decode(self.table.encoding)
             except UnicodeDecodeError as error:
-                what = f"not {self.table.encoding} text ({_short(error)})"
+                what = f"not {self.table.encoding} text ({first_line(error)[:120]})"
                 self.fault = BadRow(self.table.path, self.line, "not_text", what)
                 text = "\n"
             yield text.removeprefix("\ufeff") if self.line == 1 else text
@@ -220,17 +229,17 @@ def _csv_rows(table: Table, text: _TextLines) -> Iterator[tuple[int, list[str] |
         except StopIteration:
             return
         except csv.Error as error:
-            yield start, BadRow(table.path, start, "broken_csv", f"not a csv record ({_short(error)})")
+            yield start, BadRow(table.path, start, "broken_csv", f"not a csv record ({first_line(error)[:120]})")
             continue
         if text.fault is not None:
             fault, text.fault = text.fault, None
-            yield fault.line, fault
+            yield fault.row, fault
         elif cells:
             yield start, cells
 
 
 def csv_form(separator: str, quote: str | None) -> dict[str, Any]:
-    """Settings of the csv module that read as polars does."""
+    """Return the settings with which the csv module reads as polars does."""
     if quote is None:
         return {"delimiter": separator, "quoting": csv.QUOTE_NONE}
     return {"delimiter": separator, "quotechar": quote}
@@ -240,7 +249,7 @@ def _plain_rows(table: Table, text: _TextLines) -> Iterator[tuple[int, list[str]
     for row in text:
         if text.fault is not None:
             fault, text.fault = text.fault, None
-            yield fault.line, fault
+            yield fault.row, fault
         elif row.strip("\r\n"):
             yield text.line, row.rstrip("\r\n").split(table.separator)
 
@@ -256,9 +265,6 @@ def _converted(table: Table, line: int, row: dict[str, Any]) -> dict[str, Any] |
             found[name] = None if value is None else converter(dtype)(value)
         except (ValueError, TypeError, OverflowError):
             shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-            return BadRow(table.path, line, f"{name}_of_wrong_type", f"{name} is {shown}, expected {noun(dtype)}")
+            reason = f"{name} is {shown}, expected {noun(dtype)}"
+            return BadRow(table.path, line, f"{name}_of_wrong_type", reason, column=name)
     return found
-
-
-def _short(error: BaseException) -> str:
-    return str(error).splitlines()[0][:120]

@@ -18,7 +18,7 @@ import polars as pl
 
 from ckf.core.errors import DataError
 from ckf.data.readers.jsonl_blocks import scan_blocks
-from ckf.data.readers.line_reader import BadRow, Table, csv_form, decoded, first_line, line_numbers, salvage_table
+from ckf.data.readers.line_reader import BadRow, Table, csv_form, decoded, line_numbers, read_first_line, salvage_table
 
 LINE = "line"
 _GZIP_FACTOR = 4  # how far text in a gzip grows, roughly
@@ -156,7 +156,7 @@ def read_header(path: Path, separator: str = ",", quote: str | None = '"', encod
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    text = first_line(path, encoding)
+    text = read_first_line(path, encoding)
     if not text.strip():
         raise DataError(f"{path}: the file is empty; its first line must name the columns")
     if len(separator) > 1:

@@ -9,11 +9,11 @@ import polars as pl
 
 from ckf.config.schema import RecboleConfig
 from ckf.core.errors import DataError
+from ckf.core.split_names import SPLITS
 from ckf.data.readers.base import Source
 from ckf.data.readers.polars_scan import Scanner, read_header
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
-_SPLITS = ("train", "val", "test")
 
 
 def recbole_files(cfg: RecboleConfig) -> list[Path]:
@@ -43,7 +43,7 @@ def read_recbole(cfg: RecboleConfig, scanner: Scanner) -> Source:
     inter = [path for path in files if path.suffix == ".inter"]
     tables = [_interactions(cfg, path, scanner).with_columns(file=pl.lit(n, pl.UInt8)) for n, path in enumerate(inter)]
     if cfg.parts:
-        tables = [table.with_columns(split=pl.lit(split)) for table, split in zip(tables, _SPLITS, strict=True)]
+        tables = [table.with_columns(split=pl.lit(split)) for table, split in zip(tables, SPLITS, strict=True)]
     rows = pl.concat(tables)
     has_items = len(files) > len(inter)
     if has_items and cfg.title_field:

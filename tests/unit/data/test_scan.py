@@ -14,7 +14,9 @@ from ckf.core.artifact_store import read_json
 from ckf.core.errors import DataError
 from ckf.data.prepare import build_dataset, write_dataset
 from ckf.data.readers.base import Source
+from ckf.data.readers.line_reader import BadRow, Table, records
 from ckf.data.readers.polars_scan import Scanner
+from ckf.data.row_validation import collect_errors, row_checks
 
 FIELDS = {"u": pl.String, "i": pl.String, "r": pl.Float64, "t": pl.Int64, "x": pl.String}
 GOOD = [{"u": f"u{n % 4}", "i": f"i{n}", "r": 1 + n % 5, "t": 1_000_000_000 + n, "x": "fine"} for n in range(12)]
@@ -235,3 +237,19 @@ def test_own_parquet_with_titles_and_a_split(tmp_path):
     cfg.columns.rating, cfg.columns.review = "x", None
     with pytest.raises(DataError, match=r"ratings.parquet: column x is String, expected Float64"):
         prepared(cfg, tmp_path / "again", "provided")
+
+
+def test_a_bad_row_is_a_value_and_its_text_comes_last(tmp_path):
+    """The slow reader and the row checks both give file, row, column and reason apart."""
+    path = jsonl(tmp_path, '{"u": "a", "i": "b", "r": "good", "t": 5}')
+    bad = [row for _, row in records(Table(path, FIELDS)) if isinstance(row, BadRow)]
+    assert bad == [BadRow(path, 4, "r_of_wrong_type", "r is 'good', expected a number", column="r")]
+    assert str(bad[0]) == f"{path}: line 4: r is 'good', expected a number"
+
+    checks = row_checks(["rating"], TabularConfig("csv", root="", interactions=""), oldest=0)
+    number = next(place for place, check in enumerate(checks) if check.kind == "rating_outside_scale")
+    columns = {"user": 0, "item": 0, "rating": 9.0, "line": 7, "file": 0, "fault": number}
+    ids = {"user": pl.Series(["a"]), "item": pl.Series(["b"])}
+    found, counts = collect_errors(pl.DataFrame([columns]), ids, checks, (path,), lambda file, rows: {7: 8})
+    assert [(row.file, row.row, row.column) for row in found] == [(path, 8, "rating")]
+    assert counts == {"rating_outside_scale": 1}

@@ -1,4 +1,4 @@
-"""The process of one trial of a sweep: ``python -m ckf.sweep.worker FOLDER``, wherever a launcher starts it."""
+"""The process of one trial of a sweep: ``python -m ckf.sweep.trial_process FOLDER``, wherever a launcher starts it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from ckf.config.compose import load_yaml
 from ckf.core.artifact_store import read_json
 from ckf.runs.folder import CONFIG
-from ckf.sweep.trial_folder import ALREADY_DONE, DONE, INTERRUPTED, ORDER, run_order
+from ckf.sweep.trial_folder import ALREADY_DONE, DONE, INTERRUPTED, ORDER, run_trial
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the trial whose order lies in a folder; exit status 0 done, 1 failed, 130 interrupted."""
+    """Run the trial of a folder; exit status 0 done, 1 failed, 130 interrupted."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a launcher's shell may have it ignored
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path((sys.argv[1:] if argv is None else argv)[0])
@@ -24,13 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     stages = {"": run, "prepare": prepare, "cf": cf, "train": train}
     me = membership(os.environ)
-    if me is not None and me.rank > 0:  # a cluster's job of several tasks: rank 0 keeps the order's folder
+    if me is not None and me.rank > 0:  # a cluster's job of several tasks: rank 0 keeps the trial's folder
         stages[read_json(folder / ORDER)["verb"]](load_yaml(folder / CONFIG))
         return 0
-    outcome = run_order(folder, stages)
-    if outcome.run:
-        print(outcome.run, flush=True)
-    return {DONE: 0, ALREADY_DONE: 0, INTERRUPTED: 130}.get(outcome.state, 1)
+    result = run_trial(folder, stages)
+    if result.run:
+        print(result.run, flush=True)
+    return {DONE: 0, ALREADY_DONE: 0, INTERRUPTED: 130}.get(result.state, 1)
 
 
 if __name__ == "__main__":
