@@ -16,7 +16,7 @@ from ckf.core.errors import CkfError, ConfigError, Problem
 class Argument:
     """A ``key=value`` argument of a verb that is no config.
 
-    ``example`` stands for the value in help and errors; ``count_of`` names what a whole number of 1 or more counts.
+    ``example`` is the value shown in help and errors; ``count_of`` names what a whole number of 1 or more counts.
     """
 
     key: str

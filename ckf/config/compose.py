@@ -37,7 +37,7 @@ __all__ = [
 
 
 _PRIMARY = "ckf_config"
-"""What Hydra knows conf/config.yaml by: a file of that name in a user's folder shall not stand in its place."""
+"""Hydra's name of conf/config.yaml: a file config.yaml in a user's folder must not replace it."""
 
 
 class ImpliedOptions(NamedTuple):

@@ -1,4 +1,4 @@
-"""Which dataclass stands behind each option of each config group, and their registration with Hydra."""
+"""The dataclass of each option of each config group, and their registration with Hydra."""
 
 from __future__ import annotations
 

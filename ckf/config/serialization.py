@@ -21,7 +21,7 @@ from ckf.core.errors import ConfigError, Problem, first_line
 from ckf.tasks import BUILT_IN
 
 _UNNAMED = ("name", "seed", "method", "paths", "logger", "launcher", "search", "overwrite")
-"""What does not tell one run from another: labels, places, and the seed (it stands beside the hash)."""
+"""Keys that are not part of a run's fingerprint: labels, paths, and the seed (it follows the hash in names)."""
 
 
 def to_yaml(exp: ExperimentConfig) -> str:
