@@ -29,7 +29,7 @@ class Noting(Logger):
     name, version = "noting", ""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self.lines.append((metrics, any(self.cache.glob(f"cf/mf-*/{STAMP}"))))
+        self.lines.append((metrics, any(self.cache.glob(f"cf/mf_plus-*/{STAMP}"))))
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         pass
