@@ -1,4 +1,4 @@
-"""What is counted of a finished dataset, for its manifest; `card_text` says it to readers."""
+"""Statistics of a finished dataset, for its manifest and its dataset card."""
 
 from __future__ import annotations
 

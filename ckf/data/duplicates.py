@@ -13,13 +13,13 @@ from ckf.data.ingest import LoadedInteractions
 
 
 def drop_duplicates(rows: pl.DataFrame, data: LoadedInteractions, policy: str) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Keep one row of each (user, item) and say how many went.
+    """Keep one row of each (user, item), and return how many were dropped.
 
     The order among them is by timestamp, rating, click and the review's digest, so that the order of
     lines in a file settles nothing. Policy ``first`` or ``last`` keeps that one; ``refuse`` stops.
 
     Raises:
-        DataError: ``refuse``, and a pair stands twice; names the pair and its first two rows.
+        DataError: ``refuse``, and a pair occurs twice. The message names the pair and its first two rows.
     """
     counts: dict[str, Any] = {"policy": policy, "exact_copies_dropped": 0, "other_repeats_dropped": 0}
     places = _repeated(rows)
@@ -46,7 +46,7 @@ def drop_duplicates(rows: pl.DataFrame, data: LoadedInteractions, policy: str) -
 
 
 def _repeated(rows: pl.DataFrame) -> np.ndarray:
-    """Places of the rows whose pair stands more than once. int64"""
+    """Return the places of the rows whose pair occurs more than once. int64"""
     pair = rows["user"].to_numpy().astype(np.int64) << 32 | rows["item"].to_numpy()
     order = np.argsort(pair)
     same = pair[order[1:]] == pair[order[:-1]]

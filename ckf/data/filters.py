@@ -107,7 +107,7 @@ def k_core(rows: pl.DataFrame, k: int, *, iterate: bool) -> pl.DataFrame:
         left[gone] = False
         if not iterate:
             break
-        # few rows go after the first pass: they are taken off the counts, the others are not counted anew
+        # few rows go after the first pass, so subtracting them is cheaper than counting the others again
         of_user -= np.bincount(user[gone], minlength=len(of_user))
         of_item -= np.bincount(item[gone], minlength=len(of_item))
     return rows if left.all() else rows.filter(pl.Series(left))

@@ -40,7 +40,7 @@ class Histories:
         while True:
             found = RaggedArray.ranges(self.rows, np.maximum(start, stop - window), stop)
             found = found.kept(self.log.title[self.log.item[found.values]] != targets[found.row_of])
-            # where twins of the target were dropped, older items take their place
+            # where items of the target's title were dropped, older items take their place
             short = (found.lengths < self.last) & (stop - window > start)
             if not short.any():
                 return found.last(self.last)
@@ -48,7 +48,7 @@ class Histories:
 
 
 def imported_histories(log: InteractionLog, rows: np.ndarray, last: int, *, keep_same_time: bool) -> RaggedArray:
-    """The source's own histories as item ids, without the target and its twins.
+    """The source's own histories as item ids, without the target and other items of its title.
 
     With ``keep_same_time`` False, items known to be of the target's own second go too.
     """

@@ -39,7 +39,7 @@ def encode_ids(column: pl.Series) -> tuple[pl.Series, pl.Series]:
 def id_mapping(codes: pl.Series, raw_ids: pl.Series, more: pl.Series | None = None) -> pl.DataFrame:
     """The ids that are left: ``id`` Int32 from 1, ``raw_id``; ``more`` raw ids (of histories) are added.
 
-    ``raw_ids`` are in the order of `sorted_ids`, as `coded` gives them.
+    ``raw_ids`` are in the order of `sorted_ids`, as `encode_ids` gives them.
     """
     ordered = raw_ids.filter(pl.Series(np.bincount(codes.to_numpy(), minlength=len(raw_ids)) > 0))
     if more is not None:

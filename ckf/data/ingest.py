@@ -26,7 +26,7 @@ _COPIES = 2  # of the text: as read, and in the order written
 STRETCH_ROWS = 100_000
 """Rows whose texts are read from the disk at a time."""
 _TEXTS = ("review", "history")
-"""What a row holds besides numbers: as wide as its author liked, so kept apart."""
+"""The columns of unbounded width. They are kept apart from the numbers."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class LoadedInteractions:
 
     @property
     def has_clicks(self) -> bool:
-        """Whether the source brings clicks of its own beside ratings or without them."""
+        """Whether the source has a click column, with ratings or without."""
         return "click" in self.source.interactions.collect_schema().names()
 
     @property
@@ -98,7 +98,7 @@ class LoadedInteractions:
         return pl.Series("review", found, dtype=pl.Binary)
 
     def history_items(self, rows: pl.Series) -> pl.Series | None:
-        """Raw ids that stand in the histories of these rows; None where the source brings none."""
+        """Raw item ids in the histories of these rows; None where the source has no histories."""
         if not self.has_histories:
             return None
         parts = [
@@ -118,7 +118,7 @@ class LoadedInteractions:
         except (pl.exceptions.PolarsError, OSError) as error:
             if disk_is_full(error) or not self.scanner.tables:
                 raise
-            # the reader must run anew to read the copies; its interactions are at hand already
+            # the reader must run again to read the copies; its interactions are loaded already
             self.bad.add(self.scanner.salvage(self.bad.allowed - self.bad.total), {})
             try:
                 self.source = self.reread(self.scanner)  # with a card of its own, which its items add to

@@ -1,4 +1,4 @@
-"""Keys of interactions by content: which event a row is, whatever artifact it stands in."""
+"""Keys of interactions by content: the same event has the same key in every artifact."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TRAINED_ON = "trained_on.parquet"
 """Column ``key`` of the rows that a CF artifact was trained on."""
 
 UNKNOWN = "unknown"
-"""What the manifest says of a CF artifact's training rows when nobody told."""
+"""The manifest's value for the training rows of a CF artifact when they are not known."""
 
 
 def raw_ids(dataset: Path, kind: str) -> np.ndarray:

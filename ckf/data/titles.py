@@ -23,7 +23,7 @@ REVIEW_ENTITIES = {
     "&#34;": '"', "&#39;": "'", "&quot;": '"', "&apos;": "'", "&lt;": "<", "&gt;": ">", "&nbsp;": " ", "&amp;": "&",
     "<br />": " ", "<br/>": " ", "<br>": " ",
 }  # fmt: skip
-"""What stands for something else in review texts; replaced in one pass, so nothing is decoded twice."""
+"""Entities and line breaks to decode in review texts, in one pass so that nothing is decoded twice."""
 
 
 def decoded(text: pl.Expr) -> pl.Expr:

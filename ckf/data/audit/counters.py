@@ -26,7 +26,7 @@ class Tally:
     def add(
         self, kind: str, hit: np.ndarray, names: pa.ChunkedArray | pa.Array, among: np.ndarray | None = None
     ) -> None:
-        """Count the rows where ``hit``; ``among`` says which rows are looked at (all, unless given)."""
+        """Count the rows where ``hit``; ``among`` limits the count to some rows."""
         found = self.kinds.setdefault(kind, Count())
         if among is not None:
             hit = hit & among

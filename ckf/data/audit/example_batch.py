@@ -1,4 +1,4 @@
-"""A block of examples as flat columns, beside the interactions that they come from."""
+"""A block of examples as flat columns, together with the interactions that they come from."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Block:
 
     @cached_property
     def history_in_rated(self) -> np.ndarray:
-        """Which history values have a rating beside them. bool [values]"""
+        """Which history values come with a rating. bool [values]"""
         return self.of(lambda task: task.history_ratings)[self.history.row_of]
 
     @property
@@ -84,6 +84,6 @@ class Block:
 
     @property
     def review_names_rating(self) -> np.ndarray:
-        """Whether the review says a number of stars, or a mark out of something."""
+        """Whether the review names a number of stars, or a mark such as 4/5."""
         found = pc.match_substring_regex(self.review, _RATING_SAID, ignore_case=True)
         return pc.fill_null(found, False).to_numpy(zero_copy_only=False)

@@ -1,4 +1,4 @@
-"""Lines over histories and labels: what a prompt says about the past must be the user's own, and past."""
+"""Checks of histories and labels. A history may hold only the user's own interactions, all before the target."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class EarlierCounts:
 
 
 def check_past(block: Block, tally: Tally, earlier: EarlierCounts) -> None:
-    """Histories of one block."""
+    """Count the faults in the histories of one block."""
     log, names, history = block.log, block.names, block.history
     owner, items = history.row_of, history.values
     same_item = items == block.item[owner]

@@ -15,7 +15,7 @@ LEVELS = (PASS, WARN, STOP)
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: ``count`` of ``of`` are affected, ``first`` names one of them, ``says`` tells what it means."""
+    """One check: ``count`` of ``of`` are affected, ``first`` names one of them, ``says`` explains it."""
 
     name: str
     level: str

@@ -192,7 +192,7 @@ def _frozen(frozen: CandidateHash, manifest: dict[str, Any]) -> Finding:
 
 
 def cf_line(dataset: Path, cf: Path) -> Finding:
-    """A trained CF model: its artifact says which rows it saw, and none may be of val or test."""
+    """Check that a CF model was trained on no row of val or test, by the row keys in its artifact."""
     card = read_json(cf / "manifest.json")
     name, trained_on = f"cf_trained_on_train {cf.name}", card["trained_on"]
     if trained_on == UNKNOWN:

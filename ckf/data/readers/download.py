@@ -1,4 +1,4 @@
-"""Fetching an archive: licence first, resumed where it broke off, verified, unpacked beside and moved in.
+"""Fetch an archive: check the licence, resume, verify, unpack in a temporary folder, move into place.
 
 Only the standard library, and TLS is always verified. What was fetched, from where and against which
 checksum goes to ``source.json`` in the target folder, so that the dataset's card can repeat it.
@@ -35,7 +35,10 @@ _ATTEMPTS = 4
 
 @dataclass(frozen=True)
 class Archive:
-    """A published zip. ``md5=None``: its content moves, so the checksum file beside it is read (``url`` + .md5)."""
+    """A published zip.
+
+    With ``md5=None`` the content changes over time, so the published checksum (``url`` + .md5) is read.
+    """
 
     url: str
     md5: str | None
@@ -169,7 +172,7 @@ def _verify(archive: Archive, part: Path, expected: str) -> None:
 
 
 def _unpack(archive: Archive, part: Path, target: Path, needed: list[str]) -> None:
-    """Unpack beside, then move in: a killed unpacking leaves no half-written file under its real name."""
+    """Unpack into a temporary folder, then move. A killed run leaves no half-written file under its real name."""
     beside = Path(tempfile.mkdtemp(prefix=".unpack.", dir=target))
     try:
         with zipfile.ZipFile(part) as packed:

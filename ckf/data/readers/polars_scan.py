@@ -113,7 +113,7 @@ class Scanner:
         return table
 
     def _plain_name(self, path: Path) -> Path:
-        """A name that polars takes as it stands: it would expand *, ? and [ in it."""
+        """A name of the file without *, ? and [, which polars would expand."""
         if not any(c in str(path) for c in "*?["):
             return path
         link = self.scratch / f"link{len(list(self.scratch.glob('link*')))}-{'.'.join(path.suffixes).strip('.')}"

@@ -40,7 +40,7 @@ def processed_json_files(cfg: ProcessedJsonConfig) -> list[Path]:
 
 
 def read_processed_json(cfg: ProcessedJsonConfig) -> Source:
-    """Read the folder; the place in a user's sequence (from 1) stands for the time, since there is none.
+    """Read the folder; the place in a user's sequence (from 1) serves as the timestamp, since the files have none.
 
     Raises:
         DataError: names the file and the user or item where the layout does not hold.

@@ -82,7 +82,7 @@ def _interactions(cfg: RecboleConfig, path: Path, scanner: Scanner) -> pl.LazyFr
 
 
 def _read(path: Path, wanted: dict[str, Any], scanner: Scanner) -> pl.LazyFrame:
-    """The wanted fields under their own names, without the types that stand behind them in the header."""
+    """The wanted fields under their own names, without the type suffixes of the header."""
     header: dict[str, str] = {}
     for column in read_header(path, "\t", None):
         name, colon, kind = column.rpartition(":")
