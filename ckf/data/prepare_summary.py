@@ -18,6 +18,8 @@ def summary(dataset: Path, examples: Path) -> Iterator[str]:
     for task in sorted({name.split("/")[0] for name in made["examples"]}):
         counts = {split: made["examples"].get(f"{task}/{split}", 0) for split in SPLITS}
         yield f"examples {task}: {', '.join(f'{split} {n:,}' for split, n in counts.items())}"
+    for line in card.get("warnings", []):
+        yield f"warning: {line}"
     yield f"card: {dataset / 'card.md'}"
     levels = [line["level"] for line in made["audit"].values()]
     worst = ", ".join(name for name, line in made["audit"].items() if line["level"] != "pass")
