@@ -54,7 +54,7 @@ def _threshold(ratings: pl.Series, threshold: float, likes: int) -> str:
             f"{what}: every rating is {values[0]:g}, which tells nothing apart; views or purchases need no ratings: "
             "docs/implicit.md"
         )
-    shares = {value: float((ratings >= value).mean()) for value in values[1:]}  # type: ignore[arg-type]
+    shares = {value: float((ratings >= value).mean()) for value in values[1:]}
     best = min(shares, key=lambda value: abs(shares[value] - 0.5))
     return (
         f"{what}, which go from {values[0]:g} to {values[-1]:g}; e.g. {best:g} makes {shares[best]:.0%} of them likes"
