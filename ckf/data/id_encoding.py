@@ -21,7 +21,7 @@ def sorted_ids(values: pl.Series) -> pl.Series:
 def encode_ids(column: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Codes of a Categorical column of raw ids (UInt32, null where the id is missing or blank), and those ids.
 
-    A code is the id's place among all in the order of `sorted_ids`, whatever order they came in.
+    A code is the id's place among all in the order of `sorted_ids`, independent of the order they came in.
     """
     seen = column.to_physical()
     top: Any = seen.max()

@@ -7,13 +7,14 @@ from ckf.report.table import MISSING, Table, markdown_table, number
 
 
 def recommendation(trained: Predictor, user: str, top: int = 10, rerank: int = 100, *, seen: bool = False) -> str:
-    """Recommend items for a user; the text also says how they were scored."""
+    """Recommend items for a user; the text also names how they were scored."""
     found = trained.recommend(user, top, rerank=rerank, seen=seen)
     if found.attrs["known"]:
         past = "; ".join(found.attrs["history"]) or "nothing liked yet"
         text = f"user {user}, who liked last: {past}\n\n"
     else:
-        text = f"user {user}: not in the data, so recommended to as a new user (no history, no vector)\n\n"
+        text = f"user {user}: unknown, none of the data's ids ({trained.known.user_id_examples}, …); "
+        text += "recommended to as a new user (no history, no vector)\n\n"
     columns = {"score": "score", "rating": "expected rating", **({"why": "why"} if "why" in found else {})}
     rows = [
         [str(place), title, str(item), *(_cell(value) for value in values)]

@@ -1,4 +1,4 @@
-"""Metrics as pure functions, and their uncertainty. Which of them a task has is said in `ckf.tasks`."""
+"""Metrics as pure functions, and their uncertainty. `ckf.tasks` lists those of each task."""
 
 from ckf.metrics.classification import (
     Reliability,

@@ -125,7 +125,7 @@ def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_ep
             exp.seed,
             out,
             on_epoch,
-            vector_folds=_out_of_fold(exp),
+            out_of_fold=_out_of_fold(exp),
             tasks=exp.task_set,
         ),
     )
@@ -133,7 +133,7 @@ def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_ep
 
 def cf_artifact_dir(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Path:
     """The folder that `train_cf` writes the CF model to."""
-    return store(exp).place(**_cf_key(exp, dataset, examples))
+    return store(exp).path_of(**_cf_key(exp, dataset, examples))
 
 
 def _cf_key(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> dict[str, Any]:
@@ -173,6 +173,14 @@ def fit_bias_baseline(exp: ExperimentConfig, dataset: Artifact, examples: Artifa
     """Fit the bias baseline (``cf=bias``); every table has a row for it."""
     bias = exp.cf if isinstance(exp.cf, BiasConfig) else BiasConfig(name="bias")
     return train_cf(dataclasses.replace(exp, cf=bias, seed=0), dataset, examples)
+
+
+def check_backbone(exp: ExperimentConfig) -> None:
+    """Check that a pretrained backbone is there, before any data is read."""
+    if isinstance(exp.backbone, HFBackboneConfig):
+        from ckf.model.backbone import find_checkpoint
+
+        find_checkpoint(exp.backbone.path, exp.backbone.revision)
 
 
 def get_backbone(exp: ExperimentConfig, dataset: Artifact) -> tuple[str, str]:
