@@ -66,13 +66,17 @@ class CandidateSampler:
         Raises:
             DataError: a user for whom too few items are left.
         """
-        negatives = self._negatives(rows)
+        negatives = self.negatives(rows)
         listed = np.column_stack([rows.item, negatives])
         order = np.argsort(hashed_uniform(self.seed, "candidate order", rows.keys, self.count), axis=1, kind="stable")
         return np.take_along_axis(listed, order, axis=1), np.argmin(order, axis=1)
 
-    def _negatives(self, rows: CandidateRows) -> np.ndarray:
-        """The first ``count - 1`` usable items of each row's own series of draws."""
+    def negatives(self, rows: CandidateRows) -> np.ndarray:
+        """The first ``count - 1`` usable items of each row's own series of draws. int64 [n, count - 1]
+
+        Raises:
+            DataError: a user for whom too few items are left.
+        """
         need, series = self.count - 1, 4 * self.count
         chosen = np.zeros((len(rows.keys), need), dtype=np.int64)
         # most rows find theirs in the first draws; a longer series begins with the same numbers
