@@ -14,7 +14,8 @@ from ckf.config.schema import (
     PretrainedConfig,
     TinyBackboneConfig,
 )
-from ckf.core.artifact_store import Artifact, Store, fingerprint, to_jsonable
+from ckf.core.artifact_store import Artifact, Store, fingerprint, read_json, to_jsonable
+from ckf.core.errors import DataError
 from ckf.tasks import BUILT_IN
 
 if TYPE_CHECKING:
@@ -45,6 +46,29 @@ def prepare_dataset(exp: ExperimentConfig) -> Artifact:
     return store(exp).get(
         "dataset", exp.dataset.name, settings, inputs, lambda out: build_dataset(exp.dataset, exp.split, out, hashes)
     )
+
+
+def dataset_warnings(dataset: Path) -> list[str]:
+    """What was guessed or lost when the dataset was made; each line is a caveat of a run's report."""
+    return list(read_json(dataset / "manifest.json").get("warnings", []))
+
+
+def check_likes(exp: ExperimentConfig, dataset: Artifact) -> None:
+    """Refuse tasks of likes and dislikes on data that hold one of the two.
+
+    Raises:
+        DataError: names the task and why there is one class alone.
+    """
+    manifest = read_json(dataset.path / "manifest.json")
+    both = [entry.name for entry in exp.task_mix if entry.known_task and not entry.known_task.likes_suffice]
+    fault = manifest.get("like_fault")
+    if both and fault:
+        raise DataError(f"{both[0]}: {fault}")
+    if both and manifest.get("feedback") == "implicit":
+        raise DataError(
+            f"{both[0]}: all {manifest['interactions']:,} rows are likes (implicit feedback), so nothing is a No; "
+            "use tasks=ctr_sampled (likes against drawn items) or tasks=topk"
+        )
 
 
 def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:

@@ -24,7 +24,9 @@ from ckf.core.errors import CkfError, first_line
 from ckf.pipeline.artifacts import (
     cf_artifact_dir,
     check_backbone,
+    check_likes,
     content_key,
+    dataset_warnings,
     fit_bias_baseline,
     get_backbone,
     log,
@@ -72,6 +74,8 @@ def cf(exp: ExperimentConfig) -> Path:
     from ckf.tracking.cf_training import CFLog
 
     dataset = prepare_dataset(exp)
+    for line in dataset_warnings(dataset.path):
+        log(f"warning: {line}")
     examples = prepare_examples(exp, dataset)
     fit_bias_baseline(exp, dataset, examples)
     with CFLog(exp, cf_artifact_dir(exp, dataset, examples)) as cf_log:
@@ -160,6 +164,7 @@ def text_only_baseline(exp: ExperimentConfig) -> ExperimentConfig:
 def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
     check_backbone(exp)
     dataset = prepare_dataset(exp)
+    check_likes(exp, dataset)
     folder = run_folder(dataclasses.replace(content_key(exp), seed=exp.seed), dataset.hash)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
@@ -209,6 +214,8 @@ def _open_run(exp: ExperimentConfig, dataset: Artifact, folder: Path) -> None:
     if (folder / LAST).is_file() or (folder / PREVIOUS).is_file():
         log(f"train: continuing the unfinished run {folder}")
     create_run(folder, exp, artifacts)
+    for line in dataset_warnings(dataset.path):
+        log(f"warning: {line}")
     update_metadata(folder, stages={"artifacts": round(time.perf_counter() - started, 2)})
 
 
@@ -256,8 +263,10 @@ def _evaluate(exp: ExperimentConfig, folder: Path, out: Path | None = None) -> N
     started = time.perf_counter()
     text = artifact_path(metadata, "text", folder) if "text" in metadata["artifacts"] else None
     baselines = Baselines(artifact_path(metadata, "bias", folder), artifact_path(metadata, "cf", folder), text)
-    evaluate_run(exp, run_inputs(exp, metadata, folder), folder, baselines, out=out)
-    update_metadata(out or folder, stages={"evaluate": round(time.perf_counter() - started, 2)})
+    inputs = run_inputs(exp, metadata, folder)
+    evaluate_run(exp, inputs, folder, baselines, out=out)
+    seconds = round(time.perf_counter() - started, 2)
+    update_metadata(out or folder, data_warnings=dataset_warnings(inputs.dataset), stages={"evaluate": seconds})
 
 
 def _report(folder: Path) -> None:

@@ -78,6 +78,7 @@ def read_processed_json(cfg: ProcessedJsonConfig) -> Source:
         items=pl.LazyFrame(titles, schema={"item": pl.String, "title": pl.String}, orient="row"),
         users=users,
         files=(root / SEQUENCES,),
+        timed=False,
         card={
             "source": "processed folder of the released CKF code",
             "licence": cfg.licence,
