@@ -22,6 +22,7 @@ def card_text(manifest: Mapping[str, Any]) -> str:
     sections = [
         [f"# Dataset card: {manifest['dataset']}"],
         [f"- {key}: {manifest[key]}" for key in ("source", "licence", "citation") if manifest.get(key)],
+        _warning_lines(manifest.get("warnings", [])),
         ["## Rows left after each step"],
         _table(["after", "rows", "users", "items"], [list(step.values()) for step in manifest["steps"]]),
         _bad_lines(manifest["bad_rows"], manifest["rows_read"]),
@@ -60,6 +61,10 @@ def _histograms(manifest: Mapping[str, Any]) -> list[list[str]]:
 
 def _settings(values: Mapping[str, Any]) -> str:
     return f" ({', '.join(f'{key}={value}' for key, value in values.items())})" if values else ""
+
+
+def _warning_lines(warnings: list[str]) -> list[str]:
+    return ["## Warnings", "", *(f"- {line}" for line in warnings)] if warnings else []
 
 
 def _bad_lines(bad: Mapping[str, Any], read: int) -> list[str]:
