@@ -28,7 +28,7 @@ def item_table(data: LoadedInteractions, final: pl.DataFrame) -> tuple[pl.DataFr
     long = joined.str.len_chars() > MAX_TITLE_CHARS
     found = found.with_columns(
         usable=pl.when(~long & (joined != "")).then(joined), changed=joined != raw, long=long
-    )  # the first usable title of an item wins, else its first row stands for the other columns
+    )  # the first usable title of an item wins, the other columns come from its first row
     place = pl.int_range(pl.len())
     first = found.with_columns(_place=place).sort(pl.col("usable").is_null(), "_place").unique("item", keep="first")
     table = final.rename({"id": "item"}).join(first.rename({"item": "raw_id"}), on="raw_id", how="left")
@@ -58,6 +58,6 @@ def user_table(data: LoadedInteractions, final: pl.DataFrame, train: pl.Series) 
 
 
 def with_train_counts(table: pl.DataFrame, kind: str, train: pl.Series) -> pl.DataFrame:
-    """Add ``n_train``: how often each id stands in ``train``. Int32"""
+    """Add ``n_train``: how often each id occurs in ``train``. Int32"""
     seen = train.rename(kind).value_counts(name="n_train").cast({"n_train": pl.Int32})
     return table.join(seen, on=kind, how="left", maintain_order="left").with_columns(pl.col("n_train").fill_null(0))

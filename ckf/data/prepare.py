@@ -1,7 +1,7 @@
 """Source to dataset: one pipeline behind every reader, with a count at every step.
 
 Reader (names, types, decodes) → codes → row checks → duplicates → filters → split → final ids → tables,
-manifest and card. The numbers of all rows are in memory, some 40 bytes a row; review texts are only
+manifest and dataset card. The numbers of all rows are in memory, some 40 bytes a row; review texts are only
 when ``dataset.memory_mb`` has room for them, else they stream through the disk.
 """
 
@@ -104,7 +104,7 @@ def source_hashes(cfg: DatasetConfig) -> dict[str, str]:
 
 
 def build_dataset(cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Mapping[str, str] | None = None) -> None:
-    """Write interactions, items, users, manifest, card (and the known scores of built-in data) to ``out``.
+    """Write interactions, items, users, manifest, dataset card (and the known scores of built-in data) to ``out``.
 
     ``hashes``: `source_hashes` where they are known; else the files are hashed while they are read.
 
@@ -147,7 +147,7 @@ def _write(
     ids = {"user": user_ids, "item": item_ids}
     rows = rows.with_columns(to_final(rows[kind], data.ids[kind], ids[kind]).alias(kind) for kind in ids)
     rows = rows.sort("timestamp", "user", "item")
-    with ThreadPoolExecutor(1) as pool:  # the long write beside titles and counts
+    with ThreadPoolExecutor(1) as pool:  # the long write runs in parallel to titles and counts
         written = data.scanner.scratch / "interactions.parquet"
         writing = pool.submit(write_interactions, rows, data, item_ids, cfg.memory_mb, written)
         train = rows.filter(pl.col("split") == "train")

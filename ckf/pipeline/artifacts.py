@@ -115,7 +115,7 @@ def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_ep
             exp.seed,
             out,
             on_epoch,
-            vector_folds=_out_of_fold(exp),
+            out_of_fold=_out_of_fold(exp),
             tasks=exp.task_set,
         ),
     )
@@ -123,7 +123,7 @@ def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_ep
 
 def cf_artifact_dir(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Path:
     """The folder that `train_cf` writes the CF model to."""
-    return store(exp).place(**_cf_key(exp, dataset, examples))
+    return store(exp).path_of(**_cf_key(exp, dataset, examples))
 
 
 def _cf_key(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def _stacked(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
 
 
 def _text(ids: np.ndarray, path: Path) -> np.ndarray:
-    """Ids as text without white space around them; whole floats, as pandas leaves them beside a gap, are no ids."""
+    """Ids as text, without white space around them; whole floats, as pandas writes a column with gaps, are no ids."""
     if ids.ndim != 1 or ids.dtype.kind not in "iuUO":
         raise DataError(f"{path}: ids must be one column of whole numbers or text, got {ids.dtype} {list(ids.shape)}")
     return np.asarray([str(value).strip() for value in ids], dtype=object)

@@ -36,11 +36,11 @@ def table_lines(dataset: Path, log: InteractionLog, split: str) -> Iterator[Find
     yield from _sequential(log)
 
 
-def stop_if(name: str, hit: np.ndarray, says: str, named: Any = None, level: str = STOP) -> Finding:
-    """A line that must have no case; ``named`` tells the name of case ``i``."""
+def stop_if(name: str, hit: np.ndarray, message: str, named: Any = None, level: str = STOP) -> Finding:
+    """A check that must find no case; ``named`` gives the name of case ``i``."""
     n = int(hit.sum())
     first = named(int(np.argmax(hit))) if n and named else None
-    return Finding(name, level if n else PASS, says, n, len(hit), first)
+    return Finding(name, level if n else PASS, message, n, len(hit), first)
 
 
 def _pair(log: InteractionLog) -> Any:
@@ -56,7 +56,7 @@ def _ids(dataset: Path, log: InteractionLog) -> Iterator[Finding]:
     repeated = np.zeros(len(log), dtype=bool)
     repeated[order[1:]] = keys[order[1:]] == keys[order[:-1]]
     yield stop_if(
-        "pair_in_two_splits", repeated, "a user and an item that stand together twice, in one split or across splits",
+        "pair_in_two_splits", repeated, "a user and an item that occur together twice, in one split or across splits",
         _pair(log),
     )  # fmt: skip
 
@@ -109,10 +109,10 @@ def _counts(dataset: Path, log: InteractionLog) -> Iterator[Finding]:
     """The published n_train must be counts of the training split alone."""
     for kind in ("user", "item"):
         table = pq.read_table(dataset / f"{kind}s.parquet", columns=[kind, "n_train"])
-        ids, told = table[kind].to_numpy(), table["n_train"].to_numpy()
+        ids, listed = table[kind].to_numpy(), table["n_train"].to_numpy()
         true = np.bincount(getattr(log, kind)[log.train], minlength=int(ids.max(initial=0)) + 1)[ids]
         yield stop_if(
-            f"{kind}_counts_from_train", told != true,
+            f"{kind}_counts_from_train", listed != true,
             f"{kind}s whose n_train is not their number of training interactions: statistics saw held-out rows",
             lambda i, kind=kind, ids=ids: f"{kind} {ids[i]}",
         )  # fmt: skip
@@ -124,9 +124,9 @@ def _time(log: InteractionLog, split: str) -> Iterator[Finding]:
     future = held & (log.timestamp < newest)
     share = future.sum() / max(1, held.sum())
     level = PASS if not future.any() else STOP if split == "temporal" else WARN
-    says = "val and test rows older than the newest training row: training knows later interactions of other users"
+    message = "val and test rows older than the newest training row: training knows later interactions of other users"
     yield Finding(
-        "future_across_users", level, says, int(future.sum()), int(held.sum()), _first(log, future, share > 0)
+        "future_across_users", level, message, int(future.sum()), int(held.sum()), _first(log, future, share > 0)
     )
     wrong = np.zeros(len(log), dtype=bool)
     if split == "temporal":
@@ -140,11 +140,13 @@ def _time(log: InteractionLog, split: str) -> Iterator[Finding]:
             np.maximum.at(last, log.user[log.split == earlier], log.timestamp[log.split == earlier])
             wrong |= (log.split == later) & (log.timestamp < last[log.user])
     level = STOP if split in ("temporal", "leave_last_out") else WARN
-    says = {
+    message = {
         "temporal": "rows that are not later than every row of an earlier split",
         "leave_last_out": "rows older than a row of the same user in an earlier split",
     }.get(split, "rows older than a row of the same user in an earlier split (the source's split)")
-    yield Finding("split_order", level if wrong.any() else PASS, says, int(wrong.sum()), len(log), _first(log, wrong))
+    yield Finding(
+        "split_order", level if wrong.any() else PASS, message, int(wrong.sum()), len(log), _first(log, wrong)
+    )
 
 
 def _first(log: InteractionLog, hit: np.ndarray, wanted: bool = True) -> str | None:
@@ -168,8 +170,8 @@ def _users_scored(log: InteractionLog) -> Iterator[Finding]:
         skipped = (seen > 0) & ((liked == 0) | (liked == seen))
         users = int((seen > 0).sum())
         level = WARN if skipped.sum() > 0.9 * users else PASS
-        says = f"{name} users with one class only: UAUC skips them"
-        yield Finding(f"uauc_users_{name}", level, says, int(skipped.sum()), users)
+        message = f"{name} users with one class only: UAUC skips them"
+        yield Finding(f"uauc_users_{name}", level, message, int(skipped.sum()), users)
         classes = len(np.unique(log.click[rows]))
         if classes < 2:
             yield Finding(f"one_class_{name}", WARN, f"all {name} rows are of one class: AUC is undefined", 1, 1)
@@ -185,7 +187,7 @@ def _sequential(log: InteractionLog) -> Iterator[Finding]:
             continue
         rho = float(spearmanr(there, first[there]).statistic)
         level = WARN if abs(rho) > 0.5 else PASS
-        says = (
+        message = (
             f"rank correlation of {kind} ids with the time of first appearance; a model that reads ids would read time"
         )
-        yield Finding(f"sequential_{kind}_ids", level, says, round(rho, 3))
+        yield Finding(f"sequential_{kind}_ids", level, message, round(rho, 3))

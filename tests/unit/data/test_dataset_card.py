@@ -87,7 +87,7 @@ in train, `warm 3` each at least three times; cold users and items are those tha
 - items that share one: 2
 - first shared: The Sea; THE SEA!
 
-## What the reader says
+## Notes of the reader
 
 - item rows repeated: 0
 - titles missing, raw id instead: 2
