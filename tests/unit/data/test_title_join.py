@@ -152,7 +152,7 @@ def test_a_part_without_titles_is_counted_and_said(tmp_path: Path, write: Callab
     assert manifest["warnings"] == [said]
     assert f"- {said}\n" in (tmp_path / "out" / "card.md").read_text()
     line = audit_line(tmp_path)
-    assert (line.level, line.count, line.of, line.first, line.says) == (WARN, 2, 6, "I4", said)
+    assert (line.level, line.count, line.of, line.first, line.message) == (WARN, 2, 6, "I4", said)
     titles = pl.read_parquet(tmp_path / "out" / "items.parquet").select("raw_id", "title").rows()
     assert [title for _, title in titles] == ["Thing 0", "Thing 1", "Thing 2", "Thing 3", "I4", "I5"]
 
@@ -202,7 +202,7 @@ def test_a_dataset_said_to_have_no_titles_is_made_with_a_warning(tmp_path: Path)
     cfg = own_tables(tmp_path, lambda k: f"I{k}", lambda k: f"X{k}")
     cfg.items = None
     assert build(cfg, tmp_path)["warnings"] == [ABSENT]
-    assert (audit_line(tmp_path).level, audit_line(tmp_path).says) == (WARN, ABSENT)
+    assert (audit_line(tmp_path).level, audit_line(tmp_path).message) == (WARN, ABSENT)
 
 
 def test_a_dataset_made_without_the_stop_is_stopped_by_the_audit(tmp_path: Path) -> None:
