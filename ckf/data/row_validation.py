@@ -46,13 +46,18 @@ class RowCheck:
     on_ids: bool = False
 
 
-def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int) -> list[RowCheck]:
-    """Return every check of an interaction. A row with several faults is reported for the first in this order."""
+def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int, *, labelled: bool = True) -> list[RowCheck]:
+    """Return every check of an interaction. A row with several faults is reported for the first in this order.
+
+    ``labelled``: rows must have a rating or a click.
+    """
     found = [check for kind in ("user", "item") for check in _id_checks(kind)]
     low, high = cfg.rating_scale
     rating, click, time = pl.col("rating"), pl.col("click"), pl.col("timestamp")
+    if labelled:
+        missing = rating.is_null() & click.is_null()
+        found.append(RowCheck("rating_missing", "rating", missing, lambda row: "the rating is missing"))
     found += [
-        RowCheck("rating_missing", "rating", rating.is_null() & click.is_null(), lambda row: "the rating is missing"),
         RowCheck("rating_not_finite", "rating", ~rating.is_finite(), lambda row: f"the rating is {row['rating']}"),
         RowCheck(
             "rating_outside_scale",
@@ -131,12 +136,16 @@ def _early_line(value: int, oldest: int) -> str:
 def normalize_columns(source: Source) -> pl.LazyFrame:
     """Cast the columns of `COLUMNS` to their types, and add ``line`` and ``file``. Absent columns become null.
 
-    ``split`` and ``history`` are kept where the source has them. A blank review becomes null.
+    An absent ``timestamp`` becomes the place of the row among all rows, from 1. ``split`` and ``history`` are kept
+    where the source has them. A blank review becomes null.
     """
     rows = source.interactions
     present = rows.collect_schema().names()
     if "line" not in present:
         rows = rows.with_row_index("line", offset=1)
+    if "timestamp" not in present:
+        rows = rows.with_row_index("timestamp", offset=1)
+        present = [*present, "timestamp"]
     given = {name: pl.col(name).cast(dtype) for name, dtype in COLUMNS.items() if name in present}
     absent = {name: pl.lit(None, dtype=dtype) for name, dtype in COLUMNS.items() if name not in present}
     kept = [name for name in ("split", "history") if name in present]
