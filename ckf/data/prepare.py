@@ -46,6 +46,7 @@ from ckf.data.readers.recbole import read_recbole, recbole_files
 from ckf.data.readers.synthetic import make_synthetic
 from ckf.data.readers.tabular import read_tables, table_files
 from ckf.data.splits import assign_split, in_training_share
+from ckf.data.title_join import ABSENT, TitleJoin
 from ckf.data.write_interactions import write_interactions
 
 _NAMED = ("source", "licence", "citation")
@@ -156,7 +157,7 @@ def _write(
         written = data.scanner.scratch / "interactions.parquet"
         writing = pool.submit(write_interactions, rows, data, item_ids, cfg.memory_mb, written)
         train = rows.filter(pl.col("split") == "train")
-        items, titles = item_table(data, item_ids)
+        items, titles, join = item_table(data, item_ids)
         items = with_train_counts(items, "item", train["item"])
         users = user_table(data, user_ids, train["user"])
         described = describe(rows, items, users, split)
@@ -174,14 +175,16 @@ def _write(
         **{key: card[key] for key in _NAMED if key in card},
         "rows_read": data.read,
         "bad_rows": {"allowed": data.bad.allowed, "total": data.bad.total, "kinds": data.bad.kinds},
+        "ids_trimmed": data.trimmed,
         "duplicates": duplicates,
         "steps": steps.counts,
         "liked": _liked(data, cfg),
         "feedback": feedback.kind,
         "like_fault": feedback.fault,
         "times": SECONDS if data.is_timed else ORDER,
-        "warnings": [*_time_warnings(data), *feedback.warnings],
+        "warnings": [*_join_warnings(data, join), *_time_warnings(data), *feedback.warnings],
         **described,
+        "title_join": join.to_json(),
         "reader": {key: value for key, value in {**card, **titles}.items() if key not in _NAMED},
         "files": dict(hashes()),
     }
@@ -231,6 +234,20 @@ def _liked(data: LoadedInteractions, cfg: DatasetConfig) -> str:
     if not data.has_clicks:
         return by_rating
     return "the source's own clicks" + (f", else {by_rating}" if data.table["rating"].count() else "")
+
+
+def _join_warnings(data: LoadedInteractions, join: TitleJoin) -> list[str]:
+    found = []
+    if not data.source.titled:
+        found.append(ABSENT)
+    elif join.titled < join.items:
+        found.append(join.text())
+    found += [
+        f"{rows:,} rows had white space around their {kind} id; it is left out"
+        for kind, rows in data.trimmed.items()
+        if rows
+    ]
+    return found
 
 
 def _known(known: pl.DataFrame, rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:

@@ -17,6 +17,8 @@ from ckf.data.readers.line_reader import MAX_LINE_BYTES, BadRow
 
 YEAR_2100 = 4_102_444_800
 MAX_ID_BYTES = 512
+NO_IDS = ("nan", "null", "none", "<na>", "nat", "n/a", "#n/a", "\\n")
+"""Missing values as programs write them, in lower case."""
 ROWS_LISTED = 5
 """How many bad rows of each kind the dataset card lists."""
 
@@ -93,6 +95,13 @@ def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int, *, lab
 def _id_checks(kind: str) -> list[RowCheck]:
     return [
         RowCheck(f"{kind}_missing", kind, pl.col(kind).is_null(), lambda row: f"the {kind} id is missing"),
+        RowCheck(
+            f"{kind}_not_an_id",
+            kind,
+            pl.col(kind).str.to_lowercase().is_in(NO_IDS),
+            lambda row: f"the {kind} id is {row[kind]!r}, which is how programs write a missing value",
+            on_ids=True,
+        ),
         RowCheck(
             f"{kind}_with_control_character",
             kind,

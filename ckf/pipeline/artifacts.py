@@ -43,14 +43,21 @@ def prepare_dataset(exp: ExperimentConfig) -> Artifact:
         settings.pop(key)
     hashes = source_hashes(exp.dataset)
     inputs = [f"{name}:{digest}" for name, digest in sorted(hashes.items())]
-    return store(exp).get(
+    made = store(exp).get(
         "dataset", exp.dataset.name, settings, inputs, lambda out: build_dataset(exp.dataset, exp.split, out, hashes)
     )
+    _warn(made)
+    return made
 
 
-def dataset_warnings(dataset: Path) -> list[str]:
-    """What was guessed or lost when the dataset was made; each line is a caveat of a run's report."""
-    return list(read_json(dataset / "manifest.json").get("warnings", []))
+def data_warnings(*folders: Path) -> list[str]:
+    """What was guessed or lost when dataset and examples were made; each line is a caveat of a run's report."""
+    return [line for folder in folders for line in read_json(folder / "manifest.json").get("warnings", [])]
+
+
+def _warn(made: Artifact) -> None:
+    for line in data_warnings(made.path):
+        log(f"warning: {line}")
 
 
 def check_likes(exp: ExperimentConfig, dataset: Artifact) -> None:
@@ -102,11 +109,13 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
         )
 
     try:
-        return store(exp).get("examples", exp.dataset.name, settings, [dataset.hash], build)
+        made = store(exp).get("examples", exp.dataset.name, settings, [dataset.hash], build)
     except LeakError as error:
         kept = Path(exp.paths.cache) / "audits" / f"{dataset.path.name}-{fingerprint(settings)}"
         write_audit(error.report, kept)
         raise LeakError(error.report, kept) from None
+    _warn(made)
+    return made
 
 
 def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_epoch: OnEpoch | None = None) -> Artifact:

@@ -62,6 +62,8 @@ def read_tables(cfg: TabularConfig, scanner: Scanner) -> Source:
         interactions=rows,
         items=items.select("item", "title"),
         files=(path,),
+        item_files=tuple(more),
+        titled=bool(more),
         oldest_timestamp=0 if cfg.timestamp_unit == "s" or not cfg.timed else _EARLY,
         card={"source": f"own tables ({path.name})", "licence": cfg.licence},
     )

@@ -15,6 +15,10 @@ CARD = """\
 - source: own tables (ratings.csv)
 - licence: mine
 
+## Warnings
+
+- 3 of 5 items (60.0%) have a title, the others have their raw id; not in the items file: 1, e.g. 'v'
+
 ## Rows left after each step
 
 | after | rows | users | items |

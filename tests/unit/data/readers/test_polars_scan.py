@@ -39,7 +39,8 @@ def build(path: Path, out: Path, **settings) -> dict:
     def read(scan: Scanner) -> Source:
         rows = scan.json_lines(path, FIELDS)
         names = {"u": "user", "i": "item", "r": "rating", "t": "timestamp", "x": "review"}
-        return Source(rows.rename(names), pl.LazyFrame(schema={"item": pl.String, "title": pl.String}), files=(path,))
+        no_titles = pl.LazyFrame(schema={"item": pl.String, "title": pl.String})
+        return Source(rows.rename(names), no_titles, files=(path,), titled=False)
 
     cfg = TabularConfig("csv", root="", interactions="", **settings)
     write_dataset(read, cfg, SplitConfig("temporal", val_fraction=0.2, test_fraction=0.2), out)
