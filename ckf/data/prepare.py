@@ -38,6 +38,7 @@ from ckf.data.item_table import item_table, user_table, with_train_counts
 from ckf.data.readers.amazon import amazon_files, read_amazon
 from ckf.data.readers.base import Source
 from ckf.data.readers.collm import collm_files, read_collm
+from ckf.data.readers.foreign_content import refuse_foreign_content
 from ckf.data.readers.movielens import movielens_files, read_movielens
 from ckf.data.readers.processed_json import processed_json_files, read_processed_json
 from ckf.data.readers.recbole import read_recbole, recbole_files
@@ -110,6 +111,7 @@ def build_dataset(cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Map
     Raises:
         DataError: input that cannot be used, a step or split without rows, or a full disk.
     """
+    refuse_foreign_content(input_files(cfg))
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(lambda: source_hashes(cfg) if hashes is None else hashes)
         write_dataset(reader_of(cfg), cfg, split, out, found.result)

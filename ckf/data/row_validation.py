@@ -92,7 +92,14 @@ def _id_checks(kind: str) -> list[RowCheck]:
             f"{kind}_with_control_character",
             kind,
             pl.col(kind).str.contains("[\x00-\x1f\x7f]"),
-            lambda row: f"the {kind} id {row[kind]!r} holds a control character",
+            lambda row: f"the {kind} id {row[kind]!r:.60} holds a control character",
+            on_ids=True,
+        ),
+        RowCheck(
+            f"{kind}_with_byte_order_mark",
+            kind,
+            pl.col(kind).str.contains("\ufeff"),
+            lambda row: f"the {kind} id {row[kind]!r:.60} holds a byte order mark; were two files joined?",
             on_ids=True,
         ),
         RowCheck(
@@ -114,7 +121,7 @@ def _unit_line(value: int) -> str:
 
 
 def _early_line(value: int, oldest: int) -> str:
-    if oldest <= 0:
+    if value < 0 or oldest <= 0:
         return f"the timestamp {value} is before 1970"
     return f"the timestamp is {value} seconds after 1970, too early for this source: its unit may be seconds already"
 

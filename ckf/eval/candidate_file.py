@@ -38,7 +38,7 @@ def read_candidates(path: Path, dataset: Path, split: str) -> pd.DataFrame:
         for kind in ("user", "item")
     )
     lists = []
-    for number, (user, item, candidates) in enumerate(zip(*(rows[name] for name in _COLUMNS), strict=True)):
+    for number, (user, item, candidates) in enumerate(zip(*(rows[name] for name in _COLUMNS), strict=True), start=1):
         where = f"{path}: row {number}"
         if str(user) not in users:
             raise DataError(f"{where}: user '{user}' is not in the data")

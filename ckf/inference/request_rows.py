@@ -60,13 +60,13 @@ _SHOWN = 3
 
 @dataclasses.dataclass(frozen=True)
 class UnusableRow:
-    """A row that cannot be scored: its number in the input, counted from 0, and why."""
+    """A row that cannot be scored: its number in the input, counted from 0 (its text counts from 1), and why."""
 
     row: int
     reason: str
 
     def __str__(self) -> str:
-        return f"row {self.row}: {self.reason}"
+        return f"row {self.row + 1}: {self.reason}"
 
 
 def score_rows(trained: LoadedRun, rows: pd.DataFrame, first: int) -> pd.DataFrame:

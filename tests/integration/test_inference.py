@@ -161,17 +161,17 @@ def test_parts_of_another_input_do_not_count(trained, kept, tmp_path, monkeypatc
 
 
 BAD = [
-    ({"user": "u1", "item": "nothing"}, r"row 0: item 'nothing' is not in the catalogue \(60 items\)"),
+    ({"user": "u1", "item": "nothing"}, r"row 1: item 'nothing' is not in the catalogue \(60 items\)"),
     ({"user": "u1"}, "need the columns user and item"),
-    ({"user": "u1", "item": "i1", "task": "review"}, r"row 0: task 'review' is none that the run was trained on \(ctr"),
-    ({"user": "u1", "candidates": ["i1"], "task": "topk"}, "row 0: candidates: a list needs two items at least, got 1"),
-    ({"user": "u1", "candidates": ["i1", "i1"], "task": "topk"}, "row 0: candidates: an item is listed twice"),
-    ({"user": "u1", "item": "i1", "task": "explain"}, "row 0: review is missing"),
+    ({"user": "u1", "item": "i1", "task": "review"}, r"row 1: task 'review' is none that the run was trained on \(ctr"),
+    ({"user": "u1", "candidates": ["i1"], "task": "topk"}, "row 1: candidates: a list needs two items at least, got 1"),
+    ({"user": "u1", "candidates": ["i1", "i1"], "task": "topk"}, "row 1: candidates: an item is listed twice"),
+    ({"user": "u1", "item": "i1", "task": "explain"}, "row 1: review is missing"),
     ({"user": "u1", "item": "i1", "colour": 3}, "unknown column 'colour'; columns are task, user"),
-    ({"example_id": "ctr/test/0-0"}, r"row 0: no example 'ctr/test/0-0' \(one reads task/split/user-item"),
+    ({"example_id": "ctr/test/0-0"}, r"row 1: no example 'ctr/test/0-0' \(one reads task/split/user-item"),
     (
         {"user": "u1", "item": "i1", "task": "rating", "history": ["i2"]},
-        "row 0: history_ratings: 0 ratings for 1 items of the history",
+        "row 1: history_ratings: 0 ratings for 1 items of the history",
     ),
 ]
 
@@ -189,7 +189,7 @@ def test_bad_rows_stop_or_are_left_out_by_number(trained, finished, tmp_path, ca
     arguments = [f"run={finished}", f"input={tmp_path / 'rows.parquet'}", f"out={tmp_path / 'out.parquet'}"]
     assert main(["predict", *arguments]) == 1
     assert (
-        capsys.readouterr().err.strip().endswith("rows.parquet: row 1: item 'gone' is not in the catalogue (60 items)")
+        capsys.readouterr().err.strip().endswith("rows.parquet: row 2: item 'gone' is not in the catalogue (60 items)")
     )
     assert not (tmp_path / "out.parquet").exists()
     assert main(["predict", *arguments, "bad_rows=skip"]) == 0

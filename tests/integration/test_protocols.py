@@ -183,10 +183,10 @@ def _no_target(rows):
 
 
 LISTS = [
-    (_one, "row 3: a list needs two candidates at least, got 1"),
-    (_stranger, "row 1: user 'nobody' is not in the data"),
-    (_unknown, "row 2: item 'nothing' is not in the catalogue"),
-    (_no_target, "row 0: a list holds its target once and no item twice"),
+    (_one, "row 4: a list needs two candidates at least, got 1"),
+    (_stranger, "row 2: user 'nobody' is not in the data"),
+    (_unknown, "row 3: item 'nothing' is not in the catalogue"),
+    (_no_target, "row 1: a list holds its target once and no item twice"),
     (lambda rows: rows.clear(), "lacks the column user"),
 ]
 

@@ -225,4 +225,7 @@ def _read_rows(path: Path) -> pd.DataFrame:
         )
     if not len(table):
         raise DataError(f"{path}: holds no row")
+    lacking = [] if "key" in table else np.flatnonzero(table[["user", "item"]].isna().any(axis=1))
+    if len(lacking):
+        raise DataError(f"{path}: row {lacking[0] + 1} lacks its user or its item ({len(lacking)} such rows)")
     return table

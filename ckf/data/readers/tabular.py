@@ -69,7 +69,14 @@ def read_tables(cfg: TabularConfig, scanner: Scanner) -> Source:
 def _table(cfg: TabularConfig, scanner: Scanner, path: Path, columns: dict[str, Any]) -> pl.LazyFrame:
     if cfg.name == "parquet" or path.suffix == ".parquet":
         return _parquet(path, columns)
-    return scanner.delimited(path, columns, separator=cfg.separator, encoding=cfg.encoding)
+    return scanner.delimited(
+        path,
+        columns,
+        separator=cfg.separator,
+        encoding=cfg.encoding,
+        encoding_key="dataset.encoding",
+        separator_key="dataset.separator",
+    )
 
 
 def _parquet(path: Path, columns: dict[str, Any]) -> pl.LazyFrame:
