@@ -16,6 +16,7 @@ from ckf.config.schema import DatasetConfig
 from ckf.core.errors import DataError, first_line
 from ckf.data.id_encoding import encode_ids
 from ckf.data.readers.base import Source
+from ckf.data.readers.line_reader import BadRow
 from ckf.data.readers.polars_scan import Scanner, text_bytes
 from ckf.data.row_validation import BadRows, RowCheck, collect_errors, normalize_columns, row_checks, with_faults
 

@@ -174,6 +174,8 @@ def _write(
         "steps": steps.counts,
         "liked": _liked(data, cfg),
         **described,
+        "read_with_notes": {notes.path.name: notes.to_json() for notes in data.scanner.unusual()},
+        "warnings": [line for notes in data.scanner.unusual() for line in notes.warnings()],
         "reader": {key: value for key, value in {**card, **titles}.items() if key not in _NAMED},
         "files": dict(hashes()),
     }

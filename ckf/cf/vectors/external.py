@@ -225,7 +225,7 @@ def _read_rows(path: Path) -> pd.DataFrame:
         )
     if not len(table):
         raise DataError(f"{path}: holds no row")
-    lacking = [] if "key" in table else np.flatnonzero(table[["user", "item"]].isna().any(axis=1))
-    if len(lacking):
-        raise DataError(f"{path}: row {lacking[0] + 1} lacks its user or its item ({len(lacking)} such rows)")
+    if "key" not in table and (lacking := table[["user", "item"]].isna().any(axis=1)).any():
+        first = int(np.argmax(lacking)) + 1
+        raise DataError(f"{path}: row {first} lacks its user or its item ({int(lacking.sum())} such rows)")
     return table

@@ -192,6 +192,10 @@ class Scanner:
         self.salvaged[table.path] = copy
         return found
 
+    def unusual(self) -> list[FileNotes]:
+        """Notes on the files that have some."""
+        return [notes for notes in self.notes.values() if notes.counts]
+
     def lines_of(self, path: Path, records: Collection[int]) -> dict[int, int]:
         """Turn the scanner's record numbers into true line numbers (headers, blank lines, quoted line ends)."""
         table = next((t for t in self.tables if t.path == path), None)

@@ -1,8 +1,8 @@
 """Records of a file with quotes: a stray quote costs its own line, never the rows behind it.
 
 A quoted field may hold line ends. So a quote that opens in one row and closes fifty rows later is valid csv,
-and would join them to one record. A record over several lines is therefore looked at: where a line behind
-its first looks like a row of the table, the first line is a bad row, and the others are read again one by one.
+and would join them to one record. A record over several lines is therefore looked at: where lines in it look like
+rows of the table, the first line is a bad row, and the others are read again one by one.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def quoted_records(table: Table, notes: FileNotes) -> Iterator[tuple[int, _Cells
         first, last = lines.taken[0][0], lines.taken[-1][0]
         if lines.fault is not None:
             yield first, lines.fault
-        elif last > first and any(_looks_like_row(table, text) for _, text in lines.taken[1:]):
+        elif last > first and _joins_rows(table, [text for _, text in lines.taken]):
             yield first, _over_rows(table, first, last, fault)
             lines.take_back()
             continue
@@ -117,6 +117,12 @@ def _has_stray_quote(table: Table, text: str) -> bool:
     return quote in text and not re.match(well_quoted(separator, quote), text.rstrip("\r\n"))
 
 
+def _joins_rows(table: Table, lines: list[str]) -> bool:
+    """Whether rows of their own lie in a record of these lines: one between its ends, or one at either end."""
+    found = (_looks_like_row(table, text) for text in lines[1:-1])
+    return any(found) or all(_looks_like_row(table, text) for text in (lines[0], lines[-1]))
+
+
 def _looks_like_row(table: Table, text: str) -> bool:
     """Whether a line is a row of the table by itself: its width, and what its wanted cells hold."""
     text = text.rstrip("\r\n")
@@ -145,7 +151,7 @@ def _over_rows(table: Table, first: int, last: int, fault: str | None) -> BadRow
     if fault is not None and "unexpected end" in fault:
         return _broken(table, first, fault)
     closes = "closes" if fault is None else "ends"
-    what = f"a quote opens here and {closes} in line {last}; lines between look like rows of their own"
+    what = f"a quote opens here and {closes} in line {last}; lines in it look like rows of their own"
     return BadRow(table.path, first, "quote_over_rows", what)
 
 
