@@ -1,6 +1,6 @@
 """ckf: fine-tune large language models into recommenders that also know collaborative filtering.
 
-A finished run is used from Python so (``run`` is its folder; `ckf.inference.predictor.Predictor` says more):
+Use a finished run from Python (``run`` is its folder; see `ckf.inference.predictor.Predictor`):
 
 >>> import ckf
 >>> model = ckf.load(run)

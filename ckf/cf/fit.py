@@ -39,12 +39,12 @@ def build_cf(
     seed: int,
     out: Path,
     on_epoch: OnEpoch | None = None,
-    vector_folds: int = 0,
+    out_of_fold: int = 0,
     tasks: Mapping[str, Task] = BUILT_IN,
 ) -> None:
     """Fit the configured model on the training split and write its artifact to ``out``.
 
-    ``on_epoch`` is called with the figures of each epoch as it ends, by models that have epochs. With ``vector_folds``
+    ``on_epoch`` is called with the figures of each epoch as it ends, by models that have epochs. With ``out_of_fold``
     the training examples get vectors of models that were fitted without their fold (`ckf.cf.vectors.out_of_fold`).
     """
     started = time.perf_counter()
@@ -67,8 +67,8 @@ def build_cf(
         metadata |= write_tables(out, tables, data, cfg.cold, cfg.cold_l2, _nulls(cfg, model, tables))
         metadata["histories"] = write_histories(out, data.train, data.n_users)
         folds = (
-            _fold_models(cfg, model, data, vector_folds, seed)
-            if vector_folds and isinstance(cfg, schema.EmbeddingConfig)
+            _fold_models(cfg, model, data, out_of_fold, seed)
+            if out_of_fold and isinstance(cfg, schema.EmbeddingConfig)
             else []
         )
         if folds:

@@ -43,8 +43,8 @@ class Verb:
     """A verb: its arguments, its help, and the function that does its work.
 
     ``call`` returns the folder that the command prints as its last line, or None. ``composes``: the other
-    arguments are a config. ``sweeps``: ``-m`` sweeps over it. ``overrides``: config keys are taken beside the
-    verb's own arguments. ``words``: how many plain words it takes, and what they are.
+    arguments are a config. ``sweeps``: ``-m`` sweeps over it. ``overrides``: config keys are accepted in addition
+    to the verb's own arguments. ``words``: how many plain words it takes, and what they are.
     """
 
     name: str
@@ -139,7 +139,7 @@ def _is_config_option(verb: Verb, argument: Argument, value: str) -> bool:
 def _wrong_words(typed: Typed) -> list[Problem]:
     verb, words = typed.verb, typed.words
     if not verb.words:
-        return [Problem(word, "neither key=value nor an option; a verb stands before them") for word in words]
+        return [Problem(word, "neither key=value nor an option; a verb comes before them") for word in words]
     if len(words) != len(verb.words):
         count = {1: "one", 2: "two"}[len(verb.words)]
         what = verb.words[0] if len(verb.words) == 1 else f"{verb.words[0]}s"

@@ -26,7 +26,7 @@ def call(typed: Typed) -> None:
 
 
 def check_all(config_dir: Path | None, experiments: Path) -> str:
-    """Compose everything there is; return a line that says how much it was.
+    """Compose everything there is; return a line with the counts.
 
     Values that an option leaves to the user (``dataset.root``) are filled with placeholders.
 

@@ -14,7 +14,7 @@ usage: ckf [verb] [options] [key=value ...]
 
 Fine-tune a language model into a recommender that also knows collaborative filtering.
 Without a verb the main job runs: prepare, cf, train, evaluate, report. The last line on
-stdout is the folder of the result. `ckf VERB --help` says everything about a verb.
+stdout is the folder of the result. `ckf VERB --help` explains a verb.
 """
 
 

@@ -128,9 +128,9 @@ def token_texts(ids: list[int], tokenizer: Any) -> list[str]:
 def _cuts(example: Example, prompt: Prompt, encoder: PromptEncoder, exp: ExperimentConfig) -> Iterator[str]:
     limit = exp.train.max_length_tokens
     if "review" not in exp.task_set[example.task].placeholders:
-        gone = [encoder.titles[item] for item in example.history[: prompt.history_cut]]
-        said = f": {', '.join(gone)}" if gone else ""
-        yield f"{len(gone)} of {len(example.history)} history items left out to fit {limit} tokens{said}"
+        dropped = [encoder.titles[item] for item in example.history[: prompt.history_cut]]
+        names = f": {', '.join(dropped)}" if dropped else ""
+        yield f"{len(dropped)} of {len(example.history)} history items left out to fit {limit} tokens{names}"
         if len(example.history) >= exp.tasks.history_items:
             yield f"history holds the last {len(example.history)} (tasks.history_items)"
     elif example.review and len(example.review.split()) >= exp.tasks.review_words:

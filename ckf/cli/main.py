@@ -174,7 +174,7 @@ def _misplaced(verb: Verb, options: argparse.Namespace) -> list[Problem]:
 
 
 def _dispatch(argv: Sequence[str]) -> Path | None:
-    """Do what the command line says; return the folder that it made, if any."""
+    """Run the command line; return the folder that it made, if any."""
     typed, options, name = parse(argv)
     if typed is None:
         print(f"ckf {__version__}\n" if options.version else _help(name, options.config_dir), end="")

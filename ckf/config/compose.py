@@ -105,34 +105,34 @@ def compose_with_notes(
     ``fill_missing`` and ``rules`` are for checking an option by itself: see `validate`.
     """
     groups = load_groups(config_dir)
-    asked = read_overrides(overrides, groups)
-    cfg, choices = _compose_good_options(asked, groups)
-    implied, notes = _implied(choices, {*asked.choices, *asked.refused})
+    typed = read_overrides(overrides, groups)
+    cfg, choices = _compose_good_options(typed, groups)
+    implied, notes = _implied(choices, {*typed.choices, *typed.refused})
     if implied:
-        cfg, choices = _compose_options(asked.choices | implied, groups)
-    for key, line in assign_all(cfg, asked.values, groups.options).items():
-        asked.refuse(key, line)
-    exp, problems = validate(cfg, refused=asked.refused, fill_missing=fill_missing, rules=rules)
-    if asked.problems or problems or exp is None:
-        raise ConfigError([*asked.problems, *problems])
+        cfg, choices = _compose_options(typed.choices | implied, groups)
+    for key, line in assign_all(cfg, typed.values, groups.options).items():
+        typed.refuse(key, line)
+    exp, problems = validate(cfg, refused=typed.refused, fill_missing=fill_missing, rules=rules)
+    if typed.problems or problems or exp is None:
+        raise ConfigError([*typed.problems, *problems])
     return Composed(exp, cfg, choices, notes)
 
 
-def _compose_good_options(asked: Overrides, groups: Groups) -> tuple[DictConfig, dict[str, str]]:
+def _compose_good_options(typed: Overrides, groups: Groups) -> tuple[DictConfig, dict[str, str]]:
     """Compose the chosen options; one with a faulty file is refused and left out, to find further faults."""
     try:
-        return _compose_options(asked.choices, groups)
+        return _compose_options(typed.choices, groups)
     except ConfigError as error:
-        for group, option in list(asked.choices.items()):
+        for group, option in list(typed.choices.items()):
             try:
                 _compose_options({group: option}, groups)
             except ConfigError as fault:
-                del asked.choices[group]
+                del typed.choices[group]
                 for problem in fault.problems:
-                    asked.refuse(group, problem.within(f"{group}={option}"))
-        if not asked.refused:
+                    typed.refuse(group, problem.within(f"{group}={option}"))
+        if not typed.refused:
             raise error
-        return _compose_options(asked.choices, groups)
+        return _compose_options(typed.choices, groups)
 
 
 def _compose_options(choices: dict[str, str], groups: Groups) -> tuple[DictConfig, dict[str, str]]:
@@ -183,7 +183,7 @@ def _renamed(error: BaseException | None) -> Problem | None:
 
 
 def _one_line(error: BaseException) -> str:
-    """Return a fault in a YAML file as one line; Hydra tells half of it in the exception's cause."""
+    """Return a fault in a YAML file as one line; half of it is in the cause of Hydra's exception."""
     lines = [line.strip(" ^\t") for line in str(error).splitlines() if line.strip()]
     cause = error.__cause__
     if cause is not None and str(cause):

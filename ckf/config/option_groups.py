@@ -77,7 +77,7 @@ def load_groups(user_dir: Path | None = None) -> Groups:
 
 @functools.cache
 def _builtin(folder: Path) -> Groups:
-    """The built-in options: read once a process, every config that is composed asks for them."""
+    """The built-in options, read once a process because every composed config needs them."""
     options = _options_below(folder)
     entries = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     assert isinstance(entries, dict)

@@ -84,17 +84,17 @@ def with_overrides(
     Raises:
         ConfigError: another key, or a wrong value.
     """
-    asked = read_overrides(overrides, load_groups())
+    typed = read_overrides(overrides, load_groups())
     sections = ", ".join(f"{prefix}*" for prefix in allowed)
-    for key in [*asked.choices, *asked.values]:
-        if not f"{key}.".startswith(allowed) or key in asked.choices:
-            asked.refuse(key, Problem(key, f"belongs to the run and stays as it was; only {sections} can be set here"))
-            asked.values.pop(key, None)
+    for key in [*typed.choices, *typed.values]:
+        if not f"{key}.".startswith(allowed) or key in typed.choices:
+            typed.refuse(key, Problem(key, f"belongs to the run and stays as it was; only {sections} can be set here"))
+            typed.values.pop(key, None)
     cfg = OmegaConf.structured(exp)
-    for key, line in assign_all(cfg, asked.values).items():
-        asked.refuse(key, line)
-    if asked.problems:
-        raise ConfigError(asked.problems)
+    for key, line in assign_all(cfg, typed.values).items():
+        typed.refuse(key, line)
+    if typed.problems:
+        raise ConfigError(typed.problems)
     return _checked(cfg, "")
 
 

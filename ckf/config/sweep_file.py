@@ -32,7 +32,7 @@ class Variant:
 
 @dataclass
 class Sweep:
-    """A sweep file: what is asked, the grid, and how the table is made from it."""
+    """A sweep file: the question, the grid, and how the table is made from it."""
 
     base: str | None = None
     """A file in the same folder. Its keys hold unless they are set here; its overrides come before those here."""
@@ -91,7 +91,7 @@ class Sweep:
             for what, shown in (("name", variant.name), ("overrides", " ".join(variant.overrides))):
                 other = first.setdefault(f"{what} {shown}", index)
                 if other != index and variant.name.strip():
-                    yield Problem(f"variants[{index}].{what}", f"'{shown}' stands already in variants[{other}]")
+                    yield Problem(f"variants[{index}].{what}", f"'{shown}' is already in variants[{other}]")
         if VARIANT in self.grid:
             yield Problem(f"grid.{VARIANT}", "is what the rows of variants are called; use another key")
 

@@ -23,7 +23,7 @@ from ckf.core.errors import ArtifactError
 
 FORMAT = 2
 """Format of configs, run folders and artifacts. It is part of every fingerprint; another format is refused."""
-STAMP = "artifact.json"
+ARTIFACT_FILE = "artifact.json"
 
 
 def to_jsonable(value: Any) -> Any:
@@ -98,11 +98,11 @@ class Artifact:
 class Store:
     """The artifact cache below one folder."""
 
-    def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, root: Path, log: Callable[[str], None] = lambda line: None) -> None:
         self.root = root
-        self.say = say
+        self.log = log
 
-    def place(self, stage: str, name: str, settings: Any, inputs: list[str]) -> Path:
+    def path_of(self, stage: str, name: str, settings: Any, inputs: list[str]) -> Path:
         """The folder of the artifact with these settings and input hashes, built or not."""
         return self.root / stage / f"{name}-{fingerprint(stage, settings, inputs)}"
 
@@ -113,20 +113,22 @@ class Store:
         artifact; when it raises, nothing is left behind.
         """
         digest = fingerprint(stage, settings, inputs)
-        path = self.place(stage, name, settings, inputs)
-        if (path / STAMP).is_file():
-            self.say(f"{stage}: reusing {path}")
+        path = self.path_of(stage, name, settings, inputs)
+        if (path / ARTIFACT_FILE).is_file():
+            self.log(f"{stage}: reusing {path}")
             return Artifact(path, digest, reused=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
-            if (path / STAMP).is_file():
-                self.say(f"{stage}: reusing {path}")
+            if (path / ARTIFACT_FILE).is_file():
+                self.log(f"{stage}: reusing {path}")
                 return Artifact(path, digest, reused=True)
             temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
             try:
-                self.say(f"{stage}: building {path}")
+                self.log(f"{stage}: building {path}")
                 build(temporary)
-                write_json(temporary / STAMP, {"stage": stage, "hash": digest, "settings": settings, "inputs": inputs})
+                write_json(
+                    temporary / ARTIFACT_FILE, {"stage": stage, "hash": digest, "settings": settings, "inputs": inputs}
+                )
                 temporary.chmod(0o755)
                 if path.exists():  # left by a version that wrote in place, or by hand: it has no artifact.json
                     shutil.rmtree(path)

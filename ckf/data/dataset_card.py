@@ -1,4 +1,4 @@
-"""The dataset's card for readers (`card.md`): the manifest as Markdown."""
+"""The dataset card (`card.md`): the manifest as Markdown."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ in train, `warm 3` each at least three times; cold users and items are those tha
 
 
 def card_text(manifest: Mapping[str, Any]) -> str:
-    """The card of a dataset, from its manifest."""
+    """The dataset card, from the manifest."""
     sections = [
         [f"# Dataset card: {manifest['dataset']}"],
         [f"- {key}: {manifest[key]}" for key in ("source", "licence", "citation") if manifest.get(key)],
+        _warning_lines(manifest.get("warnings", [])),
         ["## Rows left after each step"],
         _table(["after", "rows", "users", "items"], [list(step.values()) for step in manifest["steps"]]),
         _bad_lines(manifest["bad_rows"], manifest["rows_read"]),
@@ -34,7 +35,7 @@ def card_text(manifest: Mapping[str, Any]) -> str:
         *_histograms(manifest),
         ["## Titles"],
         _listed(manifest["titles"]),
-        ["## What the reader says"],
+        ["## Notes of the reader"],
         _listed(manifest["reader"]),
         ["## Source files (SHA-256)"],
         [f"- `{name}`: {digest}" for name, digest in manifest["files"].items()] or ["none: the data is made"],
@@ -60,6 +61,10 @@ def _histograms(manifest: Mapping[str, Any]) -> list[list[str]]:
 
 def _settings(values: Mapping[str, Any]) -> str:
     return f" ({', '.join(f'{key}={value}' for key, value in values.items())})" if values else ""
+
+
+def _warning_lines(warnings: list[str]) -> list[str]:
+    return ["## Warnings", "", *(f"- {line}" for line in warnings)] if warnings else []
 
 
 def _bad_lines(bad: Mapping[str, Any], read: int) -> list[str]:
@@ -90,7 +95,7 @@ def _table(heads: list[str], rows: list[list[Any]]) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    return _said(value).replace("|", "\\|").replace("\n", " ")
+    return _text(value).replace("|", "\\|").replace("\n", " ")
 
 
 def _bars(counts: Mapping[str, int]) -> list[str]:
@@ -102,20 +107,20 @@ def _bars(counts: Mapping[str, int]) -> list[str]:
 
 def _listed(values: Mapping[str, Any]) -> list[str]:
     """One line for each value; what is missing or empty is left out."""
-    said = {_words(key): _said(value) for key, value in values.items() if value not in (None, [], {})}
-    return [f"- {key}: {text}" for key, text in said.items()] or ["nothing"]
+    shown = {_words(key): _text(value) for key, value in values.items() if value not in (None, [], {})}
+    return [f"- {key}: {text}" for key, text in shown.items()] or ["nothing"]
 
 
 def _words(key: str) -> str:
     return key.replace("_", " ").replace(" raw id instead", ", raw id instead")
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_said(part)}" for key, part in value.items())
-    return "; ".join(map(_said, value)) if isinstance(value, list) else str(value)
+        return ", ".join(f"{key} {_text(part)}" for key, part in value.items())
+    return "; ".join(map(_text, value)) if isinstance(value, list) else str(value)
 
 
 def _day(timestamp: int) -> str:

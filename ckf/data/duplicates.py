@@ -37,11 +37,11 @@ def drop_duplicates(rows: pl.DataFrame, data: LoadedInteractions, policy: str) -
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift()) for name in content)
     dropped = same_pair if policy == "first" else same_pair.shift(-1)
     ordered = ordered.select("place", dropped=dropped.fill_null(False), copy=(same_pair & same).fill_null(False))
-    gone = ordered.filter("dropped")["place"].to_numpy()
+    dropped_places = ordered.filter("dropped")["place"].to_numpy()
     counts["exact_copies_dropped"] = int(ordered["copy"].sum())
-    counts["other_repeats_dropped"] = len(gone) - counts["exact_copies_dropped"]
+    counts["other_repeats_dropped"] = len(dropped_places) - counts["exact_copies_dropped"]
     kept = np.ones(rows.height, dtype=bool)
-    kept[gone] = False
+    kept[dropped_places] = False
     return rows.filter(pl.Series(kept)), counts
 
 
@@ -63,6 +63,6 @@ def _refuse(repeated: pl.DataFrame, data: LoadedInteractions) -> None:
     lines = data.scanner.lines_of(Path(path), pair["line"].to_list())
     places = " and ".join(str(lines.get(line, line)) for line in pair["line"].to_list()[:2])
     raise DataError(
-        f"{path}: lines {places}: user {user} and item {item} stand there {pair.height} times "
+        f"{path}: lines {places}: user {user} and item {item} occur {pair.height} times "
         "(dataset.duplicates=refuse; first or last keeps one)"
     )

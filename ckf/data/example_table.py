@@ -35,7 +35,7 @@ class Example:
 
     @property
     def targets(self) -> list[int]:
-        """The items that a slot or code stands for: the candidates of a list, or the target."""
+        """The items that slots or codes represent: the candidates of a list, or the target."""
         return [int(item) for item in self.candidates] if len(self.candidates) else [self.item]
 
 
@@ -63,7 +63,7 @@ class ExampleTable:
 
     @classmethod
     def of(cls, examples: Sequence[Example], tasks: list[str], split: str) -> ExampleTable:
-        """A table of examples that stand in no file; nothing is known of how often train met them."""
+        """A table of examples that come from no file, without training counts."""
         table = cls.__new__(cls)
         table.split, table.tasks = split, tasks
         table.example_id = [x.example_id for x in examples]

@@ -103,7 +103,7 @@ class _Maker:
         self.with_review = "review" in task.needs
         self.keep_same_time = settings.keeps_same_time(imported=log.history is not None)
         pool = np.ones(len(log), dtype=bool) if task.history == "all" else log.click == 1
-        # training prompts show no held-out interaction, whatever the split
+        # training prompts show no held-out interaction, in any split
         self.histories = {} if log.history is not None else {
             training: Histories(
                 log, pool & log.known_in_training if training else pool, settings.longest_history,
@@ -218,21 +218,21 @@ def _list_column(lists: RaggedArray, kind: pa.DataType) -> pa.ListArray:
 
 
 @contextmanager
-def _reviews(dataset: Path, words: int, beside: Path, *, needed: bool) -> Iterator[pa.ChunkedArray | None]:
+def _reviews(dataset: Path, words: int, temporary: Path, *, needed: bool) -> Iterator[pa.ChunkedArray | None]:
     """The first words of every review, cut in a stream and mapped from a file: memory holds what is looked at."""
     if not needed:
         yield None
         return
     file = pq.ParquetFile(dataset / "interactions.parquet")
     schema = pa.schema({"review": pa.string()})
-    with pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for batch in file.iter_batches(_BLOCK, columns=["review"]):
             writer.write_batch(pa.record_batch([first_words(batch["review"].cast(pa.string()), words)], schema=schema))
     try:
-        with pa.memory_map(str(beside)) as source:
+        with pa.memory_map(str(temporary)) as source:
             yield pa.ipc.open_file(source).read_all()["review"]
     finally:
-        beside.unlink()
+        temporary.unlink()
 
 
 def first_words(texts: pa.Array, words: int) -> pa.Array:

@@ -36,18 +36,18 @@ def export_dataset(dataset: Path, examples: Path, kind: str, out: Path, tasks: M
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"export: {out} holds something already; remove it or name another folder")
     write = _write_processed if kind == "processed_json" else _write_lines
-    beside = None
+    temporary = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        write(dataset, examples, beside, tasks)
-        beside.chmod(0o755)
-        beside.replace(out)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        write(dataset, examples, temporary, tasks)
+        temporary.chmod(0o755)
+        temporary.replace(out)
     except OSError as error:
         raise DataError(f"export: {out}: {error.strerror or error}") from None
     finally:
-        if beside is not None:
-            shutil.rmtree(beside, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
     return out
 
 

@@ -101,15 +101,15 @@ def k_core(rows: pl.DataFrame, k: int, *, iterate: bool) -> pl.DataFrame:
     left = np.ones(rows.height, dtype=bool)
     while True:
         enough = (of_user >= k)[user] & (of_item >= k)[item]
-        gone = np.flatnonzero(left & ~enough)
-        if not len(gone):
+        removed = np.flatnonzero(left & ~enough)
+        if not len(removed):
             break
-        left[gone] = False
+        left[removed] = False
         if not iterate:
             break
         # few rows go after the first pass, so subtracting them is cheaper than counting the others again
-        of_user -= np.bincount(user[gone], minlength=len(of_user))
-        of_item -= np.bincount(item[gone], minlength=len(of_item))
+        of_user -= np.bincount(user[removed], minlength=len(of_user))
+        of_item -= np.bincount(item[removed], minlength=len(of_item))
     return rows if left.all() else rows.filter(pl.Series(left))
 
 

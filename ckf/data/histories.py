@@ -13,7 +13,7 @@ class Histories:
 
     Never the target, nor another item of its title: a second edition would name the answer.
     ``same_time``: ``exclude`` keeps strictly earlier items only; ``keep`` adds those of the target's own
-    second that stand before it in the dataset's order (time, then item), so no two targets see each other.
+    second that come before it in the dataset's order (time, then item), so no two targets see each other.
     """
 
     def __init__(self, log: InteractionLog, pool: np.ndarray, last: int, *, keep_same_time: bool) -> None:

@@ -36,7 +36,7 @@ class LoadedInteractions:
     ``table``: the numbers of all rows, in memory: line, file, user and item (codes: places in ``ids``), rating,
     click, timestamp, review_bytes (0 = no review), ``fault`` where the row is bad, and where the source has them
     split and history_length. ``text``: review (null where blank) and history of the same rows in the same order,
-    in memory or in a scratch file.
+    in memory or in a scratch file. ``trimmed``: rows whose user or item id had white space around it.
     """
 
     table: pl.DataFrame
@@ -47,6 +47,7 @@ class LoadedInteractions:
     scanner: Scanner
     reread: Reader
     bad: BadRows
+    trimmed: dict[str, int]
     read: int = 0
 
     @property
@@ -113,8 +114,19 @@ class LoadedInteractions:
         Raises:
             DataError: an items file that cannot be read, or more bad lines than are allowed.
         """
+        return self._read_items(lambda source: _items(source, wanted))
+
+    def other_item_ids(self, known: pl.Series) -> pl.Series:
+        """The different ids of the items file that are none of ``known``, in the file's order.
+
+        Raises:
+            DataError: an items file that cannot be read, or more bad lines than are allowed.
+        """
+        return self._read_items(lambda source: _other_item_ids(source, known))
+
+    def _read_items(self, read: Callable[[Source], Any]) -> Any:
         try:
-            return _items(self.source, wanted)
+            return read(self.source)
         except (pl.exceptions.PolarsError, OSError) as error:
             if disk_is_full(error) or not self.scanner.tables:
                 raise
@@ -122,16 +134,26 @@ class LoadedInteractions:
             self.bad.add(self.scanner.salvage(self.bad.allowed - self.bad.total), {})
             try:
                 self.source = self.reread(self.scanner)  # with a card of its own, which its items add to
-                return _items(self.source, wanted)
+                return read(self.source)
             except (pl.exceptions.PolarsError, OSError) as again:
                 raise DataError(_unreadable(again, [table.path for table in self.scanner.tables])) from None
 
 
 def _items(source: Source, wanted: pl.Series) -> pl.DataFrame:
     table = source.items(wanted) if callable(source.items) else source.items
+    table = table.with_columns(pl.col("item").str.strip_chars())
     left = wanted.rename("item").to_frame().lazy()
     found = table.with_row_index("_place").join(left, on="item", how="semi").collect(engine="streaming")
     return found.sort("_place").drop("_place")
+
+
+def _other_item_ids(source: Source, known: pl.Series) -> pl.Series:
+    table = source.items if source.item_ids is None else source.item_ids()
+    if callable(table):
+        return pl.Series("item", [], dtype=pl.String)
+    ids = table.select(pl.col("item").str.strip_chars()).filter(pl.col("item") != "")
+    others = ids.join(known.rename("item").to_frame().lazy(), on="item", how="anti")
+    return others.collect(engine="streaming").to_series().unique(maintain_order=True)
 
 
 def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> LoadedInteractions:
@@ -197,11 +219,12 @@ def _at_hand(read: Reader, cfg: DatasetConfig, scanner: Scanner) -> LoadedIntera
         text = scanner.scratch / f"texts{len(scanner.salvaged)}.arrow"
         sink = rows.select(texts).sink_ipc(text, lazy=True)
         table = pl.collect_all([sink, rows.drop(texts)], engine="streaming")[1].rechunk()
-    coded_ids = {kind: encode_ids(table[kind]) for kind in ("user", "item")}
-    ids = {kind: names for kind, (_, names) in coded_ids.items()}
-    checks = row_checks(table.columns, cfg, source.oldest_timestamp)
-    table = with_faults(table.with_columns(codes for codes, _ in coded_ids.values()), ids, checks)
-    return LoadedInteractions(table, text, ids, checks, source, scanner, read, BadRows(cfg.max_bad_rows))
+    encoded = {kind: encode_ids(table[kind]) for kind in ("user", "item")}
+    ids = {kind: one.names for kind, one in encoded.items()}
+    trimmed = {kind: one.trimmed for kind, one in encoded.items()}
+    checks = row_checks(table.columns, cfg, source.oldest_timestamp, source.names)
+    table = with_faults(table.with_columns(one.codes for one in encoded.values()), ids, checks)
+    return LoadedInteractions(table, text, ids, checks, source, scanner, read, BadRows(cfg.max_bad_rows), trimmed)
 
 
 def _unreadable(error: Exception, paths: list[Path]) -> str:

@@ -104,8 +104,8 @@ class InteractionLog:
     def train_counts(self, kind: str) -> np.ndarray:
         """Number of training interactions of each user or item id. int64 [largest id + 1]"""
         ids: np.ndarray = getattr(self, kind)
-        floor = len(self.title) if kind == "item" else int(ids.max(initial=0)) + 1
-        return np.bincount(ids[self.train], minlength=floor)
+        length = len(self.title) if kind == "item" else int(ids.max(initial=0)) + 1
+        return np.bincount(ids[self.train], minlength=length)
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
@@ -132,7 +132,7 @@ def lists_of(column: pa.ChunkedArray | pa.Array) -> RaggedArray:
 def normalised_titles(items: list[int], titles: list[str]) -> dict[int, str]:
     """Titles as a reader would compare them: no case, no punctuation, one form of each letter.
 
-    A title of punctuation alone ("!!!") is compared as it stands; else all such titles would be one.
+    A title of punctuation alone ("!!!") is compared unchanged; else all such titles would be equal.
     """
     found = {}
     for item, title in zip(items, titles, strict=True):

@@ -1,7 +1,7 @@
 """Source to dataset: one pipeline behind every reader, with a count at every step.
 
 Reader (names, types, decodes) → codes → row checks → duplicates → filters → split → final ids → tables,
-manifest and card. The numbers of all rows are in memory, some 40 bytes a row; review texts are only
+manifest and dataset card. The numbers of all rows are in memory, some 40 bytes a row; review texts are only
 when ``dataset.memory_mb`` has room for them, else they stream through the disk.
 """
 
@@ -45,6 +45,7 @@ from ckf.data.readers.recbole import read_recbole, recbole_files
 from ckf.data.readers.synthetic import make_synthetic
 from ckf.data.readers.tabular import read_tables, table_files
 from ckf.data.splits import assign_split, in_training_share
+from ckf.data.title_join import ABSENT, TitleJoin
 from ckf.data.write_interactions import write_interactions
 
 _NAMED = ("source", "licence", "citation")
@@ -104,7 +105,7 @@ def source_hashes(cfg: DatasetConfig) -> dict[str, str]:
 
 
 def build_dataset(cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Mapping[str, str] | None = None) -> None:
-    """Write interactions, items, users, manifest, card (and the known scores of built-in data) to ``out``.
+    """Write interactions, items, users, manifest, dataset card (and the known scores of built-in data) to ``out``.
 
     ``hashes``: `source_hashes` where they are known; else the files are hashed while they are read.
 
@@ -148,11 +149,11 @@ def _write(
     ids = {"user": user_ids, "item": item_ids}
     rows = rows.with_columns(to_final(rows[kind], data.ids[kind], ids[kind]).alias(kind) for kind in ids)
     rows = rows.sort("timestamp", "user", "item")
-    with ThreadPoolExecutor(1) as pool:  # the long write beside titles and counts
+    with ThreadPoolExecutor(1) as pool:  # the long write runs in parallel to titles and counts
         written = data.scanner.scratch / "interactions.parquet"
         writing = pool.submit(write_interactions, rows, data, item_ids, cfg.memory_mb, written)
         train = rows.filter(pl.col("split") == "train")
-        items, titles = item_table(data, item_ids)
+        items, titles, join = item_table(data, item_ids)
         items = with_train_counts(items, "item", train["item"])
         users = user_table(data, user_ids, train["user"])
         described = describe(rows, items, users, split)
@@ -170,12 +171,14 @@ def _write(
         **{key: card[key] for key in _NAMED if key in card},
         "rows_read": data.read,
         "bad_rows": {"allowed": data.bad.allowed, "total": data.bad.total, "kinds": data.bad.kinds},
+        "ids_trimmed": data.trimmed,
         "duplicates": duplicates,
         "steps": steps.counts,
         "liked": _liked(data, cfg),
         **described,
         "read_with_notes": {notes.path.name: notes.to_json() for notes in data.scanner.unusual()},
-        "warnings": [line for notes in data.scanner.unusual() for line in notes.warnings()],
+        "title_join": join.to_json(),
+        "warnings": _warnings(data, join),
         "reader": {key: value for key, value in {**card, **titles}.items() if key not in _NAMED},
         "files": dict(hashes()),
     }
@@ -207,6 +210,23 @@ def _liked(data: LoadedInteractions, cfg: DatasetConfig) -> str:
     if not data.has_clicks:
         return by_rating
     return "the source's own clicks" + (f", else {by_rating}" if data.table["rating"].count() else "")
+
+
+def _warnings(data: LoadedInteractions, join: TitleJoin) -> list[str]:
+    """What a reader of the results should know: each is shown on the command line, the card and the report."""
+    found = []
+    if not data.source.titled:
+        found.append(ABSENT)
+    elif join.titled < join.items:
+        found.append(join.text())
+    found += [
+        f"{rows:,} rows had white space around their {kind} id; it is left out"
+        for kind, rows in data.trimmed.items()
+        if rows
+    ]
+    if data.bad.total:
+        found.append(f"{data.bad.total:,} rows that cannot be used are left out (dataset.max_bad_rows)")
+    return found + [line for notes in data.scanner.unusual() for line in notes.warnings()]
 
 
 def _known(known: pl.DataFrame, rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:

@@ -11,14 +11,15 @@ from ckf.core.split_names import SPLITS
 
 def summary(dataset: Path, examples: Path) -> Iterator[str]:
     """Lines for the terminal, from the two artifacts' manifests."""
-    card, made = read_json(dataset / "manifest.json"), read_json(examples / "manifest.json")
-    yield f"dataset: {card['interactions']:,} interactions, {card['users']:,} users, {card['items']:,} items"
-    splits = ", ".join(f"{name} {part['interactions']:,}" for name, part in card["splits"].items())
-    yield f"split {card['split']}: {splits}"
+    manifest, made = read_json(dataset / "manifest.json"), read_json(examples / "manifest.json")
+    counts = ", ".join(f"{manifest[kind]:,} {kind}" for kind in ("interactions", "users", "items"))
+    yield f"dataset: {counts}"
+    splits = ", ".join(f"{name} {part['interactions']:,}" for name, part in manifest["splits"].items())
+    yield f"split {manifest['split']}: {splits}"
     for task in sorted({name.split("/")[0] for name in made["examples"]}):
         counts = {split: made["examples"].get(f"{task}/{split}", 0) for split in SPLITS}
         yield f"examples {task}: {', '.join(f'{split} {n:,}' for split, n in counts.items())}"
-    yield f"card: {dataset / 'card.md'}"
+    yield f"dataset card: {dataset / 'card.md'}"
     levels = [line["level"] for line in made["audit"].values()]
     worst = ", ".join(name for name, line in made["audit"].items() if line["level"] != "pass")
     counted = ", ".join(f"{levels.count(level)} {level}" for level in ("pass", "warn", "stop"))

@@ -17,6 +17,8 @@ from ckf.data.readers.line_reader import MAX_LINE_BYTES, BadRow
 
 YEAR_2100 = 4_102_444_800
 MAX_ID_BYTES = 512
+NO_IDS = ("nan", "null", "none", "<na>", "nat", "n/a", "#n/a", "\\n")
+"""Missing values as programs write them, in lower case."""
 ROWS_LISTED = 5
 """How many bad rows of each kind the dataset card lists."""
 
@@ -44,13 +46,24 @@ class RowCheck:
     on_ids: bool = False
 
 
-def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int) -> list[RowCheck]:
-    """Return every check of an interaction. A row with several faults is reported for the first in this order."""
-    found = [check for kind in ("user", "item") for check in _id_checks(kind)]
+def row_checks(
+    columns: Collection[str], cfg: DatasetConfig, oldest: int, names: Mapping[str, str] | None = None
+) -> list[RowCheck]:
+    """Return every check of an interaction. A row with several faults is reported for the first in this order.
+
+    ``names``: what the source's files call the columns.
+    """
+    called = {name: f" ({own})" for name, own in (names or {}).items() if own != name}
+    found = [check for kind in ("user", "item") for check in _id_checks(kind, called.get(kind, ""))]
     low, high = cfg.rating_scale
     rating, click, time = pl.col("rating"), pl.col("click"), pl.col("timestamp")
     found += [
-        RowCheck("rating_missing", "rating", rating.is_null() & click.is_null(), lambda row: "the rating is missing"),
+        RowCheck(
+            "rating_missing",
+            "rating",
+            rating.is_null() & click.is_null(),
+            lambda row: f"the rating{called.get('rating', '')} is missing",
+        ),
         RowCheck("rating_not_finite", "rating", ~rating.is_finite(), lambda row: f"the rating is {row['rating']}"),
         RowCheck(
             "rating_outside_scale",
@@ -64,7 +77,12 @@ def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int) -> lis
             ~click.is_in([0, 1]),
             lambda row: f"the click is {row['click']}; allowed are 0 and 1",
         ),
-        RowCheck("timestamp_missing", "timestamp", time.is_null(), lambda row: "the timestamp is missing"),
+        RowCheck(
+            "timestamp_missing",
+            "timestamp",
+            time.is_null(),
+            lambda row: f"the timestamp{called.get('timestamp', '')} is missing",
+        ),
         RowCheck("timestamp_in_another_unit", "timestamp", time > YEAR_2100, lambda row: _unit_line(row["timestamp"])),
         RowCheck("timestamp_too_early", "timestamp", time < oldest, lambda row: _early_line(row["timestamp"], oldest)),
     ]
@@ -85,9 +103,16 @@ def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int) -> lis
     return found
 
 
-def _id_checks(kind: str) -> list[RowCheck]:
+def _id_checks(kind: str, called: str) -> list[RowCheck]:
     return [
-        RowCheck(f"{kind}_missing", kind, pl.col(kind).is_null(), lambda row: f"the {kind} id is missing"),
+        RowCheck(f"{kind}_missing", kind, pl.col(kind).is_null(), lambda row: f"the {kind} id{called} is missing"),
+        RowCheck(
+            f"{kind}_not_an_id",
+            kind,
+            pl.col(kind).str.to_lowercase().is_in(NO_IDS),
+            lambda row: f"the {kind} id is {row[kind]!r}, which is how programs write a missing value",
+            on_ids=True,
+        ),
         RowCheck(
             f"{kind}_with_control_character",
             kind,

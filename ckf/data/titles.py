@@ -1,4 +1,4 @@
-"""Titles fit for a prompt: entities decoded, scraps of HTML recognised, a stand-in where there is none."""
+"""Titles fit for a prompt: entities decoded, scraps of HTML recognised, a placeholder where a title is missing."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def title_table(items: pl.DataFrame, wanted: Iterable[str]) -> tuple[pl.DataFram
     """One row with a title for each wanted item, and how the titles came about.
 
     ``items``: item, title, brand, category (all String, null where missing), in the file's order; an item
-    that stands twice keeps its first usable title. Returns item, title, brand, categories, sorted by item.
+    that occurs twice keeps its first usable title. Returns item, title, brand, categories, sorted by item.
     """
     found: dict[str, tuple[str | None, str | None, str | None]] = {}
     counts: Counter[str] = Counter(dict.fromkeys(_COUNTS, 0))

@@ -75,7 +75,7 @@ def _sorted_portions(rows: pl.DataFrame, data: LoadedInteractions, budget: int) 
 
 
 def _deal(rows: pl.DataFrame, data: LoadedInteractions, bounds: np.ndarray, folder: Path) -> None:
-    """Read the texts once and put each into its portion; afterwards the file that they came from is gone."""
+    """Read the texts once and put each into its portion; then delete the file that they came from."""
     for stretch, (places, texts) in enumerate(data.stretches(rows["row"])):
         order = places.arg_sort()
         ordered, texts = places.gather(order), texts[order]

@@ -155,7 +155,7 @@ def _model_frame(
 
 
 def subsample(table: ExampleTable, limit: int | None) -> ExampleTable:
-    """At most ``limit`` examples of each task, the same ones whatever the method and the order."""
+    """At most ``limit`` examples of each task, the same ones for every method and order."""
     if limit is None:
         return table
     draw = hashed_uniform(0, "evaluation subset", hash_ids(table.example_id), 1)[:, 0]

@@ -96,7 +96,7 @@ def pointwise_scores(
 ) -> np.ndarray:
     """How much the language model thinks that the example's user will like each item. [len(items)]
 
-    What the run's first task with such a score says: of the built-in ones, ctr gives the log-odds of Yes, else rating
+    The score of the run's first task that has one: of the built-in ones, ctr gives the log-odds of Yes, else rating
     the expected rating. The items share one prefix.
 
     Raises:
@@ -109,7 +109,7 @@ def pointwise_scores(
 
 
 def task_of_items(collators: Collators, kind: str) -> str | None:
-    """The first task of the run that tells this of single items (`Task.item_score`)."""
+    """The first task of the run that scores single items (`Task.item_score`)."""
     return next((name for name in collators.tasks if collators.encoder.tasks[name].item_score == kind), None)
 
 
@@ -117,7 +117,7 @@ def scores_of_task(
     model: Recommender, collators: Collators, task: str, example: Example, items: np.ndarray,
     *, slots: bool, device: torch.device,
 ) -> np.ndarray:  # fmt: skip
-    """What a task tells of each item (`Task.item_scores`). [len(items)]"""
+    """A task's score of each item (`Task.item_scores`). [len(items)]"""
     rows = [
         dataclasses.replace(example, task=task, item=int(item), candidates=example.candidates[:0], position=-1)
         for item in items

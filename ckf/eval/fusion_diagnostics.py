@@ -94,7 +94,7 @@ def gradient_shares(run: Path) -> dict[str, float]:
 
 
 def _sample(table: ExampleTable) -> list[Example]:
-    """A few examples of each task, the same whatever the method; neighbours are of different users where possible."""
+    """A few examples of each task, the same for every method; neighbours are of different users where possible."""
     if not len(table):
         return []
     draw = hashed_uniform(0, "examples of fusion health", hash_ids(table.example_id), 1)[:, 0]

@@ -23,7 +23,7 @@ from ckf.prompts.batch import SlotBatch
 from ckf.prompts.collate import Collators
 
 TAGS = {"slots": "slot", "generate": "gen", "constrained": "trie"}
-"""What a metric's name says of each protocol, e.g. ``hr@1[gen]``."""
+"""The mark of each protocol in a metric's name, e.g. ``hr@1[gen]``."""
 WRITTEN = ("gen", "trie")
 """Protocols that name one title, so that there is no order beyond the first place."""
 
@@ -58,7 +58,7 @@ def needs_item_slots(model: Recommender | None) -> None:
     """Refuse a model whose fusion makes no item vectors.
 
     Raises:
-        ConfigError: says which fusions do.
+        ConfigError: the fusion has no item vectors; the message names those that do.
     """
     if model is None or model.fusion is None or "item" not in getattr(model.fusion, "slots", ()):
         raise ConfigError(
@@ -118,7 +118,7 @@ def _written(
     texts = generate(model, collators, examples, choose, slots=slots, tokens=longest, device=device)
     found = []
     for example, ids in zip(examples, texts, strict=True):
-        said = encoder.tokenizer.decode(ids[:-1]).strip() if ids and ids[-1] == encoder.eos else None
-        hit = [said == title.strip() for title in encoder.labels(example)]
+        written = encoder.tokenizer.decode(ids[:-1]).strip() if ids and ids[-1] == encoder.eos else None
+        hit = [written == title.strip() for title in encoder.labels(example)]
         found.append(np.asarray(hit, dtype=float) if any(hit) else np.full(len(hit), np.nan))
     return found

@@ -94,7 +94,7 @@ class Predictor:
         The CF model retrieves ``rerank`` items, the language model orders them by its probability of a Yes
         (``score``; the expected rating where it was not trained on ctr). Items that the user has met are left
         out unless ``seen``; a model that writes adds a line of ``why``. A user that the data does not know gets
-        what a new user would: popular items, judged by a model that knows no history. ``attrs`` of the frame
+        what a new user would: popular items, scored by a model without a history. ``attrs`` of the frame
         say whether the user was ``known``.
 
         Raises:

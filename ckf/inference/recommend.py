@@ -7,7 +7,7 @@ from ckf.report.table import MISSING, Table, markdown_table, number
 
 
 def recommendation(trained: Predictor, user: str, top: int = 10, rerank: int = 100, *, seen: bool = False) -> str:
-    """Recommend items for a user; the text also says how they were scored."""
+    """Recommend items for a user; the text also names how they were scored."""
     found = trained.recommend(user, top, rerank=rerank, seen=seen)
     if found.attrs["known"]:
         past = "; ".join(found.attrs["history"]) or "nothing liked yet"

@@ -2,7 +2,7 @@
 
 Columns: ``task`` (ctr where there is none), ``user`` and ``item`` (the source's own ids); for topk
 ``candidates`` (a list of items) in place of ``item``; for explain ``review``. ``history`` (items, oldest
-first) and ``history_ratings`` replace the user's past as the data knows it, ``timestamp`` takes what lies
+first) and ``history_ratings`` replace the user's history in the data, ``timestamp`` takes what lies
 before it. Or one column ``example_id``, for the prepared examples of the run.
 """
 

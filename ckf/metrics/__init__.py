@@ -1,16 +1,13 @@
-"""Metrics as pure functions, and their uncertainty. Which of them a task has is said in `ckf.tasks`."""
+"""Metrics as pure functions, and their uncertainty. `ckf.tasks` lists those of each task."""
 
 from ckf.metrics.classification import (
     Reliability,
     are_probabilities,
     auc,
     ece,
-    log_loss,
     reliability,
     uauc,
     user_aucs,
-    user_map,
-    user_ndcg,
     user_rankings,
 )
 from ckf.metrics.ranking import (
@@ -30,13 +27,10 @@ from ckf.metrics.slices import quartiles
 from ckf.metrics.text_overlap import bleu, distinct, mean_length, rouge
 from ckf.metrics.uncertainty import (
     Comparison,
-    auc_interval,
-    bootstrap_ci,
     compare,
     holm,
     interval,
     intervals,
-    paired_bootstrap_auc,
     signed_rank,
 )
 from ckf.metrics.unusable_answers import with_worst_clicks, with_worst_ratings
@@ -48,9 +42,7 @@ __all__ = [
     "Reliability",
     "are_probabilities",
     "auc",
-    "auc_interval",
     "bleu",
-    "bootstrap_ci",
     "compare",
     "coverage",
     "distinct",
@@ -59,13 +51,11 @@ __all__ = [
     "holm",
     "interval",
     "intervals",
-    "log_loss",
     "mae",
     "mean_average_precision",
     "mean_length",
     "mrr",
     "ndcg",
-    "paired_bootstrap_auc",
     "popularity_bias",
     "protocol_tag",
     "quartiles",
@@ -78,8 +68,6 @@ __all__ = [
     "top_items",
     "uauc",
     "user_aucs",
-    "user_map",
-    "user_ndcg",
     "user_rankings",
     "user_weights",
     "with_worst_clicks",

@@ -46,11 +46,6 @@ def uauc(labels: np.ndarray, scores: np.ndarray, users: np.ndarray) -> tuple[flo
     return _mean_of_found(user_aucs(labels, scores, users))
 
 
-def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean negative log-likelihood in nats."""
-    return float(np.mean(log_losses(labels, probabilities)))
-
-
 def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Negative log-likelihood of each row in nats; probabilities are clipped to [1e-7, 1 - 1e-7].
 
@@ -133,16 +128,6 @@ def user_rankings(labels: np.ndarray, scores: np.ndarray, users: np.ndarray) -> 
         np.where(some, total(hits / place) / n, np.nan),
         np.where(some, total(first / place), np.nan),
     )
-
-
-def user_ndcg(labels: np.ndarray, scores: np.ndarray, users: np.ndarray) -> float:
-    """Mean over users with a positive of NDCG over all of the user's rows; a tied negative comes first."""
-    return _mean_of_found(user_rankings(labels, scores, users).ndcg)[0]
-
-
-def user_map(labels: np.ndarray, scores: np.ndarray, users: np.ndarray) -> float:
-    """Mean average precision over users with a positive (all of the user's rows; a tied negative comes first)."""
-    return _mean_of_found(user_rankings(labels, scores, users).average_precision)[0]
 
 
 def _mean_of_found(values: np.ndarray) -> tuple[float, int]:

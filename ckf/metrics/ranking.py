@@ -89,7 +89,7 @@ def list_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Candidate rows to one row for each list, sorted by ``example_id``: ``rank`` and what is known of its target.
 
     Where a list does not hold its target, item, position and the item's group are those of no item (0 and -1).
-    A column ``rank`` says the targets' ranks where the rows hold only the top of each ranking.
+    A column ``rank`` holds the targets' ranks where the rows hold only the top of each ranking.
     """
     import pandas as pd
 

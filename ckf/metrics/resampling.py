@@ -1,6 +1,6 @@
 """Bootstrap over users as arithmetic: a statistic is a function of how often each user was drawn.
 
-Resamples come in blocks of user counts ``[resamples, users]``. Whatever is a ratio of sums over users
+Resamples come in blocks of user counts ``[resamples, users]``. Every ratio of sums over users
 is then one matrix product for a whole block; a weighted AUC is two cumulative sums over rows that
 were sorted once. Memory is bounded by the block, time grows as resamples × rows.
 """

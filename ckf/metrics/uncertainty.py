@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ckf.metrics.resampling import RankedAUC, Ratio, Statistic, resample
-from ckf.metrics.unusable_answers import with_worst_clicks
+from ckf.metrics.resampling import Statistic, resample
 
 NAN = float("nan")
 
@@ -101,42 +100,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
     corrected = np.full(len(p), np.nan)
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return [float(value) for value in corrected]
-
-
-# --- single metrics, from arrays
-
-
-def bootstrap_ci(values: np.ndarray, users: np.ndarray, samples: int, seed: int) -> tuple[float, float]:
-    """95% percentile bootstrap interval of the mean of ``values`` [n], users drawn with replacement.
-
-    For whatever is a mean over rows: hits, NDCG or reciprocal rank of a list, absolute errors; for
-    RMSE give squared errors and take the roots of both ends.
-    """
-    names, codes = np.unique(users, return_inverse=True)
-    mean = Ratio.of_rows(values, codes, len(names))
-    return intervals({"mean": mean}, len(names), samples, seed)["mean"]
-
-
-def auc_interval(
-    labels: np.ndarray, scores: np.ndarray, users: np.ndarray, samples: int, seed: int
-) -> tuple[float, float]:
-    """95% percentile bootstrap interval of the AUC, users drawn with replacement; a NaN score counts as the worst.
-
-    NaN twice when no resample holds both classes.
-    """
-    names, codes = np.unique(users, return_inverse=True)
-    ranked = RankedAUC(labels, with_worst_clicks(labels, scores), codes)
-    return intervals({"auc": ranked}, len(names), samples, seed)["auc"]
-
-
-def paired_bootstrap_auc(
-    labels: np.ndarray, scores_a: np.ndarray, scores_b: np.ndarray, users: np.ndarray, samples: int, seed: int
-) -> tuple[float, float, float, float]:
-    """AUC of a minus AUC of b on the same rows: difference, 95% interval and two-sided p-value.
-
-    A NaN score is an unusable answer and counts as the worst one, as in ``compute_metrics``.
-    """
-    names, codes = np.unique(users, return_inverse=True)
-    a, b = ({"auc": RankedAUC(labels, with_worst_clicks(labels, s), codes)} for s in (scores_a, scores_b))
-    (found,) = compare(a, b, len(names), samples, seed)
-    return found.difference, found.low, found.high, found.p

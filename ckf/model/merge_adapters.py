@@ -188,7 +188,7 @@ def _log_probabilities(model: Any, rows: Tensor) -> Tensor:
 
 
 def fixed_rows(vocabulary: int) -> Tensor:
-    """Token ids [8, 32] of the parity check: the same for one vocabulary, whatever the run."""
+    """Token ids [8, 32] of the parity check: the same for every run with this vocabulary."""
     return torch.from_numpy(generator_for(0, "merge parity rows").integers(0, vocabulary, (8, 32)))
 
 

@@ -180,7 +180,7 @@ def load_adapter(
 ) -> None:
     """Load one adapter from disk into the stacks.
 
-    ``backbone`` is the name that the adapter's config must agree with (its last part, whatever the
+    ``backbone`` is the name that the adapter's config must agree with (its last part, for any
     case: a folder or another account may hold the same weights); None leaves the name alone.
 
     Raises:

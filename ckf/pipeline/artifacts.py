@@ -14,7 +14,7 @@ from ckf.config.schema import (
     PretrainedConfig,
     TinyBackboneConfig,
 )
-from ckf.core.artifact_store import Artifact, Store, fingerprint, to_jsonable
+from ckf.core.artifact_store import Artifact, Store, fingerprint, read_json, to_jsonable
 from ckf.tasks import BUILT_IN
 
 if TYPE_CHECKING:
@@ -42,9 +42,21 @@ def prepare_dataset(exp: ExperimentConfig) -> Artifact:
         settings.pop(key)
     hashes = source_hashes(exp.dataset)
     inputs = [f"{name}:{digest}" for name, digest in sorted(hashes.items())]
-    return store(exp).get(
+    made = store(exp).get(
         "dataset", exp.dataset.name, settings, inputs, lambda out: build_dataset(exp.dataset, exp.split, out, hashes)
     )
+    _warn(made)
+    return made
+
+
+def data_warnings(*folders: Path) -> list[str]:
+    """What the manifests of dataset and examples say that a reader of the results should know."""
+    return [line for folder in folders for line in read_json(folder / "manifest.json").get("warnings", [])]
+
+
+def _warn(made: Artifact) -> None:
+    for line in data_warnings(made.path):
+        log(f"warning: {line}")
 
 
 def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
@@ -78,11 +90,13 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
         )
 
     try:
-        return store(exp).get("examples", exp.dataset.name, settings, [dataset.hash], build)
+        made = store(exp).get("examples", exp.dataset.name, settings, [dataset.hash], build)
     except LeakError as error:
         kept = Path(exp.paths.cache) / "audits" / f"{dataset.path.name}-{fingerprint(settings)}"
         write_audit(error.report, kept)
         raise LeakError(error.report, kept) from None
+    _warn(made)
+    return made
 
 
 def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_epoch: OnEpoch | None = None) -> Artifact:
@@ -101,7 +115,7 @@ def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_ep
             exp.seed,
             out,
             on_epoch,
-            vector_folds=_out_of_fold(exp),
+            out_of_fold=_out_of_fold(exp),
             tasks=exp.task_set,
         ),
     )
@@ -109,7 +123,7 @@ def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_ep
 
 def cf_artifact_dir(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Path:
     """The folder that `train_cf` writes the CF model to."""
-    return store(exp).place(**_cf_key(exp, dataset, examples))
+    return store(exp).path_of(**_cf_key(exp, dataset, examples))
 
 
 def _cf_key(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from ckf.core.errors import CkfError, first_line
 from ckf.pipeline.artifacts import (
     cf_artifact_dir,
     content_key,
+    data_warnings,
     fit_bias_baseline,
     get_backbone,
     log,
@@ -114,7 +115,9 @@ def evaluate(run_path: Path, overrides: list[str], *, out: Path | None = None, e
     made = not out.exists()
     try:
         create_run(out, exp, artifacts)
-        update_metadata(out, evaluates=str(run_path), git_of_run=metadata.get("git"))
+        data = [Path(artifacts[name]["path"]) for name in ("dataset", "examples")]
+        warned = data_warnings(*data) if elsewhere else metadata.get("data_warnings", [])
+        update_metadata(out, evaluates=str(run_path), git_of_run=metadata.get("git"), data_warnings=warned)
         _evaluate(exp, run_path, out=out)
         report([out], out)
     except BaseException:
@@ -207,7 +210,11 @@ def _open_run(exp: ExperimentConfig, dataset: Artifact, folder: Path) -> None:
     if (folder / LAST).is_file() or (folder / PREVIOUS).is_file():
         log(f"train: continuing the unfinished run {folder}")
     create_run(folder, exp, artifacts)
-    update_metadata(folder, stages={"artifacts": round(time.perf_counter() - started, 2)})
+    update_metadata(
+        folder,
+        stages={"artifacts": round(time.perf_counter() - started, 2)},
+        data_warnings=data_warnings(dataset.path, examples.path),
+    )
 
 
 def _logger(exp: ExperimentConfig, folder: Path) -> Logger:

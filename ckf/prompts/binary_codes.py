@@ -11,7 +11,7 @@ from ckf.core.rng import generator_for
 
 
 class HashedCodes:
-    """Codes of ``bits`` digits: each says on which side of a random hyperplane through the mean a vector lies.
+    """Codes of ``bits`` digits: a digit is the side of a random hyperplane through the mean on which the vector lies.
 
     Users and items share the hyperplanes, so that near vectors share digits (Charikar 2002).
     ``dotted`` writes each byte as a decimal number, as in an IP address: 172.16.254.1. The code of a cold id

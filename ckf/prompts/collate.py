@@ -171,7 +171,7 @@ class ScoringCollator:
         """One batch, and the number of answers of each example.
 
         A branch attends to the prompt and to itself, and its positions start after the prompt. One forward
-        pass therefore scores all answers of a row as if each stood alone. Candidates that are answered one by
+        pass therefore scores all answers of a row as if each were alone. Candidates that are answered one by
         one need no branch: the score of each is that of Yes at its own question mark.
         """
         prompts = self.gatherer.prompts(examples, slots=slots)

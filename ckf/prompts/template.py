@@ -49,7 +49,7 @@ def parse_template(wording: str) -> list[Part]:
     """Split a template into parts, in order.
 
     A space in front of a placeholder moves into it: byte-level vocabularies hold words with their
-    leading space, so " Toy Story" must be one piece, wherever in a prompt or answer it stands.
+    leading space, so " Toy Story" must be one piece at any place in a prompt or answer.
     """
     parts: list[Part] = []
     start = 0

@@ -168,7 +168,7 @@ def _largest(units: pd.DataFrame, kind: str, count: int) -> list[tuple[int, floa
 
 
 def prompts_of(run: Run, example_ids: list[str]) -> dict[str, str]:
-    """Titles in the prompts of some examples (history, items to judge); empty where the run's artifacts are gone."""
+    """Titles in the prompts of some examples (history, items to judge); empty where the run's artifacts are missing."""
     artifacts = run.metadata["artifacts"]
     paths = [Path(artifacts.get(name, {}).get("path", "")) for name in ("examples", "dataset")]
     examples, items = paths[0] / "examples.parquet", paths[1] / "items.parquet"

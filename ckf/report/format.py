@@ -33,7 +33,7 @@ def digits(metric: str) -> str:
 
 
 def lower_is_better(metric: str, tasks: Mapping[str, Task] = BUILT_IN) -> bool:
-    """Whether less of a metric is better: as its task says, or of what a run cost, all but a rate."""
+    """Whether less of a metric is better: by its task's direction; of costs, all but rates."""
     if metric.startswith(COST):
         return not metric.endswith("per_second")
     known = find_metric(metric, tasks)

@@ -139,7 +139,7 @@ def _prompts(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def _examples(run: Run) -> list[dict[str, str]]:
-    """Clicks of the test split by how far the answer is from the label; empty where files are gone."""
+    """Clicks of the test split by how far the answer is from the label; empty where files are missing."""
     try:
         rows = load_predictions(run, "test")
     except CkfError:
@@ -156,7 +156,7 @@ def _examples(run: Run) -> list[dict[str, str]]:
     return [
         {
             "id": str(name),
-            "prompt": prompts.get(str(name), "the run's artifacts are gone"),
+            "prompt": prompts.get(str(name), "the run's artifacts are missing"),
             "label": "Yes" if label > 0 else "No",
             "score": number(float(score)),
         }

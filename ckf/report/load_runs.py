@@ -41,7 +41,7 @@ class Run:
 
     @property
     def splits(self) -> list[str]:
-        """The splits that were scored; `ckf evaluate` may have scored others than the config says."""
+        """The splits that were scored; `ckf evaluate` may have scored others than the config's."""
         found = {key.split("/")[0] for key in self.metrics}
         return [split for split in SPLITS if split in found]
 
@@ -54,8 +54,8 @@ class Run:
     @property
     def scored_as_configured(self) -> bool:
         """Whether the metrics are those that the run's own config asks for."""
-        asked = self.config.evaluate
-        return self.max_examples == asked.max_examples and set(self.splits) == set(asked.splits)
+        settings = self.config.evaluate
+        return self.max_examples == settings.max_examples and set(self.splits) == set(settings.splits)
 
     @property
     def protocol(self) -> dict[str, Any]:

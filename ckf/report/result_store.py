@@ -1,7 +1,7 @@
 """Results kept in the folder of a sweep file: ``results.csv`` (the figures of its page) and ``provenance.csv``.
 
 A table outlives its runs: it is rendered from these two files alone. A row of ``provenance.csv`` with a run's
-fingerprint is also what tells a sweep that the run is done.
+a sweep also takes the fingerprint as the sign that the run is done.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def finished_keys(path: Path) -> set[str]:
 def gather_results(path: Path, sweep: Sweep, outputs: Path) -> tuple[list[Result], list[str]]:
     """Keep the results of a sweep file's finished runs with it; return every kept result and the trials without one.
 
-    A result that is kept counts when its run folder is gone. Another process may do the same at the same time.
+    A result that is kept counts even without its run folder. Another process may do the same at the same time.
 
     Raises:
         ArtifactError: nothing is finished yet, a run is of a dirty tree, or two results are of different data.
@@ -303,12 +303,12 @@ def _finished_runs(outputs: Path) -> dict[str, Run]:
         if run.scored_as_configured:
             runs[result_key(run.config)] = run
         else:
-            print(f"left out: {path}: scored otherwise than its config says (`ckf evaluate`)", file=sys.stderr)
+            print(f"left out: {path}: scored with other settings than its config's (`ckf evaluate`)", file=sys.stderr)
     return runs
 
 
 def data_name(config: ExperimentConfig) -> str:
-    """What the data of a result is made from; rows may differ in it only where the sweep says so."""
+    """What the data of a result is made from; rows may differ in it only where the sweep varies it."""
     dataset = {key: value for key, value in to_jsonable(config.dataset).items() if key not in ("root", "memory_mb")}
     return fingerprint(dataset, config.split)
 

@@ -24,7 +24,7 @@ _NAMED = 10
 def render_table(place: Path, outputs: Path, figures: Path | None = None) -> Path:
     """Gather a sweep's results from ``outputs`` and write its table; ``place`` is its file or the folder of sweep.yaml.
 
-    Beside the file: ``results.csv``, ``provenance.csv``, ``RESULTS.md`` and the first of its figures. In
+    Next to the file: ``results.csv``, ``provenance.csv``, ``RESULTS.md`` and the first of its figures. In
     ``outputs/tables``, not for a repository: one page (HTML) with all figures and the origin of every number, and the
     table as LaTeX and CSV.
     ``figures``: a folder that the figures are written to as PDF as well, for a paper.

@@ -20,7 +20,7 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Number:
-    """The mean of what was measured in ``n`` of ``asked`` runs, its standard deviation, and its marks.
+    """The mean of what was measured in ``n`` of ``runs`` runs, its standard deviation, and its marks.
 
     ``marks``: ``best`` and ``second`` of a column, ``better`` and ``worse`` than the best baseline (significantly).
     How a mark is shown is the format's business, and so is ``form``, the digits.
@@ -29,7 +29,7 @@ class Number:
     mean: float | None
     sd: float | None = None
     n: int = 1
-    asked: int = 1
+    runs: int = 1
     form: str = ".4f"
     marks: frozenset[str] = frozenset()
 
@@ -44,7 +44,7 @@ class Number:
     @property
     def gaps(self) -> str:
         """In how many runs it was measured, where that is not all of them."""
-        return f"{self.n} of {self.asked}" if 0 < self.n < self.asked else ""
+        return f"{self.n} of {self.runs}" if 0 < self.n < self.runs else ""
 
     def __str__(self) -> str:
         spread = "" if self.sd is None or (self.form == ".0f" and self.sd == 0) else f" ± {number(self.sd, self.form)}"
@@ -88,7 +88,7 @@ class Table:
 
 
 def number(value: float | None, form: str = ".4f") -> str:
-    """A figure as text: four decimals unless ``form`` says otherwise; a dash where nothing was measured."""
+    """A figure as text: four decimals unless ``form`` sets another; a dash where nothing was measured."""
     return MISSING if value is None or math.isnan(value) else f"{value:{form}}"
 
 

@@ -18,14 +18,14 @@ class JobHandle(Protocol):
     """A trial that was started."""
 
     def ended(self) -> str | None:
-        """None while it runs; then what the system says of its end, "" where it ended by itself with status 0."""
+        """None while it runs; afterwards the system's reason for its end, or "" after exit status 0."""
 
     def stop(self, *, now: bool) -> None:
         """Ask it to save and stop; ``now``: end it."""
 
 
 class Launcher(Protocol):
-    """Starts trials; ``jobs`` at a time, asked for news every ``poll_s`` seconds."""
+    """Starts trials; ``jobs`` at a time, polled every ``poll_s`` seconds."""
 
     jobs: int
     poll_s: float

@@ -1,4 +1,4 @@
-"""``ckf -m`` and ``ckf sweep``: trials checked, ordered, run where the launcher says, and summed up."""
+"""``ckf -m`` and ``ckf sweep``: check the trials, run them on the launcher, summarise them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ckf.sweep.trial_folder import TrialSpec, make_trial_spec
 def run_file(path: Path, overrides: Sequence[str], config_dir: Path | None, jobs: int | None = None) -> Path:
     """Run a sweep file's trials; return the folder of their logs.
 
-    A trial whose result is kept beside the file (a row of ``provenance.csv`` has its fingerprint) counts as done,
+    A trial whose result is kept next to the file (a row of ``provenance.csv`` has its fingerprint) counts as done,
     unless ``overwrite=true`` is among the overrides.
     """
     own, rest = split_overrides(overrides)
@@ -63,7 +63,7 @@ def run_trials(
 ) -> Path:
     """Check trials, write their folders and run what is missing; return the folder of their logs.
 
-    Results that are kept beside the sweep file ``kept`` count as done.
+    Results that are kept next to the sweep file ``kept`` count as done.
 
     Raises:
         CkfError: a trial failed or was not started; the rest has run.

@@ -1,4 +1,4 @@
-"""The coordinator: keeps a launcher busy, collects how trials ended, and says it as it is."""
+"""The coordinator: keep a launcher busy, collect how trials ended, and report it."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ class Coordinator:
 
     def _collect(self) -> bool:
         """Take in what has ended; whether anything had."""
-        said_of = {key: launched.ended() for key, (_, launched, _) in self._running.items()}
-        news = {key: said for key, said in said_of.items() if said is not None}
-        for key, said in news.items():
+        ends = {key: launched.ended() for key, (_, launched, _) in self._running.items()}
+        news = {key: reason for key, reason in ends.items() if reason is not None}
+        for key, reason in news.items():
             spec, _, begun = self._running.pop(key)
-            self._judge(spec, said, time.perf_counter() - begun)
+            self._judge(spec, reason, time.perf_counter() - begun)
         return bool(news)
 
-    def _judge(self, spec: TrialSpec, said: str, seconds: float) -> None:
-        """A trial's own word counts; one that died without a word failed, whatever its launcher says."""
-        result = spec.result() or TrialResult(FAILED, seconds, reason=said or "ended without a result")
+    def _judge(self, spec: TrialSpec, reason: str, seconds: float) -> None:
+        """Take the trial's own result. A trial that ended without one has failed."""
+        result = spec.result() or TrialResult(FAILED, seconds, reason=reason or "ended without a result")
         if self._signals and result.state == FAILED:
             result = replace(result, state=INTERRUPTED)
         log = f"{spec.folder / LOG}: " if result.state in (FAILED, INTERRUPTED) else ""

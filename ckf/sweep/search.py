@@ -21,7 +21,7 @@ from ckf.sweep.trial_folder import ALREADY_DONE, DONE, TrialResult, make_trial_s
 def run_search(
     verb: str, overrides: Sequence[str], own: Sequence[str], config_dir: Path | None, jobs: int | None
 ) -> Path:
-    """Search; return the folder of the logs. The best trial is printed and stands in ``sweep.json``.
+    """Search; return the folder of the logs. The best trial is printed and written to ``sweep.json``.
 
     Raises:
         ConfigError: nothing to search, or something that cannot be.

@@ -69,16 +69,16 @@ class SlurmLauncher:
             executor.update_parameters(**parameters(self.cfg, spec))
             return SubmittedJob(executor.submit(TrialJob(spec.command, spec.folder / LOG)))
         except (RuntimeError, OSError, submitit.core.utils.FailedJobError) as error:
-            said = first_line(error)
+            reason = first_line(error)
             raise CkfError(
-                f"launcher=slurm: {said}; launcher.dry_run=true shows the batch script, launcher=local runs here"
+                f"launcher=slurm: {reason}; launcher.dry_run=true shows the batch script, launcher=local runs here"
             ) from None
 
 
 def parameters(cfg: SlurmLauncherConfig, spec: TrialSpec) -> dict[str, Any]:
     """submitit's parameters of a trial's job: a task for each process that trains, GPUs for each of them."""
     trainer = spec.config.trainer
-    asked: dict[str, Any] = {
+    options: dict[str, Any] = {
         "job_name": f"ckf-{spec.folder.parent.name}",
         "time": cfg.timeout_min,
         "nodes": trainer.num_nodes,
@@ -93,7 +93,7 @@ def parameters(cfg: SlurmLauncherConfig, spec: TrialSpec) -> dict[str, Any]:
         "setup": list(cfg.setup) or None,
         "additional_parameters": dict(line.split("=", 1) for line in cfg.extra) or None,
     }
-    return {key: value for key, value in asked.items() if value is not None}
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def _gpus(trainer: TrainerConfig) -> int | None:

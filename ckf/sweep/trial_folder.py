@@ -1,7 +1,7 @@
-"""A trial's folder: what is to be run, what its process said, and how it ended.
+"""A trial's folder: what to run, what its process reported, and how it ended.
 
-The coordinator writes ``order.json`` and the resolved ``config.yaml``; the trial's process, wherever a launcher starts
-it, reads them, appends to ``log.txt`` and writes ``outcome.json``. So a trial can be judged, and run again, from its
+The coordinator writes ``order.json`` and the resolved ``config.yaml``; the trial's process reads them on any machine,
+appends to ``log.txt`` and writes ``outcome.json``. So a trial can be judged, and run again, from its
 folder alone.
 """
 
@@ -20,7 +20,7 @@ from filelock import FileLock
 from ckf.config.compose import load_yaml, to_yaml
 from ckf.config.schema import ExperimentConfig
 from ckf.config.sweep_file import Trial
-from ckf.core.artifact_store import STAMP, read_json, to_jsonable, write_json
+from ckf.core.artifact_store import ARTIFACT_FILE, read_json, to_jsonable, write_json
 from ckf.core.errors import ArtifactError, CkfError
 from ckf.runs.folder import CONFIG, METADATA, METRICS
 
@@ -114,9 +114,9 @@ def run_trial(folder: Path, stages: Mapping[str, Callable[[ExperimentConfig], Pa
 
 
 def _written_since(run: Path, moment_ns: int) -> bool:
-    """Whether a run's or an artifact's stamps are newer than a moment, by the clock of the file system."""
-    stamps = [run / name for name in (METRICS, METADATA, STAMP)]
-    return any(path.is_file() and path.stat().st_mtime_ns >= moment_ns for path in stamps)
+    """Whether a run's or an artifact's last file is newer than a moment, by the clock of the file system."""
+    files = [run / name for name in (METRICS, METADATA, ARTIFACT_FILE)]
+    return any(path.is_file() and path.stat().st_mtime_ns >= moment_ns for path in files)
 
 
 def _first_line(error: BaseException) -> str:

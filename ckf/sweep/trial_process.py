@@ -1,4 +1,4 @@
-"""The process of one trial of a sweep: ``python -m ckf.sweep.trial_process FOLDER``, wherever a launcher starts it."""
+"""The process of one trial of a sweep: ``python -m ckf.sweep.trial_process FOLDER``, started by a launcher."""
 
 from __future__ import annotations
 

@@ -168,20 +168,20 @@ def run_search(search: Search, seed: int, copies: tuple[Path, Path], folder: Pat
 
 
 def _val_figures(cfg: CFConfig, seed: int, copies: tuple[Path, Path], out: Path) -> dict[str, float]:
-    """Val AUC and val UAUC as the artifact's manifest says them (AUC alone where no user has both classes)."""
+    """Val AUC and val UAUC from the artifact's manifest (AUC alone where no user has both classes)."""
     from ckf.cf.fit import build_cf
 
     out.mkdir()
     build_cf(cfg, *copies, seed, out)
-    card = read_json(out / "manifest.json")
-    found = {key: card[key] for key in ("val_auc", "val_uauc") if key in card and math.isfinite(card[key])}
+    manifest = read_json(out / "manifest.json")
+    found = {key: manifest[key] for key in ("val_auc", "val_uauc") if key in manifest and math.isfinite(manifest[key])}
     if "val_auc" not in found:
         raise CkfError(f"cf={cfg.name}: its manifest has no val_auc, so there is nothing to search by")
     return found
 
 
 def store_best(conf: Path, exp: ExperimentConfig, best: dict[str, Any], command: str) -> Path:
-    """Write the best values where a dataset and a CF model have theirs (``config.yaml`` looks there)."""
+    """Write the best values to the settings file of the dataset and the CF model, which ``config.yaml`` reads."""
     path = conf / TUNED / f"{exp.dataset.name}_{exp.cf.name}.yaml"
     path.parent.mkdir(exist_ok=True)
     lines = [f"# {exp.cf.name} on {exp.dataset.name}, the best of a search by its val figures:", f"#   {command}"]

@@ -189,7 +189,7 @@ class Task:
     wording: ClassVar[Wording] = Wording("", "")
     """The wording of a task that the config's ``prompts`` do not name."""
     each_candidate: ClassVar[tuple[str, tuple[str, str]] | None] = None
-    """For lists: the task whose wording of No and Yes answers a candidate that is asked by itself."""
+    """For lists: the task whose wording of No and Yes answers a candidate that is asked about by itself."""
 
     written: ClassVar[bool] = False
     """Whether the answer is free text, generated in evaluation and not scored."""
@@ -200,7 +200,7 @@ class Task:
     cf_output: ClassVar[Literal["click", "rank", "rating"] | None] = None
     """Which output of a CF model answers this task: probability of a like, rank score, rating, or none."""
     item_score: ClassVar[Literal["score", "rating"] | None] = None
-    """What the task tells of one item when a catalogue is ordered: how much it is liked, its rating, or nothing."""
+    """What the task gives for one item of a catalogue: a like score, a rating, or nothing."""
     has_oracle: ClassVar[bool] = False
     """Whether synthetic data know the best possible answer."""
 

@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import Logger
 
 from ckf.config.compose import compose
 from ckf.config.schema import LoggerConfig
-from ckf.core.artifact_store import STAMP
+from ckf.core.artifact_store import ARTIFACT_FILE
 from ckf.pipeline import run as pipeline
 
 TINY = ["dataset.users=60", "dataset.items=40", "dataset.interactions_per_user=12", "tasks.candidates=5", "cf.epochs=3"]
@@ -29,7 +29,7 @@ class Noting(Logger):
     name, version = "noting", ""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self.lines.append((metrics, any(self.cache.glob(f"cf/mf_plus-*/{STAMP}"))))
+        self.lines.append((metrics, any(self.cache.glob(f"cf/mf_plus-*/{ARTIFACT_FILE}"))))
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         pass

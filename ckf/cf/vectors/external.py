@@ -202,7 +202,7 @@ def write_given_rows(out: Path, cfg: PretrainedConfig, dataset: Path) -> Any:
 
 
 def _matches(own: pd.DataFrame, given: pd.DataFrame, on: Sequence[str]) -> np.ndarray:
-    text = given[["user", "item"]].astype(str)
+    text = given[["user", "item"]].astype(str).apply(lambda ids: ids.str.strip())  # as the dataset's own
     if "timestamp" in on:
         text["timestamp"] = given["timestamp"].to_numpy()
     return pd.MultiIndex.from_frame(own[list(on)]).isin(pd.MultiIndex.from_frame(text))

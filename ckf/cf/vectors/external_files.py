@@ -70,7 +70,7 @@ def read_ids(path: Path, id_column: str) -> np.ndarray:
         raise DataError(f"{path}: no such file")
     match path.suffix.lower():
         case ".txt":
-            ids = np.asarray(path.read_text(encoding="utf-8-sig").splitlines(), dtype=object)
+            ids = _text(np.asarray(path.read_text(encoding="utf-8-sig").splitlines(), dtype=object), path)
         case ".npy":
             ids = _text(_numpy(path), path)
         case ".json":
@@ -80,7 +80,7 @@ def read_ids(path: Path, id_column: str) -> np.ndarray:
                 raise DataError(f"{path}: not valid JSON ({error})") from None
             if not isinstance(values, list):
                 raise DataError(f"{path}: expected a list of ids in row order, got {type(values).__name__}")
-            ids = np.asarray([str(value) for value in values], dtype=object)
+            ids = _text(np.asarray(values, dtype=object), path)
         case _:
             ids = _text(_column(_parquet(path), id_column, path).to_numpy(), path)
     return ids
@@ -179,7 +179,7 @@ def _stacked(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
 
 
 def _text(ids: np.ndarray, path: Path) -> np.ndarray:
-    """Ids as text; whole floats, as pandas leaves them beside a gap, are no ids."""
+    """Ids as text, without white space around them; whole floats, as pandas writes a column with gaps, are no ids."""
     if ids.ndim != 1 or ids.dtype.kind not in "iuUO":
         raise DataError(f"{path}: ids must be one column of whole numbers or text, got {ids.dtype} {list(ids.shape)}")
-    return np.asarray([str(value) for value in ids], dtype=object)
+    return np.asarray([str(value).strip() for value in ids], dtype=object)

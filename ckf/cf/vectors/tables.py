@@ -17,7 +17,7 @@ from ckf.cf.vectors.perturbation import with_noise
 from ckf.core.errors import ArtifactError, DataError
 from ckf.core.rng import generator_for
 
-_BLOCKS, _ROWS = 200, 500  # neighbouring rows whose statistics stand for those of a larger table
+_BLOCKS, _ROWS = 200, 500  # neighbouring rows whose statistics represent a larger table
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ _SECRET_NAMES = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 
 
 def _secret_problems(exp: ExperimentConfig) -> Iterator[Problem]:
-    """A secret must not reach a config: it is written beside every run, logged and shown."""
+    """A secret must not reach a config: it is written into every run, logged and shown."""
     secrets = {name: value for name, value in os.environ.items() if name.endswith(_SECRET_NAMES) and len(value) >= 8}
 
     def walk(node: object, key: str) -> Iterator[Problem]:
@@ -190,7 +190,7 @@ def _slot_problems(exp: ExperimentConfig) -> Iterator[Problem]:
         others_too = f" ({', '.join(others)} too)" if others else ""
         yield Problem(
             f"prompts.{first}.slots",
-            f"fusion={exp.fusion.name} {fault}{others_too}; use prompts={usable}, or mend the wording",
+            f"fusion={exp.fusion.name} {fault}{others_too}; use prompts={usable}, or correct the wording",
             also=("fusion",),
         )
 
@@ -321,7 +321,7 @@ def _task_problems(exp: ExperimentConfig) -> Iterator[Problem]:
     if exp.tasks.mixture and not exp.scored_mix:
         written = ", ".join(entry.name for entry in exp.tasks.mixture)
         yield Problem(
-            "tasks.mixture", f"{written} is written, not scored; list a scored task beside it, e.g. {{name: explain}}"
+            "tasks.mixture", f"{written} is written, not scored; list a scored task with it, e.g. {{name: explain}}"
         )
     ranks = any(entry.known_task and entry.known_task.lists for entry in exp.task_mix)
     if ranks and isinstance(exp.dataset, schema.SyntheticConfig) and exp.tasks.candidates > exp.dataset.items:
@@ -335,7 +335,7 @@ def _task_problems(exp: ExperimentConfig) -> Iterator[Problem]:
         yield (
             Problem(
                 "evaluate.length_normalisation",
-                "mean, but prompts.topk asks the candidates one by one, and a Yes has no "
+                "mean, but prompts.topk asks about the candidates one by one, and a Yes has no "
                 "length; use none, or a wording without {candidates?}, e.g. prompts=slots_late",
                 also=("prompts.topk",),
             )

@@ -1,4 +1,4 @@
-"""Rules across config groups that speak of adapters and backbones, one line for each fault."""
+"""Rules across config groups about adapters and backbones, one line for each fault."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def lora_problems(exp: ExperimentConfig) -> Iterator[Problem]:
 
 
 def backbone_problems(exp: ExperimentConfig) -> Iterator[Problem]:
-    """Quantised weights live on a GPU; and what the card of a local folder already tells."""
+    """Quantised weights need a GPU; a local folder's config is checked early."""
     backbone = exp.backbone
     if not isinstance(backbone, HFBackboneConfig):
         return
@@ -74,8 +74,8 @@ def backbone_problems(exp: ExperimentConfig) -> Iterator[Problem]:
 def _family(folder: Path) -> str | None:
     """``model_type`` of a local checkpoint; None for a hub name, or where loading will say what is wrong."""
     try:
-        card = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        model_config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    family = card.get("model_type") if isinstance(card, dict) else None
+    family = model_config.get("model_type") if isinstance(model_config, dict) else None
     return family if isinstance(family, str) else None

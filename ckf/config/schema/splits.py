@@ -41,7 +41,7 @@ class SplitConfig:
     split_seed: int = 0
     """Seed of every draw by raw id. It is its own, so that a run's seed does not change the split."""
     cold_user_max_interactions: int = 0
-    """Users with at most so many interactions are put wholly into test, whatever the split. 0 is off."""
+    """Users with at most so many interactions are put wholly into test, under any split. 0 is off."""
     train_fraction: float = 1.0
     """Share of the training interactions that is kept, for learning curves. A smaller share is part of a larger one;
     val and test stay as they are."""

@@ -67,7 +67,7 @@ class SlurmLauncherConfig(LauncherConfig):
     extra: list[str] = field(default_factory=list)
     """Further ``key=value`` of ``#SBATCH``, e.g. 'mail-type=FAIL'."""
     poll_s: float = 10.0
-    """Seconds between two looks at the queue."""
+    """Seconds between two polls of the queue."""
     dry_run: bool = False
     """Whether to print the batch script and submit nothing."""
 
@@ -100,8 +100,8 @@ class GridSearchConfig(SearchConfig):
 class OptunaSearchConfig(SearchConfig):
     """Optuna's sampler over ``choice(...)``, ``range(...)`` and ``interval(...)``, by a metric of the val split.
 
-    Trials are asked for in batches of ``launcher.jobs`` and told in order, so that the same command asks for the same
-    trials again and finds those that are finished.
+    Trials are sampled in batches of ``launcher.jobs`` and their results given in order, so that the same
+    command samples the same trials again and finds those that are finished.
     """
 
     trials: int = 20
@@ -113,7 +113,7 @@ class OptunaSearchConfig(SearchConfig):
     sampler: str = "tpe"
     """``tpe`` or ``random``."""
     search_seed: int = 0
-    """Seed of the sampler. The same command asks for the same trials again and finds those that are finished."""
+    """Seed of the sampler. The same command samples the same trials again and finds those that are finished."""
 
     def problems(self) -> Iterator[Problem]:
         """Check ranges and names."""

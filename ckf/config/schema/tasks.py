@@ -97,7 +97,7 @@ class TasksConfig:
     """``strict``, or ``released`` for the choices of the released code. Results of ``released`` are marked."""
 
     def problems(self) -> Iterator[Problem]:
-        """Check counts and that no task stands twice."""
+        """Check counts and that no task occurs twice."""
         yield from at_least("history_items", self.history_items, 1)
         yield from at_least("candidates", self.candidates, 2)
         yield from at_least("review_words", self.review_words, 1)
@@ -134,7 +134,7 @@ class PromptsConfig:
 
     The prompt called ``slots`` may hold the codes {user_code} {item_code} as well; {<item>candidates<pair>}
     puts slots before and after each title of the list. Which slots it holds decides what the fusion computes.
-    {candidates?} asks the candidates one by one: each title is followed by a question mark and answered
+    {candidates?} asks about the candidates one by one: each title is followed by a question mark and answered
     there, Yes or No, and the list is ordered by the probability of Yes instead of that of the titles.
     """
 

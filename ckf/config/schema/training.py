@@ -1,4 +1,4 @@
-"""Pre-training, fine-tuning, evaluation, and what stands around a run."""
+"""Pre-training, fine-tuning, evaluation, and the settings of a run."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ class PerturbationConfig:
     titles: float = 0.0
     """Share of the words of every title in a prompt that are replaced by words of other titles."""
     shuffled_history: bool = False
-    """Whether the titles of a history stand in a random order."""
+    """Whether the titles of a history are in a random order."""
     perturbation_seed: int = 0
     """Seed of the noise."""
 

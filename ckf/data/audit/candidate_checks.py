@@ -101,18 +101,18 @@ class ListChecks:
         p = float(chisquare(self.places).pvalue) if n else 1.0
         level = STOP if p < 1e-9 else WARN if p < 1e-4 else PASS
         shown = ", ".join(map(str, self.places[:12])) + (", …" if kinds > 12 else "")
-        says = f"lists by place of the target: {shown}; chi-square p = {p:.3g}"
-        yield Finding("candidate_position", level, says, int(self.places.max(initial=0)), n)
+        message = f"lists by place of the target: {shown}; chi-square p = {p:.3g}"
+        yield Finding("candidate_position", level, message, int(self.places.max(initial=0)), n)
         low = self.expected - 6 * np.sqrt(self.expected)
         looked = self.expected > 40 and self.observed < low
-        says = (
+        message = (
             f"training negatives that are held-out positives of the user; {self.expected:.1f} are expected of draws "
             "that do not look at held-out rows"
         )
-        yield Finding("negatives_avoid_held_out", STOP if looked else PASS, says, self.observed, self.lists)
+        yield Finding("negatives_avoid_held_out", STOP if looked else PASS, message, self.observed, self.lists)
         share = round(self.most_popular)
-        says = f"lists whose target has the most training interactions; chance is {1 / self.settings.candidates:.1%}"
-        yield Finding("target_is_most_popular", PASS, says, share, self.lists)
+        message = f"lists whose target has the most training interactions; chance is {1 / self.settings.candidates:.1%}"
+        yield Finding("target_is_most_popular", PASS, message, share, self.lists)
 
 
 def _repeats(codes: np.ndarray, offsets: np.ndarray) -> np.ndarray:

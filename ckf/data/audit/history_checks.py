@@ -80,7 +80,7 @@ def check_past(block: Block, tally: Tally, earlier: EarlierCounts) -> None:
 
 
 def _check_lengths(block: Block, tally: Tally, earlier: EarlierCounts) -> None:
-    """Histories made here hold the last n there are; of imported ones only the source knows."""
+    """Histories made here hold the last n interactions. How imported ones were cut is known only to their source."""
     if block.log.history is not None:
         return
     last = block.settings.longest_history

@@ -15,11 +15,11 @@ LEVELS = (PASS, WARN, STOP)
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: ``count`` of ``of`` are affected, ``first`` names one of them, ``says`` explains it."""
+    """One check: ``count`` of ``of`` are affected, ``first`` names one of them, ``message`` explains it."""
 
     name: str
     level: str
-    says: str
+    message: str
     count: float = 0
     of: int = 0
     first: str | None = None
@@ -38,7 +38,7 @@ class AuditReport:
     protocol: str
 
     @property
-    def verdict(self) -> str:
+    def conclusion(self) -> str:
         """The worst level of all lines."""
         return max((line.level for line in self.lines), key=LEVELS.index, default=PASS)
 
@@ -65,19 +65,19 @@ class AuditReport:
     def to_json(self) -> dict[str, Any]:
         """Machine-readable form: audit.json."""
         lines = [{**asdict(line), "share": line.share} for line in self.lines]
-        return {"verdict": self.verdict, "protocol": self.protocol, "lines": lines}
+        return {"conclusion": self.conclusion, "protocol": self.protocol, "lines": lines}
 
     def to_markdown(self) -> str:
         """Readable form: audit.md, worst lines first."""
-        text = f"# Audit: {self.verdict}\n\nProtocol {self.protocol}; {self.headline()}.\n\n"
-        rows = [("", "line", "count", "of", "share", "first", "what it says")]
+        text = f"# Audit: {self.conclusion}\n\nProtocol {self.protocol}; {self.headline()}.\n\n"
+        rows = [("", "line", "count", "of", "share", "first", "explanation")]
         for level in reversed(LEVELS):
             for line in self.of_level(level):
                 share = "" if line.share is None or not line.count else f"{line.share:.2%}"
                 count = f"{line.count:,}" if isinstance(line.count, int) else f"{line.count:,.3f}"
                 of = f"{line.of:,}" if line.of else ""
                 first = (line.first or "").replace("|", r"\|")
-                rows.append((level, line.name, count, of, share, first, line.says.replace("|", r"\|")))
+                rows.append((level, line.name, count, of, share, first, line.message.replace("|", r"\|")))
         widths = [max(len(row[i]) for row in rows) for i in range(6)]
         shown = [[*(cell.ljust(width) for cell, width in zip(row[:6], widths, strict=True)), row[6]] for row in rows]
         rule = ["-" * width for width in (*widths, 12)]

@@ -27,7 +27,7 @@ from ckf.tasks import BUILT_IN, Task
 
 _ROWS = 131_072
 _ALWAYS = {
-    "target_in_history": "examples whose target stands in the history",
+    "target_in_history": "examples whose target is in the history",
     "target_title_in_history": "examples whose history holds another item of the target's title",
     "history_ids_in_tables": "histories with an id that names no item",
     "history_not_earlier": "histories with an item that the user met after the target",
@@ -44,7 +44,7 @@ _ALWAYS = {
     "candidate_ids_in_tables": "lists with an id that names no item",
     "duplicate_example_ids": "examples whose id another one has",
 }
-"""Kinds that stop a run whatever the source and the protocol."""
+"""Kinds that stop a run under every source and protocol."""
 _STRICT = {
     "negative_is_positive": "lists with another positive of the user's (training: of the training split)",
     "duplicate_titles_among_candidates": "lists that hold one title twice",
@@ -62,7 +62,7 @@ _FIGURES = {
     "histories_cut": "examples whose user has more earlier items than tasks.history_items",
     "reviews_cut": "reviews of tasks.review_words words: cut there, or just as long",
 }
-"""Facts without a verdict."""
+"""Facts that are neither good nor bad."""
 
 
 def audit(dataset: Path, examples: Path, tasks: Mapping[str, Task] = BUILT_IN) -> AuditReport:
@@ -135,27 +135,27 @@ def _graded(tally: Tally, settings: ExampleSettings, *, imported: bool) -> Itera
         (_MADE_HERE, WARN if imported else STOP),
         (_FIGURES, PASS),
     ):
-        for kind, says in kinds.items():
+        for kind, message in kinds.items():
             found = tally[kind]
             if kind in _ALWAYS and settings.released and kind.startswith("target") and "history" in kind:
                 level_here = WARN  # a random target may be one of the user's own
             else:
                 level_here = level
-            yield Finding(kind, level_here if found.count else PASS, says, found.count, found.of, found.first)
+            yield Finding(kind, level_here if found.count else PASS, message, found.count, found.of, found.first)
     found = tally["history_at_the_same_time"]
     kept = settings.keeps_same_time(imported=imported)
-    says = "examples whose history holds an item of the target's own second" + (
+    message = "examples whose history holds an item of the target's own second" + (
         " (tasks.history_same_timestamp=exclude leaves them out)" if kept else ""
     )
     level = PASS if not found.count else WARN if kept else STOP
-    yield Finding("history_at_the_same_time", level, says, found.count, found.of, found.first)
+    yield Finding("history_at_the_same_time", level, message, found.count, found.of, found.first)
     found = tally["val_history_from_test"]
-    says = "val examples whose history holds a test interaction: the choice of a checkpoint sees test rows"
-    yield Finding("val_history_from_test", WARN if found.count else PASS, says, found.count, found.of, found.first)
+    message = "val examples whose history holds a test interaction: the choice of a checkpoint sees test rows"
+    yield Finding("val_history_from_test", WARN if found.count else PASS, message, found.count, found.of, found.first)
     found = tally["reviews_name_the_rating"]
     often = found.count > 0.05 * max(1, found.of)
-    says = "reviews that say stars or a mark: the answer stands in the prompt"
-    yield Finding("reviews_name_the_rating", WARN if often else PASS, says, found.count, found.of, found.first)
+    message = "reviews that name stars or a mark: the answer is in the prompt"
+    yield Finding("reviews_name_the_rating", WARN if often else PASS, message, found.count, found.of, found.first)
 
 
 def _count_repeated_ids(hashes: np.ndarray, tally: Tally, examples: Path) -> None:
@@ -180,28 +180,30 @@ def _shared_histories(marks: list[tuple[np.ndarray, np.ndarray]]) -> Finding:
     n = int((stop - start)[many].sum())
     share = n / max(1, len(mark))
     level = STOP if share > 0.5 else WARN if share > 0.05 else PASS
-    says = "examples whose history (three items or more) is another user's, item by item"
-    return Finding("histories_shared_by_users", level, says, n, len(mark))
+    message = "examples whose history (three items or more) is another user's, item by item"
+    return Finding("histories_shared_by_users", level, message, n, len(mark))
 
 
 def _frozen(frozen: CandidateHash, manifest: dict[str, Any]) -> Finding:
-    told, found = manifest["candidate_lists_sha256"], frozen.digests()
-    changed = sorted(split for split in {*told, *found} if told.get(split) != found.get(split))
-    says = "splits whose candidate lists are not those of the manifest's hash"
-    return Finding("candidates_as_frozen", STOP if changed else PASS, says, len(changed), 3, ", ".join(changed) or None)
+    listed, found = manifest["candidate_lists_sha256"], frozen.digests()
+    changed = sorted(split for split in {*listed, *found} if listed.get(split) != found.get(split))
+    message = "splits whose candidate lists are not those of the manifest's hash"
+    return Finding(
+        "candidates_as_frozen", STOP if changed else PASS, message, len(changed), 3, ", ".join(changed) or None
+    )
 
 
 def cf_line(dataset: Path, cf: Path) -> Finding:
     """Check that a CF model was trained on no row of val or test, by the row keys in its artifact."""
-    card = read_json(cf / "manifest.json")
-    name, trained_on = f"cf_trained_on_train {cf.name}", card["trained_on"]
+    manifest = read_json(cf / "manifest.json")
+    name, trained_on = f"cf_trained_on_train {cf.name}", manifest["trained_on"]
     if trained_on == UNKNOWN:
-        return Finding(name, WARN, f"{card['model']}: training data unknown, leakage cannot be excluded", 0, 0)
+        return Finding(name, WARN, f"{manifest['model']}: training data unknown, leakage cannot be excluded", 0, 0)
     rows = pq.read_table(dataset / "interactions.parquet", columns=["user", "item", "timestamp", "split"])
     held_out = rows.filter(pc.is_in(rows["split"], value_set=pa.array(["val", "test"])))
     user, item, time = (held_out[column].to_numpy() for column in ("user", "item", "timestamp"))
     keys = row_keys(user, item, time, of=(raw_ids(dataset, "user"), raw_ids(dataset, "item")))
     seen = pq.read_table(cf / TRAINED_ON, columns=["key"])["key"].to_numpy()
     count = int(np.isin(keys, seen).sum())
-    says = f"rows of val and test among the {len(seen)} that {card['model']} was trained on"
-    return Finding(name, STOP if count else PASS, says, count, len(keys))
+    message = f"rows of val and test among the {len(seen)} that {manifest['model']} was trained on"
+    return Finding(name, STOP if count else PASS, message, count, len(keys))

@@ -11,11 +11,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy.stats import spearmanr
 
+from ckf.core.artifact_store import read_json
 from ckf.core.split_names import SPLITS
 from ckf.data.audit.report import PASS, STOP, WARN, Finding
 from ckf.data.interactions import InteractionLog
+from ckf.data.title_join import ABSENT, TitleJoin
 
 TIMELESS = ("user_cold", "item_cold")
+_UNTITLED_SHARE = 0.05
+"""Share of items without a title from which the audit warns."""
 _LATEST = 4_102_444_800  # the year 2100, in seconds
 
 
@@ -23,6 +27,7 @@ def table_lines(dataset: Path, log: InteractionLog, split: str) -> Iterator[Find
     """Every line that needs the dataset alone. ``split``: the split's name in the manifest."""
     yield from _ids(dataset, log)
     yield from _titles(dataset, log)
+    yield from _joined_titles(dataset)
     yield from _values(dataset, log)
     yield from _counts(dataset, log)
     yield from _time(log, split)
@@ -31,11 +36,11 @@ def table_lines(dataset: Path, log: InteractionLog, split: str) -> Iterator[Find
     yield from _sequential(log)
 
 
-def stop_if(name: str, hit: np.ndarray, says: str, named: Any = None, level: str = STOP) -> Finding:
-    """A line that must have no case; ``named`` tells the name of case ``i``."""
+def stop_if(name: str, hit: np.ndarray, message: str, named: Any = None, level: str = STOP) -> Finding:
+    """A check that must find no case; ``named`` gives the name of case ``i``."""
     n = int(hit.sum())
     first = named(int(np.argmax(hit))) if n and named else None
-    return Finding(name, level if n else PASS, says, n, len(hit), first)
+    return Finding(name, level if n else PASS, message, n, len(hit), first)
 
 
 def _pair(log: InteractionLog) -> Any:
@@ -51,7 +56,7 @@ def _ids(dataset: Path, log: InteractionLog) -> Iterator[Finding]:
     repeated = np.zeros(len(log), dtype=bool)
     repeated[order[1:]] = keys[order[1:]] == keys[order[:-1]]
     yield stop_if(
-        "pair_in_two_splits", repeated, "a user and an item that stand together twice, in one split or across splits",
+        "pair_in_two_splits", repeated, "a user and an item that occur together twice, in one split or across splits",
         _pair(log),
     )  # fmt: skip
 
@@ -68,6 +73,19 @@ def _titles(dataset: Path, log: InteractionLog) -> Iterator[Finding]:
         "shared_titles", PASS, "items that share a normalised title with another; never two in one prompt",
         int(shared.sum()), len(shared),
     )  # fmt: skip
+
+
+def _joined_titles(dataset: Path) -> Iterator[Finding]:
+    """How many items found their title in the items file; 0% stops where there should be titles."""
+    manifest = read_json(dataset / "manifest.json")
+    if "title_join" not in manifest:  # made by hand
+        return
+    join, absent = TitleJoin(**manifest["title_join"]), ABSENT in manifest["warnings"]
+    untitled = join.items - join.titled
+    level = WARN if absent or untitled > _UNTITLED_SHARE * join.items else PASS
+    if not join.titled and not absent:
+        level = STOP
+    yield Finding("items_without_title", level, ABSENT if absent else join.text(), untitled, join.items, join.item)
 
 
 def _values(dataset: Path, log: InteractionLog) -> Iterator[Finding]:
@@ -91,10 +109,10 @@ def _counts(dataset: Path, log: InteractionLog) -> Iterator[Finding]:
     """The published n_train must be counts of the training split alone."""
     for kind in ("user", "item"):
         table = pq.read_table(dataset / f"{kind}s.parquet", columns=[kind, "n_train"])
-        ids, told = table[kind].to_numpy(), table["n_train"].to_numpy()
+        ids, listed = table[kind].to_numpy(), table["n_train"].to_numpy()
         true = np.bincount(getattr(log, kind)[log.train], minlength=int(ids.max(initial=0)) + 1)[ids]
         yield stop_if(
-            f"{kind}_counts_from_train", told != true,
+            f"{kind}_counts_from_train", listed != true,
             f"{kind}s whose n_train is not their number of training interactions: statistics saw held-out rows",
             lambda i, kind=kind, ids=ids: f"{kind} {ids[i]}",
         )  # fmt: skip
@@ -106,9 +124,9 @@ def _time(log: InteractionLog, split: str) -> Iterator[Finding]:
     future = held & (log.timestamp < newest)
     share = future.sum() / max(1, held.sum())
     level = PASS if not future.any() else STOP if split == "temporal" else WARN
-    says = "val and test rows older than the newest training row: training knows later interactions of other users"
+    message = "val and test rows older than the newest training row: training knows later interactions of other users"
     yield Finding(
-        "future_across_users", level, says, int(future.sum()), int(held.sum()), _first(log, future, share > 0)
+        "future_across_users", level, message, int(future.sum()), int(held.sum()), _first(log, future, share > 0)
     )
     wrong = np.zeros(len(log), dtype=bool)
     if split == "temporal":
@@ -122,11 +140,13 @@ def _time(log: InteractionLog, split: str) -> Iterator[Finding]:
             np.maximum.at(last, log.user[log.split == earlier], log.timestamp[log.split == earlier])
             wrong |= (log.split == later) & (log.timestamp < last[log.user])
     level = STOP if split in ("temporal", "leave_last_out") else WARN
-    says = {
+    message = {
         "temporal": "rows that are not later than every row of an earlier split",
         "leave_last_out": "rows older than a row of the same user in an earlier split",
     }.get(split, "rows older than a row of the same user in an earlier split (the source's split)")
-    yield Finding("split_order", level if wrong.any() else PASS, says, int(wrong.sum()), len(log), _first(log, wrong))
+    yield Finding(
+        "split_order", level if wrong.any() else PASS, message, int(wrong.sum()), len(log), _first(log, wrong)
+    )
 
 
 def _first(log: InteractionLog, hit: np.ndarray, wanted: bool = True) -> str | None:
@@ -150,8 +170,8 @@ def _users_scored(log: InteractionLog) -> Iterator[Finding]:
         skipped = (seen > 0) & ((liked == 0) | (liked == seen))
         users = int((seen > 0).sum())
         level = WARN if skipped.sum() > 0.9 * users else PASS
-        says = f"{name} users with one class only: UAUC skips them"
-        yield Finding(f"uauc_users_{name}", level, says, int(skipped.sum()), users)
+        message = f"{name} users with one class only: UAUC skips them"
+        yield Finding(f"uauc_users_{name}", level, message, int(skipped.sum()), users)
         classes = len(np.unique(log.click[rows]))
         if classes < 2:
             yield Finding(f"one_class_{name}", WARN, f"all {name} rows are of one class: AUC is undefined", 1, 1)
@@ -167,7 +187,7 @@ def _sequential(log: InteractionLog) -> Iterator[Finding]:
             continue
         rho = float(spearmanr(there, first[there]).statistic)
         level = WARN if abs(rho) > 0.5 else PASS
-        says = (
+        message = (
             f"rank correlation of {kind} ids with the time of first appearance; a model that reads ids would read time"
         )
-        yield Finding(f"sequential_{kind}_ids", level, says, round(rho, 3))
+        yield Finding(f"sequential_{kind}_ids", level, message, round(rho, 3))

@@ -55,6 +55,8 @@ def read_recbole(cfg: RecboleConfig, scanner: Scanner) -> Source:
         interactions=rows,
         items=items,
         files=tuple(inter),
+        item_files=tuple(files[len(inter) :]),
+        titled=has_items and bool(cfg.title_field),
         card={
             "source": f"RecBole atomic files, {cfg.prefix}",
             "licence": cfg.licence,

@@ -61,6 +61,9 @@ def read_tables(cfg: TabularConfig, scanner: Scanner) -> Source:
         interactions=rows,
         items=items.select("item", "title"),
         files=(path,),
+        item_files=tuple(more),
+        titled=bool(more),
+        names=names,
         oldest_timestamp=0 if cfg.timestamp_unit == "s" else _EARLY,
         card={"source": f"own tables ({path.name})", "licence": cfg.licence},
     )

@@ -41,7 +41,7 @@ class OutputPositions:
 
 
 class _FixedCache:
-    """A cache that gives a layer the keys and values of all positions, whatever its own are."""
+    """A cache that gives a layer the keys and values of all positions, also of those it does not compute."""
 
     def __init__(self, keys: KVTensor, values: KVTensor) -> None:
         self.keys, self.values = keys, values

@@ -2,7 +2,7 @@
 
 A family has either one mask for all layers (Llama, Gemma, Mistral) or one for each kind of layer (Qwen 2 and 3,
 Gemma 2 and 3, whose layers alternate between full and sliding attention); ``transformers`` takes the latter as a
-dictionary by the kind's name. Windows count positions, not columns: a branch stands after its neighbours in the
+dictionary by the kind's name. Windows count positions, not columns: a branch comes after its neighbours in the
 row, but its positions start right after the prompt.
 """
 

@@ -14,7 +14,7 @@ class BatchPlan:
     """Batches with a fixed quota of every task.
 
     Each task goes through its own examples in a new random order each epoch, so that all of them come equally
-    often whatever the mixture. ``task_index`` [n] is each example's task.
+    often under any mixture. ``task_index`` [n] is each example's task.
 
     Raises:
         DataError: a task has no example.

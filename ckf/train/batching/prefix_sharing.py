@@ -59,7 +59,7 @@ def choose_stream_mode(
     common, slots, text = mean_token_counts(table, collators)
     shared = f"{common / slots:.0%} of the slot prompts' tokens are the text prompts' too"
     if common < MIN_SHARED_TOKEN_FRACTION * slots:
-        return StreamMode(False, f"slots stand early: {shared}")
+        return StreamMode(False, f"slots come early: {shared}")
     if rows * text * token_bytes > MAX_OWN_BUCKETS_KV_BYTES:
         return StreamMode(True, shared)
     return StreamMode(True, f"{shared}; the rest is in buckets of its own", own_buckets=True)

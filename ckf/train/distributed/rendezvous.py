@@ -74,7 +74,7 @@ def on_first_rank(exp: ExperimentConfig, work: Callable[[], Path]) -> Path:
     if me.rank > 0:
         return _follow(place)
     place.mkdir(parents=True, exist_ok=True)
-    end: dict[str, str] = {"failed": "rank 0 failed; its own message says why"}
+    end: dict[str, str] = {"failed": "rank 0 failed; see its own message"}
     try:
         folder = work()
         end = {"done": str(folder)}

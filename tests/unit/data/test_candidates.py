@@ -100,7 +100,7 @@ def test_popular_items_are_drawn_more_often_and_held_out_counts_do_not_matter(
         return float(np.mean([count[i] for row in rows.itertuples() for i in row.candidates if i != row.item]))
 
     assert mean_count(popular) > mean_count(even) + 1
-    assert audit(world[0], tmp_path / "p").verdict == "pass"
+    assert audit(world[0], tmp_path / "p").conclusion == "pass"
     assert (tmp_path / "p" / "manifest.json").read_text().count('"popularity"') == 1
 
 
@@ -179,7 +179,7 @@ def test_the_released_protocol(world: tuple[Path, Path], tmp_path: Path) -> None
     assert not report.of_level("stop")
     assert report["negative_is_positive"].level == "warn"
     line = report["negatives_avoid_held_out"]  # 4 draws from 50 items, none of them barred
-    assert 0.9 < line.count / float(re.search(r"([\d.]+) are expected", line.says)[1]) < 1.3
+    assert 0.9 < line.count / float(re.search(r"([\d.]+) are expected", line.message)[1]) < 1.3
 
 
 def test_the_released_row_counts_on_collms_split(tmp_path: Path) -> None:

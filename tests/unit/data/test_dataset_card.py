@@ -15,6 +15,10 @@ CARD = """\
 - source: own tables (ratings.csv)
 - licence: mine
 
+## Warnings
+
+- 3 of 5 items (60.0%) have a title, the others have their raw id; not in the items file: 1, e.g. 'v'
+
 ## Rows left after each step
 
 | after | rows | users | items |
@@ -83,7 +87,7 @@ in train, `warm 3` each at least three times; cold users and items are those tha
 - items that share one: 2
 - first shared: The Sea; THE SEA!
 
-## What the reader says
+## Notes of the reader
 
 - item rows repeated: 0
 - titles missing, raw id instead: 2

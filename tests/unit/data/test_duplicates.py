@@ -47,7 +47,7 @@ def test_one_stays_whatever_the_order_of_lines(tmp_path: Path, policy: str, rati
 
 
 def test_refused_with_both_lines(tmp_path: Path) -> None:
-    text = r"ratings\.csv: lines 8 and 9: user v and item i0 stand there 5 times \(dataset.duplicates=refuse; first or"
+    text = r"ratings\.csv: lines 8 and 9: user v and item i0 occur 5 times \(dataset.duplicates=refuse; first or"
     with pytest.raises(DataError, match=text):
         prepared(tmp_path, [*ONCE, *REPEATS], "refuse")
     rows, counts = prepared(tmp_path, ONCE, "refuse")

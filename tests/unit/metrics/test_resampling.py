@@ -13,6 +13,7 @@ from ckf import metrics
 from ckf.metrics import resampling
 from ckf.tasks import BUILT_IN
 from ckf.tasks.measure import compute_metrics, task_statistics
+from tests.unit.metrics.resampled_auc import auc_interval, mean_interval, paired_auc
 from tests.unit.metrics.test_classification import random_case
 
 
@@ -84,17 +85,17 @@ def test_on_the_sample_itself_a_statistic_is_the_metric(task):
 
 def test_blocks_change_nothing(monkeypatch):
     labels, scores, users = random_case(7)
-    whole = metrics.auc_interval(labels, scores, users, 50, 0), metrics.bootstrap_ci(scores, users, 50, 0)
+    whole = auc_interval(labels, scores, users, 50, 0), mean_interval(scores, users, 50, 0)
     monkeypatch.setattr(resampling, "BLOCK", 1)
-    again = metrics.auc_interval(labels, scores, users, 50, 0), metrics.bootstrap_ci(scores, users, 50, 0)
+    again = auc_interval(labels, scores, users, 50, 0), mean_interval(scores, users, 50, 0)
     np.testing.assert_allclose(whole, again, rtol=1e-12)
 
 
 def test_intervals_do_not_depend_on_the_order_of_rows():
     labels, scores, users = random_case(8)
     order = np.random.default_rng(0).permutation(len(labels))
-    one = metrics.auc_interval(labels, scores, users, 200, 0)
-    assert one == pytest.approx(metrics.auc_interval(labels[order], scores[order], users[order], 200, 0))
+    one = auc_interval(labels, scores, users, 200, 0)
+    assert one == pytest.approx(auc_interval(labels[order], scores[order], users[order], 200, 0))
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
@@ -104,11 +105,11 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
         draw = np.random.default_rng(number)
         users = np.repeat(np.arange(40), 10)
         values = draw.normal(size=40)[users] + draw.normal(size=400)
-        low, high = metrics.bootstrap_ci(values, users, 200, number)
+        low, high = mean_interval(values, users, 200, number)
         means += low < 0 < high
-        low, high = metrics.bootstrap_ci(values, np.arange(400), 200, number)
+        low, high = mean_interval(values, np.arange(400), 200, number)
         by_rows += low < 0 < high
-        low, high = metrics.auc_interval((draw.random(400) < 0.5).astype(float), values, users, 200, number)
+        low, high = auc_interval((draw.random(400) < 0.5).astype(float), values, users, 200, number)
         aucs += low < 0.5 < high
     assert means >= 175
     assert aucs >= 175
@@ -119,10 +120,10 @@ def test_memory_does_not_grow_with_the_resamples():
     """40,000 resamples of 1,000 users would be 320 MB of counts at once."""
     users = np.arange(1000)
     tracemalloc.start()
-    metrics.bootstrap_ci(np.random.default_rng(0).random(1000), users, 4_000, 0)
+    mean_interval(np.random.default_rng(0).random(1000), users, 4_000, 0)
     few = tracemalloc.get_traced_memory()[1]
     tracemalloc.reset_peak()
-    metrics.bootstrap_ci(np.random.default_rng(0).random(1000), users, 40_000, 0)
+    mean_interval(np.random.default_rng(0).random(1000), users, 40_000, 0)
     many = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert many < few + 10e6
@@ -134,7 +135,7 @@ def test_a_missing_score_never_helps_in_a_paired_comparison():
     labels, users = (draw.random(400) < 0.5).astype(float), draw.integers(0, 40, 400)
     score = labels + draw.normal(size=400)
     gaps = np.where(draw.random(400) < 0.3, np.nan, score)
-    diff, low, high, p = metrics.paired_bootstrap_auc(labels, gaps, score, users, 200, 0)
+    diff, low, high, p = paired_auc(labels, gaps, score, users, 200, 0)
     assert low < diff < high < 0
     assert p <= 0.02
     worst = np.where(np.isnan(gaps), np.where(labels > 0, -1e9, 1e9), gaps)

@@ -11,6 +11,7 @@ from scipy.stats import wilcoxon
 from ckf import metrics
 from ckf.tasks import BUILT_IN
 from ckf.tasks.measure import task_statistics
+from tests.unit.metrics.resampled_auc import paired_auc
 from tests.unit.metrics.test_resampling import SAMPLES
 
 
@@ -42,13 +43,13 @@ def test_a_real_difference_is_found_and_none_is_made_up():
         users = np.repeat(np.arange(40), 5)
         labels, level = (draw.random(200) < 0.5).astype(float), draw.normal(size=40)[users]
         a, b = (labels + level + draw.normal(size=200) for _ in range(2))
-        bootstrap += metrics.paired_bootstrap_auc(labels, a, b, users, 200, number)[3] < 0.05
+        bootstrap += paired_auc(labels, a, b, users, 200, number)[3] < 0.05
         signed += (
             metrics.signed_rank(metrics.user_aucs(labels, a, users), metrics.user_aucs(labels, b, users))[0] < 0.05
         )
     assert bootstrap <= 22
     assert signed <= 22
-    diff, low, _, p = metrics.paired_bootstrap_auc(labels, labels + draw.normal(size=200), a * 0, users, 500, 0)
+    diff, low, _, p = paired_auc(labels, labels + draw.normal(size=200), a * 0, users, 500, 0)
     assert 0 < low < diff
     assert p <= 0.01
 

@@ -10,6 +10,7 @@ import pytest
 
 from ckf import metrics
 from ckf.tasks.measure import compute_metrics
+from tests.unit.metrics.resampled_auc import auc_interval, paired_auc
 
 
 def printed_auc(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -25,11 +26,11 @@ def test_the_paired_difference_is_that_of_the_printed_values():
     whole = np.clip(0.5 + 0.3 * (labels - 0.5) + 0.4 * draw.normal(size=300), 0, 1)
     broken = np.where(draw.random(300) < 0.2, np.nan, whole)
     assert ((whole == 0) | (whole == 1)).sum() > 20
-    diff, low, high, p = metrics.paired_bootstrap_auc(labels, whole, broken, users, 200, 0)
+    diff, low, high, p = paired_auc(labels, whole, broken, users, 200, 0)
     assert diff == pytest.approx(printed_auc(labels, whole) - printed_auc(labels, broken), abs=1e-12)
     assert 0 < low < diff < high
     assert p <= 0.01
-    low, high = metrics.auc_interval(labels, broken, users, 200, 0)
+    low, high = auc_interval(labels, broken, users, 200, 0)
     assert low < printed_auc(labels, broken) < high < metrics.auc(labels, whole)
 
 
@@ -41,7 +42,7 @@ def test_scores_need_not_be_probabilities():
 
 
 def test_an_interval_of_one_class_is_nan_without_a_warning(recwarn):
-    low, high = metrics.auc_interval(np.ones(6), np.arange(6.0), np.arange(6), 20, 0)
+    low, high = auc_interval(np.ones(6), np.arange(6.0), np.arange(6), 20, 0)
     assert math.isnan(low)
     assert math.isnan(high)
     assert not recwarn.list

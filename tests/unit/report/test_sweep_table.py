@@ -319,7 +319,7 @@ def test_a_run_scored_otherwise_than_its_config_says_does_not_count(folder, tmp_
     for changed in ({"test/ctr/auc": 0.99, "evaluate/max_examples": 5}, {"val/ctr/auc": 0.99}):
         path.write_text(json.dumps(changed), encoding="utf-8")
         assert render_table(folder, tmp_path / "outputs").read_text(encoding="utf-8") == text
-        assert "m0: scored otherwise than its config says" in capsys.readouterr().err
+        assert "m0: scored with other settings than its config's" in capsys.readouterr().err
 
 
 def test_results_of_two_versions_of_the_data_are_not_mixed(folder, tmp_path):

@@ -115,8 +115,8 @@ def test_named_variants_are_rows(tmp_path: Path) -> None:
     ("old", "new", "problem"),
     [
         ("name: whole,", "name: '',", "variants[0].name: required, has no value"),
-        ('"text, and a rank"', "whole", "variants[1].name: 'whole' stands already in variants[0]"),
-        ("[fusion=none, lora.rank=2]", "[]", "variants[1].overrides: '' stands already in variants[0]"),
+        ('"text, and a rank"', "whole", "variants[1].name: 'whole' is already in variants[0]"),
+        ("[fusion=none, lora.rank=2]", "[]", "variants[1].overrides: '' is already in variants[0]"),
         ("rows: [variant]", "rows: [seed]", "variants: is swept but is no row"),
         ("variant: whole}", "variant: hole}", "control: variant=hole is not in the grid"),
         ("{seed: [0, 1]}", "{variant: [0, 1]}", "grid.variant: is what the rows of variants are called"),

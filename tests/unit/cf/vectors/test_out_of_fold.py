@@ -33,7 +33,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def fitted(world, tmp_path_factory: pytest.TempPathFactory) -> VectorTables:
     out = tmp_path_factory.mktemp("mf")
-    build_cf(MFConfig("mf", **SHORT), *world, seed=1, out=out, vector_folds=FOLDS)
+    build_cf(MFConfig("mf", **SHORT), *world, seed=1, out=out, out_of_fold=FOLDS)
     return VectorTables.load(out)
 
 
@@ -89,7 +89,7 @@ def test_sequence_models_give_the_user_of_a_training_example_out_of_fold(world, 
     plain, folded = tmp_path / "plain", tmp_path / "folded"
     for out, folds in ((plain, 0), (folded, FOLDS)):
         out.mkdir()
-        build_cf(SASRecConfig("sasrec", history_items=5, **SHORT), *world, seed=1, out=out, vector_folds=folds)
+        build_cf(SASRecConfig("sasrec", history_items=5, **SHORT), *world, seed=1, out=out, out_of_fold=folds)
     table = pd.read_parquet(world[1] / "examples.parquet", columns=["example_id", "split"])
     ids, in_train = table["example_id"].tolist(), (table["split"] == "train").to_numpy()
     before, since = (ExampleUsers.load(out).of(ids).numpy() for out in (plain, folded))

@@ -26,5 +26,5 @@ def test_the_report_of_an_audit_that_stops_is_kept(tmp_path: Path) -> None:
     (kept,) = (tmp_path / "audits").iterdir()
     assert str(caught.value).endswith(f"; {kept / 'audit.md'} has every line")
     assert (kept / "audit.md").read_text() == caught.value.report.to_markdown()
-    assert json.loads((kept / "audit.json").read_text())["verdict"] == "stop"
+    assert json.loads((kept / "audit.json").read_text())["conclusion"] == "stop"
     assert not list((tmp_path / "examples").glob("*/*.parquet"))

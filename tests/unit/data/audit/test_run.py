@@ -65,7 +65,7 @@ def test_every_kind_is_planted_once() -> None:
 
 def test_clean_data_raises_no_alarm(clean: tuple[Path, Path]) -> None:
     report = audit(*clean)
-    assert report.verdict == "pass", report.to_markdown()
+    assert report.conclusion == "pass", report.to_markdown()
     raise_on_violation(report)
 
 
@@ -109,7 +109,7 @@ def test_the_report_is_written_for_machines_and_readers(clean: tuple[Path, Path]
     report = audit(*clean)
     write_audit(report, tmp_path)
     told = json.loads((tmp_path / "audit.json").read_text())
-    assert told["verdict"] == "pass"
+    assert told["conclusion"] == "pass"
     assert {line["name"] for line in told["lines"]} == {line.name for line in report.lines}
     text = (tmp_path / "audit.md").read_text()
     assert text.startswith("# Audit: pass\n")

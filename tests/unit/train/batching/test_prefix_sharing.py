@@ -103,7 +103,7 @@ def test_the_stream_mode_is_chosen_and_named(world, encoder):
     assert str(path).endswith("of the slot prompts' tokens are the text prompts' too)")
     early = path_of("sigmoid", world, collator_of(world, encoder, "slots_early"))
     assert not early.share_prefix
-    assert str(early).startswith("two passes (slots stand early: ")
+    assert str(early).startswith("two passes (slots come early: ")
     for curriculum in ("joint", "two_stage", "text_only"):
         assert str(path_of(curriculum, world, late)) == "one stream"
 
