@@ -62,7 +62,7 @@ def row_checks(
             "rating_missing",
             "rating",
             rating.is_null() & click.is_null(),
-            lambda row: f"the rating{called.get('rating', '')} is missing",
+            lambda row: f"the rating is missing{called.get('rating', '')}",
         ),
         RowCheck("rating_not_finite", "rating", ~rating.is_finite(), lambda row: f"the rating is {row['rating']}"),
         RowCheck(
@@ -81,7 +81,7 @@ def row_checks(
             "timestamp_missing",
             "timestamp",
             time.is_null(),
-            lambda row: f"the timestamp{called.get('timestamp', '')} is missing",
+            lambda row: f"the timestamp is missing{called.get('timestamp', '')}",
         ),
         RowCheck("timestamp_in_another_unit", "timestamp", time > YEAR_2100, lambda row: _unit_line(row["timestamp"])),
         RowCheck("timestamp_too_early", "timestamp", time < oldest, lambda row: _early_line(row["timestamp"], oldest)),
@@ -105,7 +105,7 @@ def row_checks(
 
 def _id_checks(kind: str, called: str) -> list[RowCheck]:
     return [
-        RowCheck(f"{kind}_missing", kind, pl.col(kind).is_null(), lambda row: f"the {kind} id{called} is missing"),
+        RowCheck(f"{kind}_missing", kind, pl.col(kind).is_null(), lambda row: f"the {kind} id is missing{called}"),
         RowCheck(
             f"{kind}_not_an_id",
             kind,

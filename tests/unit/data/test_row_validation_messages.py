@@ -45,7 +45,7 @@ def test_a_missing_id_is_named_by_the_sources_own_column(tmp_path, name, column)
     else:
         user, item, *_ = row.split(",")
         text = refusal(tmp_path, name, 3, f"{user},{item},", f"{user},,")
-    assert f"the item id ({column}) is missing" in text if column != "item" else "the item id is missing" in text
+    assert f"the item id is missing ({column})" in text if column != "item" else "the item id is missing" in text
 
 
 def test_a_file_without_parent_asin_is_named(tmp_path):
@@ -54,5 +54,5 @@ def test_a_file_without_parent_asin_is_named(tmp_path):
     cfg = FORMATS["amazon2023"].write(root)
     path = root / "X.jsonl"
     path.write_text(path.read_text().replace("parent_asin", "asin"))
-    with pytest.raises(DataError, match=r"X.jsonl: line 1: the item id \(parent_asin\) is missing"):
+    with pytest.raises(DataError, match=r"X.jsonl: line 1: the item id is missing \(parent_asin\)"):
         prepared(cfg, tmp_path / "out")

@@ -71,7 +71,7 @@ def test_a_header_alone_or_blank_lines_alone(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "separator", "text"),
     [
-        ("csv", ";", "the header has user;item;rating;timestamp; it looks separated by semicolons; set dataset.separator=';'"),
+        ("csv", ";", "has user;item;rating;timestamp; it looks separated by semicolons; set dataset.separator=';'"),
         ("csv", "\t", r"it looks separated by tabs; set dataset.separator='\t'"),
         ("csv", "::", "it looks separated by ::; set dataset.separator='::'"),
         ("tsv", ",", "it looks separated by commas; set dataset.separator=','"),

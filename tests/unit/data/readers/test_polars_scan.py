@@ -185,7 +185,7 @@ def test_own_columns_in_csv(tmp_path, separator):
         ("u1,i9,lots,5", "line 5: stars is 'lots', expected a number"),
         ("u1,i9,3,5,6", "line 5: 5 fields, expected 4"),
         ("u1,i9", "line 5: "),
-        (",i9,3,5", r"line 5: the user id \(who\) is missing"),
+        (",i9,3,5", r"line 5: the user id is missing \(who\)"),
         ("u1,i9,3,1700000000000000", "line 5: the timestamp 1700000000000000 .* microseconds"),
         ('"u,1",i9,99,5', "line 5: the rating is 99"),
     ],
