@@ -4,7 +4,7 @@ Use a finished run from Python (``run`` is its folder; see `ckf.inference.predic
 
 >>> import ckf
 >>> model = ckf.load(run)
->>> best = model.recommend(user=7, top=3)
+>>> best = model.recommend(user="u7", top=3)
 >>> list(best.columns)
 ['place', 'item', 'title', 'score', 'rating']
 >>> list(best["place"])
@@ -14,7 +14,7 @@ False
 >>> rows = [{"task": "ctr", "user": "u7", "item": "i3"}, {"task": "rating", "user": "u7", "item": "i3"}]
 >>> scores = model.predict(rows)
 >>> [(row, task) for row, task in zip(scores["row"], scores["task"])]
-[(0, 'ctr'), (1, 'rating')]
+[(1, 'ctr'), (2, 'rating')]
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from ckf.cli.arguments import Argument, Typed, Verb
@@ -14,12 +15,20 @@ def call(typed: Typed) -> Path:
     from ckf.inference.predictor import Predictor
 
     skip_bad = typed.values.get("bad_rows") == "skip"
-    counts = predict_file(Predictor.load(run), Path(typed.values["input"]), out, skip_bad=skip_bad)
-    parts = [f"{counts['rows']} rows"]
-    parts += [f"{counts['bad']} left out"] if counts["bad"] else []
-    parts += [f"{counts['cold']} of users that the data does not know, scored as cold ones"] if counts["cold"] else []
-    parts += [f"{counts['resumed']} scored before"] if counts["resumed"] else []
+    trained = Predictor.load(run)
+    counts = predict_file(trained, Path(typed.values["input"]), out, skip_bad=skip_bad)
+    parts = [f"{counts.rows} rows"]
+    parts += [f"{counts.bad} left out"] if counts.bad else []
+    parts += [f"{counts.resumed} scored before"] if counts.resumed else []
     print(f"predict: {', '.join(parts)}")
+    if counts.cold:
+        named = ", ".join(f"'{name}'" for name in counts.unknown)
+        print(
+            f"ckf: warning: {counts.cold} of {counts.rows} rows are of users that the data does not know ({named}, …); "
+            f"they are scored as cold users and marked known=false. Ids of the data read like "
+            f"{trained.known.user_id_examples}",
+            file=sys.stderr,
+        )
     return out
 
 

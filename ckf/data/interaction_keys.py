@@ -24,6 +24,18 @@ def raw_ids(dataset: Path, kind: str) -> np.ndarray:
     return names
 
 
+def id_text(value: object) -> str:
+    """An id as the data writes it: without white space around it, a whole float (``5.0``) as the integer it was."""
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def ids_by_raw(names: np.ndarray) -> dict[str, int]:
+    """The internal id of each raw id, from `raw_ids`. Look one up by its `id_text`."""
+    return {str(name): number for number, name in enumerate(names) if name != ""}
+
+
 def row_keys(
     users: np.ndarray, items: np.ndarray, timestamps: np.ndarray, of: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:

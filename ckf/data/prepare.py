@@ -225,7 +225,7 @@ def _warnings(data: LoadedInteractions, join: TitleJoin) -> list[str]:
         if rows
     ]
     if data.bad.total:
-        found.append(f"{data.bad.total:,} rows that cannot be used are left out (dataset.max_bad_rows)")
+        found.append(f"rows left out because they cannot be used: {data.bad.total:,} (dataset.max_bad_rows)")
     return found + [line for notes in data.scanner.unusual() for line in notes.warnings()]
 
 

@@ -17,8 +17,8 @@ def summary(dataset: Path, examples: Path) -> Iterator[str]:
     splits = ", ".join(f"{name} {part['interactions']:,}" for name, part in manifest["splits"].items())
     yield f"split {manifest['split']}: {splits}"
     for task in sorted({name.split("/")[0] for name in made["examples"]}):
-        counts = {split: made["examples"].get(f"{task}/{split}", 0) for split in SPLITS}
-        yield f"examples {task}: {', '.join(f'{split} {n:,}' for split, n in counts.items())}"
+        by_split = {split: made["examples"].get(f"{task}/{split}", 0) for split in SPLITS}
+        yield f"examples {task}: {', '.join(f'{split} {n:,}' for split, n in by_split.items())}"
     yield f"dataset card: {dataset / 'card.md'}"
     levels = [line["level"] for line in made["audit"].values()]
     worst = ", ".join(name for name, line in made["audit"].items() if line["level"] != "pass")

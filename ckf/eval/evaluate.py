@@ -29,7 +29,7 @@ from ckf.eval.score import answer_log_probabilities
 from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collators
 from ckf.runs.evaluation_log import record_evaluation
-from ckf.runs.folder import METRICS, update_metadata
+from ckf.runs.folder import LISTS_LEFT_OUT, METRICS, update_metadata
 from ckf.tasks import Task
 from ckf.tasks.base import Vocabulary
 
@@ -59,7 +59,9 @@ def evaluate_run(
     target, metrics = out or run, dict[str, float]()
     (target / "predictions").mkdir(parents=True, exist_ok=True)
     for split in exp.evaluate.splits:
-        table = _examples(exp, inputs, split)
+        table, left_out = _examples(exp, inputs, split)
+        if left_out:
+            metrics[f"{split}/{LISTS_LEFT_OUT}"] = left_out
         record_evaluation(run, "evaluate", split, len(table), to=None if out is None else str(out))
         metrics.update(_evaluate_split(exp, inputs, run, baselines, loaded, table, target))
         if loaded is not None:
@@ -79,14 +81,18 @@ def evaluate_run(
     return metrics
 
 
-def _examples(exp: ExperimentConfig, inputs: Inputs, split: str) -> ExampleTable:
+def _examples(exp: ExperimentConfig, inputs: Inputs, split: str) -> tuple[ExampleTable, int]:
+    """The examples to score, and how many lists of a file are for none of the split's topk examples."""
+    left_out = 0
     table = ExampleTable(inputs.examples / "examples.parquet", split, scored_tasks(exp))
     if exp.evaluate.candidate_file is not None:
-        table = table.with_candidates(read_candidates(Path(exp.evaluate.candidate_file), inputs.dataset, split))
+        lists = read_candidates(Path(exp.evaluate.candidate_file), inputs.dataset, split)
+        table = table.with_candidates(lists)
+        left_out = len(lists) - len(table)
     table = subsample(table, exp.evaluate.max_examples)
     if not len(table):
         raise DataError(f"{inputs.examples}: no example of {', '.join(scored_tasks(exp))} in the {split} split")
-    return table
+    return table, left_out
 
 
 def _evaluate_split(

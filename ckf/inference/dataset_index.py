@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ckf.data.example_table import Example
-from ckf.data.interaction_keys import raw_ids
+from ckf.data.interaction_keys import id_text, ids_by_raw, raw_ids
 from ckf.data.titles import read_item_titles
 from ckf.tasks import Task
 
@@ -49,28 +49,23 @@ class DatasetIndex:
 
     @cached_property
     def _numbers(self) -> dict[str, dict[str, int]]:
-        return {
-            kind: {str(name): number for number, name in enumerate(names) if name != ""}
-            for kind, names in (("user", self.raw_users), ("item", self.raw_items))
-        }
-
-    @cached_property
-    def _named_by_numbers(self) -> bool:
-        return any(name.isdecimal() for name in self._numbers["user"])
+        return {"user": ids_by_raw(self.raw_users), "item": ids_by_raw(self.raw_items)}
 
     def user(self, name: object) -> int:
-        """ckf's id of a user by the source's own id; `UNKNOWN` where there is none.
+        """ckf's id of a user by the source's own id; `UNKNOWN` where the source has no such id.
 
-        Where no user's own id is a number, a number is ckf's id (the built-in data calls its users u1, u2, …).
+        A number is never taken for ckf's id: it would be another user's.
         """
-        number = self._numbers["user"].get(str(name), UNKNOWN)
-        if number == UNKNOWN and str(name).isdecimal() and not self._named_by_numbers:
-            return int(str(name)) if 0 < int(str(name)) < len(self.raw_users) else UNKNOWN
-        return number
+        return self._numbers["user"].get(id_text(name), UNKNOWN)
+
+    @property
+    def user_id_examples(self) -> str:
+        """The first few of the source's user ids, for messages about an unknown one."""
+        return ", ".join(list(self._numbers["user"])[:3])
 
     def item_number(self, name: object) -> int | None:
         """ckf's id of an item by the source's own id."""
-        return self._numbers["item"].get(str(name))
+        return self._numbers["item"].get(id_text(name))
 
     def seen_items(self, user: int) -> np.ndarray:
         """Items that a user has interacted with."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,21 +16,36 @@ from ckf.core.errors import DataError, first_line
 from ckf.inference.dataset_index import UNKNOWN
 from ckf.inference.predictor import Predictor
 from ckf.inference.request_rows import (
+    SHOWN,
     UnusableRow,
     is_own,
     note_prepared,
     read_rows,
     refuse_faults,
     run_key,
-    score_examples,
+    score_requests,
 )
 
 PART = 4096
 """Rows that are read, scored and written together; memory does not grow with the file."""
 
 
-def predict_file(trained: Predictor, source: Path, out: Path, *, skip_bad: bool = False) -> dict[str, int]:
-    """Score the rows of a Parquet file into ``out``; returns counts: ``rows``, ``bad``, ``cold``, ``resumed``.
+@dataclass
+class Counts:
+    """Rows of a file: all of them, those that cannot be scored, those of unknown users, those scored before.
+
+    ``unknown``: the first few ids of users that the data does not know.
+    """
+
+    rows: int
+    bad: int = 0
+    cold: int = 0
+    resumed: int = 0
+    unknown: list[str] = field(default_factory=list)
+
+
+def predict_file(trained: Predictor, source: Path, out: Path, *, skip_bad: bool = False) -> Counts:
+    """Score the rows of a Parquet file into ``out``.
 
     All rows are checked before the first is scored. Finished parts are kept in the folder of ``out`` until the whole is
     there; they count again only for the same input, run and settings.
@@ -39,14 +54,16 @@ def predict_file(trained: Predictor, source: Path, out: Path, *, skip_bad: bool 
         DataError: no Parquet file, no rows, or rows that cannot be scored (left out with ``skip_bad``).
     """
     file = _open(source)
-    counts = {"rows": file.metadata.num_rows, "bad": 0, "cold": 0, "resumed": 0}
+    counts = Counts(file.metadata.num_rows)
     faults: list[UnusableRow] = []
     for first, rows in _parts(file):
-        examples, wrong = read_rows(trained, rows, first)
+        requests, wrong = read_rows(trained, rows, first)
         faults += wrong
-        counts["cold"] += sum(example.user == UNKNOWN for example in examples)
-        note_prepared(trained, [x for x in examples if not is_own(x)])
-    counts["bad"] = len(faults)
+        unknown = [request.user for request in requests if request.example.user == UNKNOWN]
+        counts.cold += len(unknown)
+        counts.unknown = list(dict.fromkeys([*counts.unknown, *unknown]))[:SHOWN]
+        note_prepared(trained, [request.example for request in requests if not is_own(request.example)])
+    counts.bad = len(faults)
     if not skip_bad:
         refuse_faults(faults, str(source))
     folder = out.with_name(f".{out.name}.parts")
@@ -60,7 +77,7 @@ def predict_file(trained: Predictor, source: Path, out: Path, *, skip_bad: bool 
         path = folder / f"{first:012d}.parquet"
         paths.append(path)
         if path.is_file():
-            counts["resumed"] += len(rows)
+            counts.resumed += len(rows)
             continue
         _score_part(trained, rows, first, path)
     _join(paths, out)
@@ -81,19 +98,17 @@ def _open(source: Path) -> pq.ParquetFile:
 
 
 def _parts(file: pq.ParquetFile) -> Iterator[tuple[int, pd.DataFrame]]:
-    first = 0
+    first = 1
     for batch in file.iter_batches(PART):
         yield first, batch.to_pandas()
         first += batch.num_rows
 
 
 def _score_part(trained: Predictor, rows: pd.DataFrame, first: int, path: Path) -> None:
-    examples, faults = read_rows(trained, rows, first)
-    bad = {fault.row for fault in faults}
-    numbers = np.asarray([number for number in range(first, first + len(rows)) if number not in bad], dtype=np.int64)
+    requests, _ = read_rows(trained, rows, first)
     temporary = path.with_suffix(".writing")
-    if len(examples):
-        score_examples(trained, examples, numbers).to_parquet(temporary, index=False)
+    if requests:
+        score_requests(trained, requests).to_parquet(temporary, index=False)
         temporary.replace(path)
 
 

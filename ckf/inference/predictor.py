@@ -171,7 +171,9 @@ class Predictor:
     def predict(self, rows: pd.DataFrame | Sequence[dict[str, Any]]) -> pd.DataFrame:
         """Score rows of one's own (columns: `ckf.inference.request_rows`). One row back for each, topk one a candidate.
 
+        ``known`` is false for a user that the data does not know: it is scored as a cold one.
+
         Raises:
             DataError: a row that cannot be scored: its number, column and value.
         """
-        return score_rows(self, pd.DataFrame(rows).reset_index(drop=True), first=0)
+        return score_rows(self, pd.DataFrame(rows).reset_index(drop=True))

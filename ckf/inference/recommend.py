@@ -13,7 +13,8 @@ def recommendation(trained: Predictor, user: str, top: int = 10, rerank: int = 1
         past = "; ".join(found.attrs["history"]) or "nothing liked yet"
         text = f"user {user}, who liked last: {past}\n\n"
     else:
-        text = f"user {user}: not in the data, so recommended to as a new user (no history, no vector)\n\n"
+        text = f"user {user}: unknown, none of the data's ids ({trained.known.user_id_examples}, …); "
+        text += "recommended to as a new user (no history, no vector)\n\n"
     columns = {"score": "score", "rating": "expected rating", **({"why": "why"} if "why" in found else {})}
     rows = [
         [str(place), title, str(item), *(_cell(value) for value in values)]

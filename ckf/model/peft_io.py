@@ -20,16 +20,14 @@ from ckf.model.lora import AdapterSpec, MultiLoraLinear
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX = "base_model.model."
-_PLAIN: dict[str, tuple[Any, ...]] = {
-    "use_dora": (False, None),
-    "bias": ("none", None),
-    "modules_to_save": (None, []),
-    "fan_in_fan_out": (False, None),
-    "lora_bias": (False, None),
-    "trainable_token_indices": (None, []),
-    "target_parameters": (None, []),
-}
-"""PEFT settings that change what an adapter computes, and the values with which it is a plain LoRA."""
+_FREE = frozenset((
+    "alpha_pattern", "auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode",
+    "layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout", "megatron_core", "peft_type",
+    "peft_version", "r", "rank_pattern", "revision", "runtime_config", "target_modules", "task_type", "use_rslora",
+))  # fmt: skip
+"""PEFT settings that may hold anything: they are read here, or do not change what a saved adapter computes."""
+_PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
+"""Values of ``init_lora_weights`` that leave the backbone's weights alone; PiSSA, OLoRA and others change them."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +147,22 @@ def with_content_hashes(cfg: LoraConfig) -> LoraConfig:
 def _check_plain(folder: Path, config: dict[str, Any]) -> None:
     if config.get("peft_type") != "LORA":
         raise ArtifactError(f"{folder / CONFIG}: peft_type is {config.get('peft_type')}; only LORA can be used")
-    for key, plain in _PLAIN.items():
-        if config.get(key) not in plain:
+    if config.get("init_lora_weights") not in _PLAIN_STARTS:
+        raise ArtifactError(
+            f"{folder / CONFIG}: init_lora_weights is {config['init_lora_weights']}, which changes the backbone's own "
+            "weights; save it with PEFT's path_initial_model_for_weight_conversion, which makes a plain LoRA of it"
+        )
+    plain = _plain_settings()
+    for key in sorted(config.keys() - _FREE - {"init_lora_weights"}):
+        if config[key] and config[key] != plain.get(key):  # what is empty or PEFT's default changes nothing
             raise ArtifactError(f"{folder / CONFIG}: {key} is {config[key]}; only a plain LoRA can be used")
+
+
+def _plain_settings() -> dict[str, Any]:
+    """PEFT's own defaults."""
+    from peft import LoraConfig as PeftLoraConfig
+
+    return PeftLoraConfig().to_dict()
 
 
 def _scale(config: dict[str, Any], module: str, rank: int) -> float:

@@ -165,6 +165,14 @@ def fit_bias_baseline(exp: ExperimentConfig, dataset: Artifact, examples: Artifa
     return train_cf(dataclasses.replace(exp, cf=bias, seed=0), dataset, examples)
 
 
+def check_backbone(exp: ExperimentConfig) -> None:
+    """Check that a pretrained backbone is there, before any data is read."""
+    if isinstance(exp.backbone, HFBackboneConfig):
+        from ckf.model.backbone import find_checkpoint
+
+        find_checkpoint(exp.backbone.path, exp.backbone.revision)
+
+
 def get_backbone(exp: ExperimentConfig, dataset: Artifact) -> tuple[str, str]:
     """Path (or hub name) of the backbone and what identifies it; the tiny one is trained here once."""
     match exp.backbone:

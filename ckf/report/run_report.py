@@ -18,6 +18,7 @@ from ckf.report.run_tables import (
     review_table,
 )
 from ckf.report.table import MISSING, Cell, Interval, Number, Table, number
+from ckf.runs.folder import LISTS_LEFT_OUT
 
 SLICES = {
     "@warm_seen": "warm (user and item in train)",
@@ -232,6 +233,8 @@ def _caveats(run: Run) -> list[str]:
     for key, value in run.metrics.items():
         if key.endswith("/unusable") and value > 0:
             caveats.append(f"{key}: {int(value)} unusable answers, scored as the worst answer.")
+        if key.endswith(f"/{LISTS_LEFT_OUT}"):
+            caveats.append(f"{key}: {int(value)} lists of the candidate file are for no topk example of the split.")
         if key.endswith("/history_cut") and value > 0:
             caveats.append(f"{key}: {int(value)} prompts lost history to train.max_length_tokens.")
     return caveats

@@ -16,6 +16,8 @@ from ckf.core.artifact_store import fingerprint, read_json, write_json
 from ckf.core.errors import ArtifactError
 
 METRICS, CONFIG, METADATA = "metrics.json", "config.yaml", "run.json"
+LISTS_LEFT_OUT = "candidate_lists_left_out"
+"""The metric of a split that counts lists of a candidate file that are for none of its examples."""
 LAST, PREVIOUS = "checkpoints/last.ckpt", "checkpoints/previous.ckpt"
 
 

@@ -48,7 +48,7 @@ def test_importing_ckf_is_light():
 def test_prepared_examples_score_as_in_evaluate(trained, kept):
     ids = kept["example_id"].drop_duplicates().tolist()
     found = trained.predict(pd.DataFrame({"example_id": ids}))
-    expected = kept.assign(row=kept["example_id"].map({name: row for row, name in enumerate(ids)}))
+    expected = kept.assign(row=kept["example_id"].map({name: row for row, name in enumerate(ids, start=1)}))
     expected = expected.sort_values(["row", "position"])
     assert len(found) == len(expected)
     np.testing.assert_allclose(found["score"], expected["score"], atol=1e-5)
@@ -109,18 +109,61 @@ def test_an_unknown_user_gets_what_a_new_user_would(trained, finished, capsys):
     assert len(found) == 3
     assert main(["recommend", f"run={finished}", "user=stranger", "top=3"]) == 0
     said = capsys.readouterr().out
-    assert "user stranger: not in the data, so recommended to as a new user" in said
+    assert "user stranger: unknown, none of the data's ids (u1, u2, u3, …); recommended to as a new user" in said
     assert said.strip().splitlines()[-1] == str(finished)
     assert found["title"][0] in said
 
 
-def test_a_number_names_a_user_only_where_no_raw_id_is_a_number(trained):
-    known = trained.known
-    assert known.user(5) == known.user("5") == 5
-    assert known.user(10_000) == 0
-    named = dataclasses.replace(known, raw_users=np.asarray(["", "7", "9"], dtype=object))
-    assert named.user(7) == 1
+@pytest.mark.parametrize("name", [5, "5", 5.0, "05", "U5", 10_000])
+def test_only_the_sources_own_ids_name_a_user(trained, name):
+    """The built-in users are u1, u2, …: a number is ckf's id of some user, which is nobody's raw id."""
+    assert trained.known.user(name) == 0
+    assert not trained.recommend(user=name, top=2).attrs["known"]
+    assert trained.predict([{"user": name, "item": "i3"}])["known"].tolist() == [False]
+
+
+def test_numbers_name_users_where_the_source_has_numbers(trained):
+    named = dataclasses.replace(trained.known, raw_users=np.asarray(["", "7", "9"], dtype=object))
+    assert named.user(7) == named.user("7") == named.user(" 7 ") == named.user(7.0) == named.user(np.int64(7)) == 1
     assert named.user(2) == 0, "2 is ckf's number of another user"
+
+
+def test_an_unknown_user_keeps_its_id_among_the_scores(trained, finished, tmp_path, capsys):
+    rows = [{"user": name, "item": "i3"} for name in ("u2", "2", "nobody", "u2")]
+    found = trained.predict(rows)
+    assert found["user"].tolist() == ["u2", "2", "nobody", "u2"]
+    assert found["known"].tolist() == [True, False, False, True]
+    assert found["score"][1] == pytest.approx(found["score"][2], abs=1e-6), "both are cold, with no history"
+    pd.DataFrame(rows).to_parquet(tmp_path / "rows.parquet")
+    arguments = [f"run={finished}", f"input={tmp_path / 'rows.parquet'}", f"out={tmp_path / 'out.parquet'}"]
+    assert main(["predict", *arguments]) == 0
+    said = capsys.readouterr().err
+    assert "2 of 4 rows are of users that the data does not know ('2', 'nobody', …)" in said
+    assert "known=false. Ids of the data read like u" in said
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "out.parquet")[["user", "known"]], found[["user", "known"]]
+    )
+
+
+def test_a_column_of_numbers_with_a_gap_keeps_its_ids(trained):
+    """One missing value makes pandas read whole numbers as floats."""
+    known = dataclasses.replace(
+        trained.known, raw_items=np.asarray([str(i) if i else "" for i in range(61)], dtype=object)
+    )
+    other = dataclasses.replace(trained)
+    other.__dict__["known"] = known
+    rows = pd.DataFrame({"user": ["u1", "u1"], "item": [3.0, np.nan]})
+    with pytest.raises(DataError, match=r"^rows: row 2: item is missing$"):
+        other.predict(rows)
+    assert other.predict(rows.head(1))["item"].tolist() == ["3"]
+
+
+def test_an_example_that_is_named_twice_is_answered_twice(trained, kept):
+    one, two = kept.loc[kept["task"] == "ctr", "example_id"].unique()[:2]
+    found = trained.predict(pd.DataFrame({"example_id": [one, two, one]}))
+    assert found["row"].tolist() == [1, 2, 3]
+    assert found["score"][0] == found["score"][2] != found["score"][1]
+    assert found["user"].str.match(r"u\d+$").all()
 
 
 def test_predict_streams_and_resumes_to_the_same_bytes(trained, kept, tmp_path, monkeypatch):
@@ -128,7 +171,7 @@ def test_predict_streams_and_resumes_to_the_same_bytes(trained, kept, tmp_path, 
     ids = kept["example_id"].drop_duplicates().tolist()[:200]
     pd.DataFrame({"example_id": ids}).to_parquet(tmp_path / "rows.parquet")
     whole, again = tmp_path / "whole.parquet", tmp_path / "again.parquet"
-    assert predict.predict_file(trained, tmp_path / "rows.parquet", whole)["resumed"] == 0
+    assert predict.predict_file(trained, tmp_path / "rows.parquet", whole).resumed == 0
 
     class Killed(BaseException):
         pass
@@ -145,7 +188,7 @@ def test_predict_streams_and_resumes_to_the_same_bytes(trained, kept, tmp_path, 
         predict.predict_file(trained, tmp_path / "rows.parquet", again)
     assert not again.exists()
     monkeypatch.setattr(predict, "_score_part", original)
-    assert predict.predict_file(trained, tmp_path / "rows.parquet", again)["resumed"] == 128
+    assert predict.predict_file(trained, tmp_path / "rows.parquet", again).resumed == 128
     pd.testing.assert_frame_equal(pd.read_parquet(whole), pd.read_parquet(again))
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
@@ -157,18 +200,27 @@ def test_parts_of_another_input_do_not_count(trained, kept, tmp_path, monkeypatc
     (folder / "key.json").write_text("{}")
     kept.head(3).to_parquet(folder / "000000000000.parquet")
     pd.DataFrame({"example_id": ids[:5]}).to_parquet(tmp_path / "rows.parquet")
-    assert predict.predict_file(trained, tmp_path / "rows.parquet", tmp_path / "out.parquet")["resumed"] == 0
+    assert predict.predict_file(trained, tmp_path / "rows.parquet", tmp_path / "out.parquet").resumed == 0
 
 
 BAD = [
     ({"user": "u1", "item": "nothing"}, r"row 1: item 'nothing' is not in the catalogue \(60 items\)"),
+    ({"user": " ", "item": "i1"}, "row 1: user is missing"),
+    ({"user": "u1", "item": "i1", "timestamp": "2020-01-01"}, "row 1: timestamp: needs whole seconds since 1970"),
+    ({"user": "u1", "item": "i1", "timestamp": pd.Timestamp(0)}, "row 1: timestamp: needs whole seconds since 1970"),
+    ({"user": "u1", "item": "i1", "history": "i2"}, "row 1: history: needs a list, got 'i2'"),
+    ({"user": "u1", "candidates": "i1", "task": "topk"}, "row 1: candidates: needs a list, got 'i1'"),
+    (
+        {"user": "u1", "item": "i1", "task": "rating", "history": ["i2"], "history_ratings": ["good"]},
+        "row 1: history_ratings: .* are no numbers",
+    ),
     ({"user": "u1"}, "need the columns user and item"),
     ({"user": "u1", "item": "i1", "task": "review"}, r"row 1: task 'review' is none that the run was trained on \(ctr"),
     ({"user": "u1", "candidates": ["i1"], "task": "topk"}, "row 1: candidates: a list needs two items at least, got 1"),
     ({"user": "u1", "candidates": ["i1", "i1"], "task": "topk"}, "row 1: candidates: an item is listed twice"),
     ({"user": "u1", "item": "i1", "task": "explain"}, "row 1: review is missing"),
     ({"user": "u1", "item": "i1", "colour": 3}, "unknown column 'colour'; columns are task, user"),
-    ({"example_id": "ctr/test/0-0"}, r"row 1: no example 'ctr/test/0-0' \(one reads task/split/user-item"),
+    ({"example_id": "ctr/test/0-0"}, r"row 1: no example 'ctr/test/0-0' \(one reads task/split/USER-ITEM"),
     (
         {"user": "u1", "item": "i1", "task": "rating", "history": ["i2"]},
         "row 1: history_ratings: 0 ratings for 1 items of the history",
@@ -193,8 +245,10 @@ def test_bad_rows_stop_or_are_left_out_by_number(trained, finished, tmp_path, ca
     )
     assert not (tmp_path / "out.parquet").exists()
     assert main(["predict", *arguments, "bad_rows=skip"]) == 0
-    assert "3 rows, 1 left out, 1 of users that the data does not know" in capsys.readouterr().out
-    assert pd.read_parquet(tmp_path / "out.parquet")["row"].tolist() == [0, 2]
+    said = capsys.readouterr()
+    assert "3 rows, 1 left out" in said.out
+    assert "1 of 3 rows are of users that the data does not know ('stranger', …)" in said.err
+    assert pd.read_parquet(tmp_path / "out.parquet")["row"].tolist() == [1, 3]
 
 
 @pytest.mark.parametrize(("content", "problem"), [(b"", "no Parquet file"), (b"a,b\n1,2\n", "no Parquet file")])

@@ -156,13 +156,18 @@ def write_lists(path: Path, trained, change=None) -> pd.DataFrame:
 
 
 def test_own_lists_have_a_protocol_of_their_own(finished, trained, tmp_path):
-    write_lists(tmp_path / "lists.parquet", trained)
+    def another(rows):
+        rows.append({**rows[0], "user": rows[1]["user"]})
+
+    write_lists(tmp_path / "lists.parquet", trained, another)
     asked = ["evaluate.candidate_source=file", f"evaluate.candidate_file={tmp_path / 'lists.parquet'}"]
     out = pipeline.evaluate(finished, asked, out=tmp_path / "out")
     metrics = read_json(out / "metrics.json")
     (tag,) = {key[key.index("[") :] for key in metrics if key.startswith("test/topk/hr@1[") and key[-1] == "]"}
     assert tag.startswith("[file-")
     assert metrics["test/topk/n"] == 12
+    assert metrics["test/candidate_lists_left_out"] == 1
+    assert "1 lists of the candidate file are for no topk example" in (out / "report.md").read_text()
     assert {f"cf/test/topk/hr@1{tag}", f"bias/test/topk/hr@1{tag}"} <= set(metrics)
 
 
@@ -182,7 +187,18 @@ def _no_target(rows):
     rows[0]["candidates"] = rows[0]["candidates"][:-1]
 
 
+def _twice(rows):
+    rows.append(rows[4])
+
+
+def _text(rows):
+    for row in rows:
+        row["candidates"] = ",".join(row["candidates"])
+
+
 LISTS = [
+    (_twice, "have a list already, in row 5"),
+    (_text, "row 1: candidates: needs a list of items, got 'i"),
     (_one, "row 4: a list needs two candidates at least, got 1"),
     (_stranger, "row 2: user 'nobody' is not in the data"),
     (_unknown, "row 3: item 'nothing' is not in the catalogue"),

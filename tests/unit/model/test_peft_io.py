@@ -78,6 +78,11 @@ def test_stock_pefts_adapter_comes_into_a_role(model, collator, backbone_folder,
         ({"use_dora": True}, "use_dora is True; only a plain LoRA can be used"),
         ({"bias": "all"}, "bias is all; only a plain LoRA can be used"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save is ['lm_head']; only a plain LoRA can be used"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights is pissa, which changes the backbone's own weights"),
+        ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is pissa_niter_4, which changes"),
+        ({"init_lora_weights": "olora"}, "init_lora_weights is olora, which changes"),
+        ({"alora_invocation_tokens": [5]}, "alora_invocation_tokens is [5]; only a plain LoRA can be used"),
+        ({"layer_replication": [(0, 1), (0, 2)]}, "layer_replication is [[0, 1], [0, 2]]; only a plain LoRA"),
     ],
     ids=str,
 )  # fmt: skip
@@ -90,6 +95,29 @@ def test_one_that_does_not_fit_the_role_is_one_line(model, backbone_folder, tmp_
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert all(torch.equal(a, layer.lora_a) for a, layer in zip(before, model.layers.values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"a_setting_of_the_future": 3}, "a_setting_of_the_future is 3; only a plain LoRA can be used"),
+        ({"a_setting_of_the_future": None}, None),
+        ({"init_lora_weights": "gaussian", "lora_dropout": 0.3, "peft_version": "9"}, None),
+        ({"qalora_group_size": 16}, None),
+        ({"use_qalora": True}, "use_qalora is True; only a plain LoRA can be used"),
+    ],
+    ids=str,
+)
+def test_only_settings_that_are_known_to_be_plain_pass(backbone_folder, tmp_path, change, problem):
+    folder = stock_adapter(tmp_path / "x", backbone_folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, **change}))
+    if problem is None:
+        assert read_adapter(folder).weights
+        return
+    with pytest.raises(ArtifactError) as caught:
+        read_adapter(folder)
+    assert problem in str(caught.value)
 
 
 def test_one_for_another_backbone_is_refused_by_name_and_by_shape(model, backbone_folder, checkpoint, tables, tmp_path):
