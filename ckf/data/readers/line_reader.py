@@ -134,8 +134,7 @@ def _decoded_line(table: Table, line: int, data: bytes) -> str | BadRow:
 
 
 def _wide_lines(table: Table) -> Iterator[tuple[int, str | BadRow]]:
-    with open_bytes(table.path) as file:
-        data = file.read()
+    data = b"".join(line for _, line in raw_lines(table.path, LONGEST_LINE) if isinstance(line, bytes))
     try:
         text = data.decode(table.encoding).removeprefix(BOM)
     except UnicodeDecodeError as error:

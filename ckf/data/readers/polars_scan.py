@@ -12,6 +12,7 @@ import csv
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from ckf.data.readers.file_notes import UTF8_FOUND, UTF8_LINES, FileNotes
 from ckf.data.readers.jsonl_blocks import scan_blocks
 from ckf.data.readers.line_reader import (
     BOM,
+    BROKEN_GZIP,
     BadRow,
     Table,
     decoded,
     is_utf8,
     is_wide,
-    open_bytes,
+    raw_lines,
     read_first_line,
     utf8_lines,
 )
@@ -35,6 +37,7 @@ from ckf.data.readers.quoted_records import csv_form, well_quoted
 from ckf.data.readers.salvage import TooManyFaults, json_line_numbers, salvage_table
 
 LINE = "line"
+_UNREADABLE: tuple[type[Exception], ...] = (UnicodeError, *BROKEN_GZIP)
 _SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "bars", "::": "::", " ": "blanks"}
 _GZIP_FACTOR = 4  # how far text in a gzip grows, roughly
 
@@ -132,7 +135,7 @@ class Scanner:
             return self._plain_name(table.path)
         try:
             return decoded(table.path, table.encoding)
-        except UnicodeError:
+        except _UNREADABLE:
             return None
 
     def _rows(self, table: Table, line: str) -> pl.LazyFrame:
@@ -250,13 +253,18 @@ def separator_hint(table: Table) -> str:
     return f"; it looks separated by {name}{remedy}"
 
 
+def _beginning(path: Path) -> list[bytes]:
+    """The first line, none of an empty file."""
+    lines = (data for _, data in raw_lines(path) if isinstance(data, bytes))
+    return list(islice(lines, 1))
+
+
 def _is_regular(table: Table, source: Any) -> bool:
     """Whether each line is one record of the table's width with its quotes in place, as the quick path takes it."""
     if source is None:
         return False
-    with open_bytes(table.path) as file:
-        if not table.header and file.read(3) == BOM.encode():
-            return False
+    if not table.header and any(line.startswith(BOM.encode()) for line in _beginning(table.path)):
+        return False
     text = pl.col("text")
     if table.quote is not None and table.separator is not None:
         odd = ~text.str.contains(well_quoted(table.separator, table.quote, len(table.names)))
