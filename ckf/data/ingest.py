@@ -56,6 +56,16 @@ class LoadedInteractions:
         return "click" in self.source.interactions.collect_schema().names()
 
     @property
+    def is_labelled(self) -> bool:
+        """Whether the source has ratings or clicks. Without either every row is a like."""
+        return is_labelled(self.source)
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the source has times. Without them timestamps are an order alone."""
+        return self.source.timed and "timestamp" in self.source.interactions.collect_schema().names()
+
+    @property
     def has_histories(self) -> bool:
         """Whether the source brings its own histories."""
         return "history_length" in self.table.columns
@@ -64,14 +74,15 @@ class LoadedInteractions:
         """The rows that can be used, some 30 bytes each.
 
         Columns: row (place in ``table``), user, item, rating Float32, click Int8 (where the source has none: whether
-        the rating is ``like_threshold`` or more), timestamp, review_bytes, and where the source has them split and
-        history_length.
+        the rating is ``like_threshold`` or more; 1 where it has no ratings either), timestamp, review_bytes, and
+        where the source has them split and history_length.
         """
         table = self.table.drop("line", "file").with_row_index("row")
         if table["fault"].null_count() < table.height:
             table = table.filter(pl.col("fault").is_null())
         liked = (pl.col("rating") >= like_threshold).cast(pl.Int8)
-        return table.drop("fault").with_columns(pl.coalesce("click", liked), pl.col("rating").cast(pl.Float32))
+        labels = ["click", liked] if self.is_labelled else [pl.lit(1, dtype=pl.Int8).alias("click")]
+        return table.drop("fault").with_columns(pl.coalesce(labels), pl.col("rating").cast(pl.Float32))
 
     def stretches(self, rows: pl.Series) -> Iterator[tuple[pl.Series, pl.DataFrame]]:
         """Texts of these rows (places in ``table``), a stretch of the table at a time: places in ``rows``, texts.
@@ -222,9 +233,15 @@ def _at_hand(read: Reader, cfg: DatasetConfig, scanner: Scanner) -> LoadedIntera
     encoded = {kind: encode_ids(table[kind]) for kind in ("user", "item")}
     ids = {kind: one.names for kind, one in encoded.items()}
     trimmed = {kind: one.trimmed for kind, one in encoded.items()}
-    checks = row_checks(table.columns, cfg, source.oldest_timestamp, source.names)
+    called, labelled = source.names, is_labelled(source)
+    checks = row_checks(table.columns, cfg, source.oldest_timestamp, called, labelled=labelled)
     table = with_faults(table.with_columns(one.codes for one in encoded.values()), ids, checks)
     return LoadedInteractions(table, text, ids, checks, source, scanner, read, BadRows(cfg.max_bad_rows), trimmed)
+
+
+def is_labelled(source: Source) -> bool:
+    """Whether a source has ratings or clicks."""
+    return bool({"rating", "click"} & set(source.interactions.collect_schema().names()))
 
 
 def _unreadable(error: Exception, paths: list[Path]) -> str:

@@ -47,23 +47,26 @@ class RowCheck:
 
 
 def row_checks(
-    columns: Collection[str], cfg: DatasetConfig, oldest: int, names: Mapping[str, str] | None = None
+    columns: Collection[str],
+    cfg: DatasetConfig,
+    oldest: int,
+    names: Mapping[str, str] | None = None,
+    *,
+    labelled: bool = True,
 ) -> list[RowCheck]:
     """Return every check of an interaction. A row with several faults is reported for the first in this order.
 
-    ``names``: what the source's files call the columns.
+    ``names``: what the source's files call the columns. ``labelled``: rows must have a rating or a click.
     """
     called = {name: f" ({own})" for name, own in (names or {}).items() if own != name}
     found = [check for kind in ("user", "item") for check in _id_checks(kind, called.get(kind, ""))]
     low, high = cfg.rating_scale
     rating, click, time = pl.col("rating"), pl.col("click"), pl.col("timestamp")
+    if labelled:
+        missing = rating.is_null() & click.is_null()
+        reason = f"the rating is missing{called.get('rating', '')}"
+        found.append(RowCheck("rating_missing", "rating", missing, lambda row: reason))
     found += [
-        RowCheck(
-            "rating_missing",
-            "rating",
-            rating.is_null() & click.is_null(),
-            lambda row: f"the rating is missing{called.get('rating', '')}",
-        ),
         RowCheck("rating_not_finite", "rating", ~rating.is_finite(), lambda row: f"the rating is {row['rating']}"),
         RowCheck(
             "rating_outside_scale",
@@ -154,12 +157,16 @@ def _early_line(value: int, oldest: int) -> str:
 def normalize_columns(source: Source) -> pl.LazyFrame:
     """Cast the columns of `COLUMNS` to their types, and add ``line`` and ``file``. Absent columns become null.
 
-    ``split`` and ``history`` are kept where the source has them. A blank review becomes null.
+    An absent ``timestamp`` becomes the place of the row among all rows, from 1. ``split`` and ``history`` are kept
+    where the source has them. A blank review becomes null.
     """
     rows = source.interactions
     present = rows.collect_schema().names()
     if "line" not in present:
         rows = rows.with_row_index("line", offset=1)
+    if "timestamp" not in present:
+        rows = rows.with_row_index("timestamp", offset=1)
+        present = [*present, "timestamp"]
     given = {name: pl.col(name).cast(dtype) for name, dtype in COLUMNS.items() if name in present}
     absent = {name: pl.lit(None, dtype=dtype) for name, dtype in COLUMNS.items() if name not in present}
     kept = [name for name in ("split", "history") if name in present]

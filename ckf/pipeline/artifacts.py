@@ -15,6 +15,7 @@ from ckf.config.schema import (
     TinyBackboneConfig,
 )
 from ckf.core.artifact_store import Artifact, Store, fingerprint, read_json, to_jsonable
+from ckf.core.errors import DataError
 from ckf.tasks import BUILT_IN
 
 if TYPE_CHECKING:
@@ -50,13 +51,31 @@ def prepare_dataset(exp: ExperimentConfig) -> Artifact:
 
 
 def data_warnings(*folders: Path) -> list[str]:
-    """What the manifests of dataset and examples say that a reader of the results should know."""
+    """What was guessed or lost when dataset and examples were made; each line is a caveat of a run's report."""
     return [line for folder in folders for line in read_json(folder / "manifest.json").get("warnings", [])]
 
 
 def _warn(made: Artifact) -> None:
     for line in data_warnings(made.path):
         log(f"warning: {line}")
+
+
+def check_likes(exp: ExperimentConfig, dataset: Artifact) -> None:
+    """Refuse tasks of likes and dislikes on data that hold one of the two.
+
+    Raises:
+        DataError: names the task and why there is one class alone.
+    """
+    manifest = read_json(dataset.path / "manifest.json")
+    both = [entry.name for entry in exp.task_mix if entry.known_task and not entry.known_task.likes_suffice]
+    fault = manifest.get("like_fault")
+    if both and fault:
+        raise DataError(f"{both[0]}: {fault}")
+    if both and manifest.get("feedback") == "implicit":
+        raise DataError(
+            f"{both[0]}: all {manifest['interactions']:,} rows are likes (implicit feedback), so nothing is a No; "
+            "use tasks=ctr_sampled (likes against drawn items) or tasks=topk"
+        )
 
 
 def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:

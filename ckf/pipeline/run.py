@@ -24,6 +24,7 @@ from ckf.core.errors import CkfError, first_line
 from ckf.pipeline.artifacts import (
     cf_artifact_dir,
     check_backbone,
+    check_likes,
     content_key,
     data_warnings,
     fit_bias_baseline,
@@ -116,9 +117,7 @@ def evaluate(run_path: Path, overrides: list[str], *, out: Path | None = None, e
     made = not out.exists()
     try:
         create_run(out, exp, artifacts)
-        data = [Path(artifacts[name]["path"]) for name in ("dataset", "examples")]
-        warned = data_warnings(*data) if elsewhere else metadata.get("data_warnings", [])
-        update_metadata(out, evaluates=str(run_path), git_of_run=metadata.get("git"), data_warnings=warned)
+        update_metadata(out, evaluates=str(run_path), git_of_run=metadata.get("git"))
         _evaluate(exp, run_path, out=out)
         report([out], out)
     except BaseException:
@@ -163,6 +162,7 @@ def text_only_baseline(exp: ExperimentConfig) -> ExperimentConfig:
 def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
     check_backbone(exp)
     dataset = prepare_dataset(exp)
+    check_likes(exp, dataset)
     folder = run_folder(dataclasses.replace(content_key(exp), seed=exp.seed), dataset.hash)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
@@ -212,11 +212,7 @@ def _open_run(exp: ExperimentConfig, dataset: Artifact, folder: Path) -> None:
     if (folder / LAST).is_file() or (folder / PREVIOUS).is_file():
         log(f"train: continuing the unfinished run {folder}")
     create_run(folder, exp, artifacts)
-    update_metadata(
-        folder,
-        stages={"artifacts": round(time.perf_counter() - started, 2)},
-        data_warnings=data_warnings(dataset.path, examples.path),
-    )
+    update_metadata(folder, stages={"artifacts": round(time.perf_counter() - started, 2)})
 
 
 def _logger(exp: ExperimentConfig, folder: Path) -> Logger:
@@ -263,8 +259,12 @@ def _evaluate(exp: ExperimentConfig, folder: Path, out: Path | None = None) -> N
     started = time.perf_counter()
     text = artifact_path(metadata, "text", folder) if "text" in metadata["artifacts"] else None
     baselines = Baselines(artifact_path(metadata, "bias", folder), artifact_path(metadata, "cf", folder), text)
-    evaluate_run(exp, run_inputs(exp, metadata, folder), folder, baselines, out=out)
-    update_metadata(out or folder, stages={"evaluate": round(time.perf_counter() - started, 2)})
+    inputs = run_inputs(exp, metadata, folder)
+    evaluate_run(exp, inputs, folder, baselines, out=out)
+    seconds = round(time.perf_counter() - started, 2)
+    update_metadata(
+        out or folder, data_warnings=data_warnings(inputs.dataset, inputs.examples), stages={"evaluate": seconds}
+    )
 
 
 def _report(folder: Path) -> None:

@@ -227,9 +227,9 @@ def _caveats(run: Run) -> list[str]:
         )
     if run.max_examples is not None:
         caveats.append(f"Scored on a subset: at most {run.max_examples} examples of each task (evaluate.max_examples).")
+    caveats += [f"Data: {line}." for line in run.metadata.get("data_warnings", [])]
     if run.metrics.get(UNKNOWN_ORIGIN):
         caveats.append(f"{UNKNOWN_CAVEAT} (name it with cf.trained_on=FILE).")
-    caveats += [f"Data: {line}." for line in run.metadata.get("data_warnings", [])]
     for key, value in run.metrics.items():
         if key.endswith("/unusable") and value > 0:
             caveats.append(f"{key}: {int(value)} unusable answers, scored as the worst answer.")

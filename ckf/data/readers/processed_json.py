@@ -84,6 +84,7 @@ def read_processed_json(cfg: ProcessedJsonConfig) -> Source:
         users=users,
         files=(root / SEQUENCES,),
         item_files=(root / ITEM_TITLES,),
+        timed=False,
         card={
             "source": "processed folder of the released CKF code",
             "licence": cfg.licence,

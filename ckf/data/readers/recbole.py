@@ -66,9 +66,11 @@ def read_recbole(cfg: RecboleConfig, scanner: Scanner) -> Source:
 
 
 def _interactions(cfg: RecboleConfig, path: Path, scanner: Scanner) -> pl.LazyFrame:
-    wanted: dict[str, Any] = {cfg.user_field: pl.String, cfg.item_field: pl.String, cfg.time_field: pl.Float64}
+    wanted: dict[str, Any] = {cfg.user_field: pl.String, cfg.item_field: pl.String}
     columns: dict[str, Any] = {"user": cfg.user_field, "item": cfg.item_field}
-    columns["timestamp"] = pl.col(cfg.time_field).floor().cast(pl.Int64)
+    if cfg.time_field:
+        wanted[cfg.time_field] = pl.Float64
+        columns["timestamp"] = pl.col(cfg.time_field).floor().cast(pl.Int64)
     if cfg.rating_field:
         wanted[cfg.rating_field] = pl.Float64
         columns["rating"] = cfg.rating_field

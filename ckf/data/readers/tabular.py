@@ -49,7 +49,8 @@ def read_tables(cfg: TabularConfig, scanner: Scanner) -> Source:
     names = {kind: name for kind, name in vars(cfg.columns).items() if name is not None}
     rows = _table(cfg, scanner, path, {name: _TYPES[kind] for kind, name in names.items()})
     rows = rows.rename({name: kind for kind, name in names.items()})
-    rows = rows.with_columns(pl.col("timestamp") // _UNITS[cfg.timestamp_unit])
+    if cfg.timed:
+        rows = rows.with_columns(pl.col("timestamp") // _UNITS[cfg.timestamp_unit])
     if more:
         wanted = {cfg.item_columns.item: pl.String, cfg.item_columns.title: pl.String}
         items = _table(cfg, scanner, more[0], wanted).rename(
@@ -64,7 +65,7 @@ def read_tables(cfg: TabularConfig, scanner: Scanner) -> Source:
         item_files=tuple(more),
         titled=bool(more),
         names=names,
-        oldest_timestamp=0 if cfg.timestamp_unit == "s" else _EARLY,
+        oldest_timestamp=0 if cfg.timestamp_unit == "s" or not cfg.timed else _EARLY,
         card={"source": f"own tables ({path.name})", "licence": cfg.licence},
     )
 

