@@ -15,9 +15,12 @@ from ckf.model.recommender import Recommender
 FUSION_WEIGHTS, FUSION_METADATA = "fusion.safetensors", "fusion.json"
 
 
-def save_model(model: Recommender, tokenizer: Any, backbone: str, run: Path) -> None:
-    """Write adapters, the whole fusion (normalization included) and the tokenizer to the run."""
-    save_adapters(run / "adapters", model.layers, model.adapters, backbone)
+def save_model(model: Recommender, tokenizer: Any, backbone: str, run: Path, weights: str | None = None) -> None:
+    """Write adapters, the whole fusion (normalization included) and the tokenizer to the run.
+
+    ``weights`` is the content of the backbone, for the adapters (`ckf.model.peft_io.save_adapters`).
+    """
+    save_adapters(run / "adapters", model.layers, model.adapters, backbone, weights)
     if model.fusion is not None:
         state = {name: value.detach().cpu().contiguous() for name, value in model.fusion.state_dict().items()}
         save_file(state, run / FUSION_WEIGHTS)

@@ -163,10 +163,15 @@ def _out_of_fold(exp: ExperimentConfig) -> int:
 
 
 def content_key(exp: ExperimentConfig) -> ExperimentConfig:
-    """The experiment with given files (``cf=pretrained``, ``lora.init``) named by their content, not by path.
+    """The experiment with given files (backbone, ``cf=pretrained``, ``lora.init``) named by content, not by path.
 
     Given CF vectors do not depend on the seed, so theirs is 0.
     """
+    if isinstance(exp.backbone, HFBackboneConfig) and Path(exp.backbone.path).is_dir():
+        from ckf.model.provenance import backbone_content
+
+        path = backbone_content(exp.backbone.path) or exp.backbone.path
+        exp = dataclasses.replace(exp, backbone=dataclasses.replace(exp.backbone, path=path))
     if exp.lora.init:
         from ckf.model.peft_io import with_content_hashes as adapters_by_content
 
