@@ -64,6 +64,13 @@ def cf_predictions(
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
+def order_alone(rows: pd.DataFrame, tasks: Mapping[str, Task]) -> pd.DataFrame:
+    """Mark rows of Yes and No whose scores are an order: no answer follows from them, and no likelihood."""
+    binary = rows["task"].map(lambda name: tasks[name].binary).to_numpy(dtype=bool)
+    answer = np.where(binary, "", rows["answer"].astype(str))
+    return rows.assign(answer=answer, order_alone=binary)
+
+
 def rows_of_tasks(table: ExampleTable) -> list[tuple[str, np.ndarray]]:
     """The rows of each task that the table holds."""
     found = [(task, np.flatnonzero(table.task_index == number)) for number, task in enumerate(table.tasks)]

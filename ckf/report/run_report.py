@@ -10,6 +10,7 @@ from ckf.report.format import SOURCES, lower_is_better, metric_number, task_colu
 from ckf.report.load_runs import UNKNOWN_CAVEAT, UNKNOWN_ORIGIN, Run
 from ckf.report.published import published_rows
 from ckf.report.run_tables import (
+    binary_task,
     catalogue_columns,
     difference_table,
     further_tables,
@@ -99,31 +100,47 @@ def _interval(run: Run, key: str, source: str) -> Interval:
     return Interval(run.get(f"{key}_low", source), run.get(f"{key}_high", source))
 
 
+def _binary_name(run: Run) -> str:
+    """The run's first task of Yes and No; where there is none, a name without figures."""
+    task = binary_task(run)
+    return task.name if task else ""
+
+
 def _slice_table(run: Run, split: str) -> Table:
     rows: list[list[Cell]] = []
+    task = _binary_name(run)
     for suffix, meaning in SLICES.items():
-        values = [run.get(f"{split}/ctr/auc{suffix}", source) for source in SOURCES]
+        values = [run.get(f"{split}/{task}/auc{suffix}", source) for source in SOURCES]
         if any(value is not None for value in values):
-            rows.append([meaning, *map(Number, values), metric_number("n", run.get(f"{split}/ctr/n{suffix}"))])
-    return Table(f"ctr AUC, warm and cold ({split})", ["", "this model", "text-only", "CF model", "bias", "rows"], rows)
+            rows.append([meaning, *map(Number, values), metric_number("n", run.get(f"{split}/{task}/n{suffix}"))])
+    return Table(
+        f"{task} AUC, warm and cold ({split})", ["", "this model", "text-only", "CF model", "bias", "rows"], rows
+    )
 
 
 def _conclusions(run: Run, split: str) -> list[str]:
     names = {"text": "text-only", "cf": f"the CF model ({run.config.cf.name})", "bias": "the bias baseline"}
     where = "" if split == "test" else f" on {split}"
     lines = []
+    task = _binary_name(run)
     for source, name in names.items():
-        key = f"{split}/ctr/auc_minus_{source}"
+        key = f"{split}/{task}/auc_minus_{source}"
         if key in run.metrics:
             conclusion = _difference_text(*(run.metrics[f"{key}{end}"] for end in ("", "_low", "_high", "_p")))
             corrected = run.metrics.get(f"{key}_p_holm", 0.0)
             if conclusion.endswith(("better", "worse")) and corrected >= 0.05:
                 conclusion += f", but not after Holm's correction (p = {number(corrected, '.3g')})"
-            lines.append(f"{run.config.method.name} minus {name} in ctr AUC{where}: {conclusion}")
+            lines.append(f"{run.config.method.name} minus {name} in {task} AUC{where}: {conclusion}")
     if run.config.backbone.name != "none":
         lines += [
             f"This model does not beat counting (the bias baseline) in {title}{where}."
             for title in _lost_to_counting(run, split)
+        ]
+    if run.config.fusion.reads_vectors:
+        lines += [
+            f"The CF model ({run.config.cf.name}) is below the bias baseline in {title}{where} "
+            f"({number(cf, '.4f')} against {number(bias, '.4f')}): counting knows more than its vectors do."
+            for title, cf, bias in _cf_below_counting(run, split)
         ]
     return lines
 
@@ -140,19 +157,21 @@ Shuffled vectors still tell one item from another, so a map can learn a little o
 
 
 def _fusion_table(run: Run) -> Table:
-    """How far the answers move when the CF knowledge is perturbed, by task, and the ctr AUC that is left."""
+    """How far the answers move when the CF knowledge is perturbed, by task, and the AUC that is left."""
+    binary = _binary_name(run)
     rows: list[list[Cell]] = []
     for change, meaning in _CHANGES.items():
         keys = [f"diagnostics/{task.name}/change_{change}" for task in run.config.scored_mix]
         if f"diagnostics/change_{change}" in run.metrics:
             values = [
-                run.metrics.get(key) for key in (*keys, f"diagnostics/change_{change}", f"diagnostics/ctr/auc_{change}")
+                run.metrics.get(key)
+                for key in (*keys, f"diagnostics/change_{change}", f"diagnostics/{binary}/auc_{change}")
             ]
             rows.append([meaning, *map(Number, values)])
     if rows:
         gap = [MISSING] * (len(run.config.scored_mix) + 1)
-        rows.append(["as it is", *gap, Number(run.metrics.get("diagnostics/ctr/auc"))])
-    header = ["change of the answers", *(task.name for task in run.config.scored_mix), "all", "ctr AUC"]
+        rows.append(["as it is", *gap, Number(run.metrics.get(f"diagnostics/{binary}/auc"))])
+    header = ["change of the answers", *(task.name for task in run.config.scored_mix), "all", f"{binary or 'no'} AUC"]
     return Table(
         f"fusion diagnostics ({metric_number('n', run.metrics.get('diagnostics/n'))} val examples)", header, rows
     )
@@ -175,6 +194,11 @@ def _fusion_conclusions(run: Run) -> list[str]:
     elif len(read) < len(tasks):
         unread = ", ".join(task for task in tasks if task not in read)
         lines.append(f"The slots are used in {', '.join(read)}; no use of it can be measured in {unread}.")
+    lines += [
+        f"All {kind[:-1]} vectors of the CF model are equal: no slot can tell one {kind[:-1]} from another."
+        for kind in ("users", "items")
+        if metrics.get(f"diagnostics/equal_vectors_{kind}")
+    ]
     if fusion.learns and metrics.get("diagnostics/grad_share_fusion", 1.0) < 1e-6:
         lines.append("The fusion got no gradient: it was not trained.")
     return lines
@@ -207,6 +231,17 @@ def _lost_to_counting(run: Run, split: str) -> list[str]:
     return lost
 
 
+def _cf_below_counting(run: Run, split: str) -> list[tuple[str, float, float]]:
+    """The first figure of each task in which the CF model is worse than the bias baseline, with both values."""
+    found = []
+    for task in (t.name for t in run.config.scored_mix):
+        title, metric = next(iter(task_columns(run.config.task_set[task], run.config.ranking).items()))
+        cf, bias = (run.get(f"{split}/{task}/{metric}", source) for source in ("cf", "bias"))
+        if cf is not None and bias is not None and (cf > bias if lower_is_better(metric) else cf < bias):
+            found.append((f"{task} {title}", cf, bias))
+    return found
+
+
 def _published(run: Run) -> Table | None:
     rows = published_rows(run.config.dataset.name)
     if not rows or run.get("test/ctr/auc") is None:
@@ -232,6 +267,7 @@ def _caveats(run: Run) -> list[str]:
         f"Training started from the adapter {path}, which does not record the weights that it was made for."
         for path in run.metadata.get("train", {}).get("adapters_of_unknown_weights", [])
     ]
+    caveats += _without_figures(run)
     if run.metrics.get(UNKNOWN_ORIGIN):
         caveats.append(f"{UNKNOWN_CAVEAT} (name it with cf.trained_on=FILE).")
     for key, value in run.metrics.items():
@@ -242,6 +278,27 @@ def _caveats(run: Run) -> list[str]:
         if key.endswith("/history_cut") and value > 0:
             caveats.append(f"{key}: {int(value)} prompts lost history to train.max_length_tokens.")
     return caveats
+
+
+def _without_figures(run: Run) -> list[str]:
+    """Which figures the CF model has not, and why."""
+    cf, tasks = run.config.cf, [entry.task for entry in run.config.scored_mix]
+    lines = []
+    if getattr(cf, "scores", None) == "dot" and any(task.binary for task in tasks):
+        lines.append(
+            f"The CF model ({cf.name}) gives a dot product (cf.scores=dot), an order and no probability: it has AUC "
+            "and UAUC, but neither log-loss nor ECE (cf.scores=sigmoid makes it a probability)."
+        )
+    none = [task.name for task in tasks if task.cf_output is not None and task.cf_output not in cf.outputs]
+    if none:
+        why = "a dot product is on no scale of ratings" if cf.outputs else "cf.scores=none: it predicts nothing"
+        lines.append(f"The CF model ({cf.name}) has no figures for {', '.join(none)}: {why}.")
+    for task in (task for task in tasks if task.drawn_negatives):
+        lines.append(
+            f"{task.name}: every No is an item drawn by {run.config.tasks.negatives} (tasks.negatives), "
+            f"{task.drawn_negatives} for each like; these figures do not compare with those of likes against dislikes."
+        )
+    return lines
 
 
 def _made(run: Run) -> list[tuple[str, str]]:

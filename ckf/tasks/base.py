@@ -94,6 +94,12 @@ class Sample:
         return self.rows["score"].to_numpy(dtype=float)
 
     @property
+    def probabilities(self) -> np.ndarray:
+        """Scores that are probabilities; NaN throughout where a source gives an order alone. [n]"""
+        marked = self.rows.get("order_alone")
+        return np.full(len(self), np.nan) if marked is not None and (marked == True).any() else self.scores  # noqa: E712
+
+    @property
     def users(self) -> np.ndarray:
         """User ids. [n]"""
         return self.column("user")
