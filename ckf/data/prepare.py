@@ -40,12 +40,14 @@ from ckf.data.item_table import item_table, user_table, with_train_counts
 from ckf.data.readers.amazon import amazon_files, read_amazon
 from ckf.data.readers.base import Source
 from ckf.data.readers.collm import collm_files, read_collm
+from ckf.data.readers.foreign_content import refuse_foreign_content
 from ckf.data.readers.movielens import movielens_files, read_movielens
 from ckf.data.readers.processed_json import processed_json_files, read_processed_json
 from ckf.data.readers.recbole import read_recbole, recbole_files
 from ckf.data.readers.synthetic import make_synthetic
 from ckf.data.readers.tabular import read_tables, table_files
 from ckf.data.splits import assign_split, in_training_share
+from ckf.data.title_join import ABSENT, TitleJoin
 from ckf.data.write_interactions import write_interactions
 
 _NAMED = ("source", "licence", "citation")
@@ -114,6 +116,7 @@ def build_dataset(cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Map
     Raises:
         DataError: input that cannot be used, a step or split without rows, or a full disk.
     """
+    refuse_foreign_content(input_files(cfg))
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(lambda: source_hashes(cfg) if hashes is None else hashes)
         write_dataset(reader_of(cfg), cfg, split, out, found.result)
@@ -156,7 +159,7 @@ def _write(
         written = data.scanner.scratch / "interactions.parquet"
         writing = pool.submit(write_interactions, rows, data, item_ids, cfg.memory_mb, written)
         train = rows.filter(pl.col("split") == "train")
-        items, titles = item_table(data, item_ids)
+        items, titles, join = item_table(data, item_ids)
         items = with_train_counts(items, "item", train["item"])
         users = user_table(data, user_ids, train["user"])
         described = describe(rows, items, users, split)
@@ -174,14 +177,17 @@ def _write(
         **{key: card[key] for key in _NAMED if key in card},
         "rows_read": data.read,
         "bad_rows": {"allowed": data.bad.allowed, "total": data.bad.total, "kinds": data.bad.kinds},
+        "ids_trimmed": data.trimmed,
         "duplicates": duplicates,
         "steps": steps.counts,
         "liked": _liked(data, cfg),
         "feedback": feedback.kind,
         "like_fault": feedback.fault,
         "times": SECONDS if data.is_timed else ORDER,
-        "warnings": [*_time_warnings(data), *feedback.warnings],
+        "warnings": [*_join_warnings(data, join), *_file_warnings(data), *_time_warnings(data), *feedback.warnings],
         **described,
+        "read_with_notes": {notes.path.name: notes.to_json() for notes in data.scanner.unusual()},
+        "title_join": join.to_json(),
         "reader": {key: value for key, value in {**card, **titles}.items() if key not in _NAMED},
         "files": dict(hashes()),
     }
@@ -231,6 +237,28 @@ def _liked(data: LoadedInteractions, cfg: DatasetConfig) -> str:
     if not data.has_clicks:
         return by_rating
     return "the source's own clicks" + (f", else {by_rating}" if data.table["rating"].count() else "")
+
+
+def _file_warnings(data: LoadedInteractions) -> list[str]:
+    """Rows that were left out, and what was read but not as one plain row a line."""
+    found = [line for notes in data.scanner.unusual() for line in notes.warnings()]
+    if data.bad.total:
+        found.insert(0, f"rows left out because they cannot be used: {data.bad.total:,} (dataset.max_bad_rows)")
+    return found
+
+
+def _join_warnings(data: LoadedInteractions, join: TitleJoin) -> list[str]:
+    found = []
+    if not data.source.titled:
+        found.append(ABSENT)
+    elif join.titled < join.items:
+        found.append(join.text())
+    found += [
+        f"{rows:,} rows had white space around their {kind} id; it is left out"
+        for kind, rows in data.trimmed.items()
+        if rows
+    ]
+    return found
 
 
 def _known(known: pl.DataFrame, rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:

@@ -19,8 +19,6 @@ def summary(dataset: Path, examples: Path) -> Iterator[str]:
     for task in sorted({name.split("/")[0] for name in made["examples"]}):
         by_split = {split: made["examples"].get(f"{task}/{split}", 0) for split in SPLITS}
         yield f"examples {task}: {', '.join(f'{split} {n:,}' for split, n in by_split.items())}"
-    for line in manifest.get("warnings", []):
-        yield f"warning: {line}"
     yield f"dataset card: {dataset / 'card.md'}"
     levels = [line["level"] for line in made["audit"].values()]
     worst = ", ".join(name for name, line in made["audit"].items() if line["level"] != "pass")

@@ -23,10 +23,10 @@ from ckf.core.artifact_store import Artifact, fingerprint, read_json
 from ckf.core.errors import CkfError, first_line
 from ckf.pipeline.artifacts import (
     cf_artifact_dir,
-    check_backbone,
     check_likes,
+    check_requirements,
     content_key,
-    dataset_warnings,
+    data_warnings,
     fit_bias_baseline,
     get_backbone,
     log,
@@ -74,8 +74,6 @@ def cf(exp: ExperimentConfig) -> Path:
     from ckf.tracking.cf_training import CFLog
 
     dataset = prepare_dataset(exp)
-    for line in dataset_warnings(dataset.path):
-        log(f"warning: {line}")
     examples = prepare_examples(exp, dataset)
     fit_bias_baseline(exp, dataset, examples)
     with CFLog(exp, cf_artifact_dir(exp, dataset, examples)) as cf_log:
@@ -162,7 +160,7 @@ def text_only_baseline(exp: ExperimentConfig) -> ExperimentConfig:
 
 
 def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
-    check_backbone(exp)
+    check_requirements(exp)
     dataset = prepare_dataset(exp)
     check_likes(exp, dataset)
     folder = run_folder(dataclasses.replace(content_key(exp), seed=exp.seed), dataset.hash)
@@ -214,8 +212,6 @@ def _open_run(exp: ExperimentConfig, dataset: Artifact, folder: Path) -> None:
     if (folder / LAST).is_file() or (folder / PREVIOUS).is_file():
         log(f"train: continuing the unfinished run {folder}")
     create_run(folder, exp, artifacts)
-    for line in dataset_warnings(dataset.path):
-        log(f"warning: {line}")
     update_metadata(folder, stages={"artifacts": round(time.perf_counter() - started, 2)})
 
 
@@ -266,7 +262,9 @@ def _evaluate(exp: ExperimentConfig, folder: Path, out: Path | None = None) -> N
     inputs = run_inputs(exp, metadata, folder)
     evaluate_run(exp, inputs, folder, baselines, out=out)
     seconds = round(time.perf_counter() - started, 2)
-    update_metadata(out or folder, data_warnings=dataset_warnings(inputs.dataset), stages={"evaluate": seconds})
+    update_metadata(
+        out or folder, data_warnings=data_warnings(inputs.dataset, inputs.examples), stages={"evaluate": seconds}
+    )
 
 
 def _report(folder: Path) -> None:

@@ -12,6 +12,7 @@ from ckf.config.schema import ColumnsConfig, FilterConfig, RecboleConfig, SplitC
 from ckf.core.artifact_store import read_json
 from ckf.core.errors import DataError
 from ckf.data.prepare import build_dataset
+from ckf.data.title_join import ABSENT
 
 LAST = SplitConfig("leave_last_out")
 
@@ -138,7 +139,7 @@ def test_likes_and_dislikes_are_no_reason_for_a_warning(tmp_path):
     cfg, _ = csv(tmp_path, click=lambda n: n % 2)
     cfg.columns.click = "click"
     manifest = made(cfg, tmp_path)[1]
-    assert (manifest["feedback"], manifest["times"], manifest["warnings"]) == ("explicit", "seconds", [])
+    assert (manifest["feedback"], manifest["times"], manifest["warnings"]) == ("explicit", "seconds", [ABSENT])
 
 
 @pytest.mark.parametrize("threshold", [1, 0.5, 5.5, 40])
