@@ -160,7 +160,7 @@ IMPOSSIBLE = [
     (["dataset=csv", "dataset.root=x", "dataset.columns.timestamp=null"], ["split=temporal"]),
     (["dataset=csv", "dataset.root=x", "dataset.like_threshold=6"], ["dataset.like_threshold"]),
     (
-        ["method=cf_only", "cf=pretrained", "cf.users=u", "cf.items=i", "cf.scores=dot", "tasks=rating"],
+        ["method=cf_only", "cf=pretrained", "cf.users=u.npy", "cf.items=i.npy", "cf.scores=dot", "tasks=rating"],
         ["backbone=none"],
     ),
     (["dataset.supported_tasks=[ctr,top]"], ["dataset.supported_tasks[1]"]),
