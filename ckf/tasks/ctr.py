@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +85,7 @@ class Ctr(Binary):
     cf_output = "click"
     item_score = "score"
     has_oracle = True
-    released_name: ClassVar[str | None] = "ctr"
+    released_name = "ctr"
 
     def item_scores(self, log_probabilities: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """The log-odds of Yes: probabilities close to 1 would tie. [n]"""

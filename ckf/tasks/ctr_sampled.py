@@ -20,7 +20,6 @@ class CtrSampled(Ctr):
     worded_as = "ctr"
     random_targets_when_released = False
     has_oracle = False
-    released_name = None
 
     def wanted(self, rows: Interactions) -> np.ndarray:
         """Liked interactions; each brings its drawn items. bool [n]"""
