@@ -10,7 +10,7 @@ import pytest
 from ckf.config.compose import compose
 from ckf.core.artifact_store import Artifact
 from ckf.core.errors import DataError
-from ckf.pipeline.artifacts import check_likes, dataset_warnings
+from ckf.pipeline.artifacts import check_likes, data_warnings
 
 
 def dataset(folder: Path, **manifest: object) -> Artifact:
@@ -38,5 +38,5 @@ def test_ctr_needs_both_classes(tmp_path, task, manifest, line):
 
 
 def test_warnings_are_those_of_the_manifest(tmp_path):
-    assert dataset_warnings(dataset(tmp_path, warnings=["no times"]).path) == ["no times"]
-    assert dataset_warnings(dataset(tmp_path).path) == []
+    assert data_warnings(dataset(tmp_path, warnings=["no times"]).path) == ["no times"]
+    assert data_warnings(dataset(tmp_path).path) == []
