@@ -177,8 +177,7 @@ def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> LoadedInteraction
         DataError: the first bad line when there are more than ``dataset.max_bad_rows``, or a file
             that cannot be read at all.
     """
-    scanner = Scanner(scratch, room=cfg.memory_mb * 2**20 / _COPIES)
-    faults: list[BadRow] = []
+    scanner = Scanner(scratch, room=cfg.memory_mb * 2**20 / _COPIES, allowed=cfg.max_bad_rows)
     try:
         data = _at_hand(read, cfg, scanner)
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -186,20 +185,31 @@ def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> LoadedInteraction
             raise
         if not scanner.tables:
             raise DataError(_unreadable(error, [])) from None
-        faults = scanner.salvage(cfg.max_bad_rows)
+        scanner.salvage(cfg.max_bad_rows - len(scanner.faults))
         try:
             data = _at_hand(read, cfg, scanner)
         except (pl.exceptions.PolarsError, OSError) as again:
             if disk_is_full(again):
                 raise
             raise DataError(_unreadable(again, [table.path for table in scanner.tables])) from None
-    files = data.source.files
+    files, faults = data.source.files, scanner.faults
     data.bad.add(faults, {})
     found, counts = collect_errors(data.table, data.ids, data.checks, files, scanner.lines_of)
     data.bad.add(found, counts)
     data.bad.refuse_too_many(next(iter(found or faults), None))
     data.read = data.table.height + len([f for f in faults if f.file in files])
+    _refuse_nothing(data, next(iter(found or faults), None))
     return data
+
+
+def _refuse_nothing(data: LoadedInteractions, first: BadRow | None) -> None:
+    """Stop where no row can be used, and say of which files."""
+    names = ", ".join(map(str, data.source.files)) or "the source"
+    if not data.read:
+        headers = any(table.header for table in data.scanner.tables if table.path in data.source.files)
+        raise DataError(f"{names}: no row of data{', a header alone' if headers else ''}")
+    if data.table["fault"].null_count() == 0:
+        raise DataError(f"{names}: none of {data.read} rows can be used; the first: {first}")
 
 
 def _at_hand(read: Reader, cfg: DatasetConfig, scanner: Scanner) -> LoadedInteractions:
@@ -223,7 +233,8 @@ def _at_hand(read: Reader, cfg: DatasetConfig, scanner: Scanner) -> LoadedIntera
     encoded = {kind: encode_ids(table[kind]) for kind in ("user", "item")}
     ids = {kind: one.names for kind, one in encoded.items()}
     trimmed = {kind: one.trimmed for kind, one in encoded.items()}
-    checks = row_checks(table.columns, cfg, source.oldest_timestamp, labelled=is_labelled(source))
+    called, labelled = source.names, is_labelled(source)
+    checks = row_checks(table.columns, cfg, source.oldest_timestamp, called, labelled=labelled)
     table = with_faults(table.with_columns(one.codes for one in encoded.values()), ids, checks)
     return LoadedInteractions(table, text, ids, checks, source, scanner, read, BadRows(cfg.max_bad_rows), trimmed)
 

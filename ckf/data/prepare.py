@@ -40,6 +40,7 @@ from ckf.data.item_table import item_table, user_table, with_train_counts
 from ckf.data.readers.amazon import amazon_files, read_amazon
 from ckf.data.readers.base import Source
 from ckf.data.readers.collm import collm_files, read_collm
+from ckf.data.readers.foreign_content import refuse_foreign_content
 from ckf.data.readers.movielens import movielens_files, read_movielens
 from ckf.data.readers.processed_json import processed_json_files, read_processed_json
 from ckf.data.readers.recbole import read_recbole, recbole_files
@@ -115,6 +116,7 @@ def build_dataset(cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Map
     Raises:
         DataError: input that cannot be used, a step or split without rows, or a full disk.
     """
+    refuse_foreign_content(input_files(cfg))
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(lambda: source_hashes(cfg) if hashes is None else hashes)
         write_dataset(reader_of(cfg), cfg, split, out, found.result)
@@ -182,8 +184,9 @@ def _write(
         "feedback": feedback.kind,
         "like_fault": feedback.fault,
         "times": SECONDS if data.is_timed else ORDER,
-        "warnings": [*_join_warnings(data, join), *_time_warnings(data), *feedback.warnings],
+        "warnings": [*_join_warnings(data, join), *_file_warnings(data), *_time_warnings(data), *feedback.warnings],
         **described,
+        "read_with_notes": {notes.path.name: notes.to_json() for notes in data.scanner.unusual()},
         "title_join": join.to_json(),
         "reader": {key: value for key, value in {**card, **titles}.items() if key not in _NAMED},
         "files": dict(hashes()),
@@ -234,6 +237,14 @@ def _liked(data: LoadedInteractions, cfg: DatasetConfig) -> str:
     if not data.has_clicks:
         return by_rating
     return "the source's own clicks" + (f", else {by_rating}" if data.table["rating"].count() else "")
+
+
+def _file_warnings(data: LoadedInteractions) -> list[str]:
+    """Rows that were left out, and what was read but not as one plain row a line."""
+    found = [line for notes in data.scanner.unusual() for line in notes.warnings()]
+    if data.bad.total:
+        found.insert(0, f"rows left out because they cannot be used: {data.bad.total:,} (dataset.max_bad_rows)")
+    return found
 
 
 def _join_warnings(data: LoadedInteractions, join: TitleJoin) -> list[str]:

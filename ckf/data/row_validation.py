@@ -46,17 +46,26 @@ class RowCheck:
     on_ids: bool = False
 
 
-def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int, *, labelled: bool = True) -> list[RowCheck]:
+def row_checks(
+    columns: Collection[str],
+    cfg: DatasetConfig,
+    oldest: int,
+    names: Mapping[str, str] | None = None,
+    *,
+    labelled: bool = True,
+) -> list[RowCheck]:
     """Return every check of an interaction. A row with several faults is reported for the first in this order.
 
-    ``labelled``: rows must have a rating or a click.
+    ``names``: what the source's files call the columns. ``labelled``: rows must have a rating or a click.
     """
-    found = [check for kind in ("user", "item") for check in _id_checks(kind)]
+    called = {name: f" ({own})" for name, own in (names or {}).items() if own != name}
+    found = [check for kind in ("user", "item") for check in _id_checks(kind, called.get(kind, ""))]
     low, high = cfg.rating_scale
     rating, click, time = pl.col("rating"), pl.col("click"), pl.col("timestamp")
     if labelled:
         missing = rating.is_null() & click.is_null()
-        found.append(RowCheck("rating_missing", "rating", missing, lambda row: "the rating is missing"))
+        reason = f"the rating is missing{called.get('rating', '')}"
+        found.append(RowCheck("rating_missing", "rating", missing, lambda row: reason))
     found += [
         RowCheck("rating_not_finite", "rating", ~rating.is_finite(), lambda row: f"the rating is {row['rating']}"),
         RowCheck(
@@ -71,7 +80,12 @@ def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int, *, lab
             ~click.is_in([0, 1]),
             lambda row: f"the click is {row['click']}; allowed are 0 and 1",
         ),
-        RowCheck("timestamp_missing", "timestamp", time.is_null(), lambda row: "the timestamp is missing"),
+        RowCheck(
+            "timestamp_missing",
+            "timestamp",
+            time.is_null(),
+            lambda row: f"the timestamp is missing{called.get('timestamp', '')}",
+        ),
         RowCheck("timestamp_in_another_unit", "timestamp", time > YEAR_2100, lambda row: _unit_line(row["timestamp"])),
         RowCheck("timestamp_too_early", "timestamp", time < oldest, lambda row: _early_line(row["timestamp"], oldest)),
     ]
@@ -92,9 +106,9 @@ def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int, *, lab
     return found
 
 
-def _id_checks(kind: str) -> list[RowCheck]:
+def _id_checks(kind: str, called: str) -> list[RowCheck]:
     return [
-        RowCheck(f"{kind}_missing", kind, pl.col(kind).is_null(), lambda row: f"the {kind} id is missing"),
+        RowCheck(f"{kind}_missing", kind, pl.col(kind).is_null(), lambda row: f"the {kind} id is missing{called}"),
         RowCheck(
             f"{kind}_not_an_id",
             kind,
@@ -106,7 +120,14 @@ def _id_checks(kind: str) -> list[RowCheck]:
             f"{kind}_with_control_character",
             kind,
             pl.col(kind).str.contains("[\x00-\x1f\x7f]"),
-            lambda row: f"the {kind} id {row[kind]!r} holds a control character",
+            lambda row: f"the {kind} id {row[kind]!r:.60} holds a control character",
+            on_ids=True,
+        ),
+        RowCheck(
+            f"{kind}_with_byte_order_mark",
+            kind,
+            pl.col(kind).str.contains("\ufeff"),
+            lambda row: f"the {kind} id {row[kind]!r:.60} holds a byte order mark; were two files joined?",
             on_ids=True,
         ),
         RowCheck(
@@ -128,7 +149,7 @@ def _unit_line(value: int) -> str:
 
 
 def _early_line(value: int, oldest: int) -> str:
-    if oldest <= 0:
+    if value < 0 or oldest <= 0:
         return f"the timestamp {value} is before 1970"
     return f"the timestamp is {value} seconds after 1970, too early for this source: its unit may be seconds already"
 

@@ -14,11 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ckf.config.schema import LoraConfig
-from ckf.core.artifact_store import file_hash, fingerprint, read_json
+from ckf.core.artifact_store import file_hash, fingerprint, read_json, write_json
 from ckf.core.errors import ArtifactError, first_line
 from ckf.model.lora import AdapterSpec, MultiLoraLinear
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+BACKBONE = "backbone.json"
+"""Content of the weights that an adapter was trained on; only adapters of ckf have it."""
 _PREFIX = "base_model.model."
 _FREE = frozenset((
     "alpha_pattern", "auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode",
@@ -41,9 +43,13 @@ class AdapterFile:
 
 
 def save_adapters(
-    folder: Path, layers: Mapping[str, MultiLoraLinear], adapters: Sequence[AdapterSpec], backbone: str
-) -> None:
-    """Write ``folder/<role>/`` for each adapter: ``adapter_config.json`` and ``adapter_model.safetensors``."""
+    folder: Path, layers: Mapping[str, MultiLoraLinear], adapters: Sequence[AdapterSpec], backbone: str,
+    weights: str | None = None,
+) -> None:  # fmt: skip
+    """Write ``folder/<role>/`` for each adapter: ``adapter_config.json`` and ``adapter_model.safetensors``.
+
+    ``weights`` is the content of the backbone (`ckf.model.provenance.weights_content`); it goes to ``backbone.json``.
+    """
     for adapter in adapters:
         mine = {name: layer.weights_of(adapter.name) for name, layer in layers.items() if adapter in layer.adapters}
         write_adapter(
@@ -56,6 +62,8 @@ def save_adapters(
             targets=adapter.target_modules,
             backbone=backbone,
         )
+        if weights:
+            write_json(folder / adapter.name / BACKBONE, {"weights": weights})
 
 
 def write_adapter(
@@ -187,21 +195,22 @@ def load_adapters(folder: Path, layers: Mapping[str, MultiLoraLinear], adapters:
 
 @torch.no_grad()
 def load_adapter(
-    folder: Path, layers: Mapping[str, MultiLoraLinear], adapter: AdapterSpec, backbone: str | None = None
+    folder: Path, layers: Mapping[str, MultiLoraLinear], adapter: AdapterSpec, weights: str | None = None
 ) -> None:
     """Load one adapter from disk into the stacks.
 
-    ``backbone`` is the name that the adapter's config must agree with (its last part, for any
-    case: a folder or another account may hold the same weights); None leaves the name alone.
+    ``weights`` is the content of the backbone that the adapter must have been trained on. An adapter that does not
+    record it (a plain PEFT folder) is loaded; `records_backbone` finds it.
 
     Raises:
         ArtifactError: it is missing, for another backbone, or its targets, rank or scale differ from the role's.
     """
     found = read_adapter(folder)
-    if backbone is not None and found.backbone and _stem(found.backbone) != _stem(backbone):
+    recorded = read_json(folder / BACKBONE)["weights"] if records_backbone(folder) else None
+    if weights is not None and recorded is not None and recorded != weights:
         raise ArtifactError(
-            f"{folder}: an adapter for the backbone '{found.backbone}', and this one is '{backbone}'; "
-            "where both are the same weights, set same_backbone: false for it"
+            f"{folder}: trained on other weights ({recorded[:19]} of '{found.backbone}') than this backbone's "
+            f"({weights[:19]}); set same_backbone: false to start from it all the same"
         )
     mine = {name: layer for name, layer in layers.items() if adapter in layer.adapters}
     if set(found.weights) != set(mine):
@@ -212,6 +221,11 @@ def load_adapter(
     for name, layer in mine.items():
         for own, saved in zip(layer.weights_of(adapter.name), found.weights[name][:2], strict=True):
             own.copy_(saved)
+
+
+def records_backbone(folder: Path) -> bool:
+    """Whether an adapter on disk records the content of the weights that it was trained on."""
+    return (folder / BACKBONE).is_file()
 
 
 def _misfit(a: Tensor, b: Tensor, scale: float, layer: MultiLoraLinear, name: str, adapter: AdapterSpec) -> str | None:
@@ -228,10 +242,6 @@ def _misfit(a: Tensor, b: Tensor, scale: float, layer: MultiLoraLinear, name: st
     if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
         return f"the weights of {name} hold NaN or infinity"
     return None
-
-
-def _stem(backbone: str) -> str:
-    return backbone.rstrip("/").rpartition("/")[2].casefold()
 
 
 def _difference(found: set[str], wanted: set[str], adapter: AdapterSpec) -> str:

@@ -173,10 +173,15 @@ def _out_of_fold(exp: ExperimentConfig) -> int:
 
 
 def content_key(exp: ExperimentConfig) -> ExperimentConfig:
-    """The experiment with given files (``cf=pretrained``, ``lora.init``) named by their content, not by path.
+    """The experiment with given files (backbone, ``cf=pretrained``, ``lora.init``) named by content, not by path.
 
     Given CF vectors do not depend on the seed, so theirs is 0.
     """
+    if isinstance(exp.backbone, HFBackboneConfig) and Path(exp.backbone.path).is_dir():
+        from ckf.model.provenance import backbone_content
+
+        path = backbone_content(exp.backbone.path) or exp.backbone.path
+        exp = dataclasses.replace(exp, backbone=dataclasses.replace(exp.backbone, path=path))
     if exp.lora.init:
         from ckf.model.peft_io import with_content_hashes as adapters_by_content
 
@@ -194,8 +199,12 @@ def fit_bias_baseline(exp: ExperimentConfig, dataset: Artifact, examples: Artifa
     return train_cf(dataclasses.replace(exp, cf=bias, seed=0), dataset, examples)
 
 
-def check_backbone(exp: ExperimentConfig) -> None:
-    """Check that a pretrained backbone is there, before any data is read."""
+def check_requirements(exp: ExperimentConfig) -> None:
+    """Check that the GPUs and the pretrained backbone of a training are there, before any data is read."""
+    if exp.backbone.name != "none":
+        from ckf.train.trainer import check_devices
+
+        check_devices(exp.trainer)
     if isinstance(exp.backbone, HFBackboneConfig):
         from ckf.model.backbone import find_checkpoint
 

@@ -225,4 +225,7 @@ def _read_rows(path: Path) -> pd.DataFrame:
         )
     if not len(table):
         raise DataError(f"{path}: holds no row")
+    if "key" not in table and (lacking := table[["user", "item"]].isna().any(axis=1)).any():
+        first = int(np.argmax(lacking)) + 1
+        raise DataError(f"{path}: row {first} lacks its user or its item ({int(lacking.sum())} such rows)")
     return table

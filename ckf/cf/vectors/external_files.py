@@ -56,7 +56,7 @@ def read_table(path: Path, kind: str, key: str | None, id_column: str) -> Table:
         raise DataError(f"{path}: expected a matrix of numbers [rows, dim], got {vectors.dtype} {list(vectors.shape)}")
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
-        raise DataError(f"{path}: row {bad[0]} holds NaN or infinity ({len(bad)} such rows of {len(vectors)})")
+        raise DataError(f"{path}: row {bad[0] + 1} holds NaN or infinity ({len(bad)} such rows of {len(vectors)})")
     return table
 
 
@@ -70,12 +70,12 @@ def read_ids(path: Path, id_column: str) -> np.ndarray:
         raise DataError(f"{path}: no such file")
     match path.suffix.lower():
         case ".txt":
-            ids = _text(np.asarray(path.read_text(encoding="utf-8").splitlines(), dtype=object), path)
+            ids = _text(np.asarray(path.read_text(encoding="utf-8-sig").splitlines(), dtype=object), path)
         case ".npy":
             ids = _text(_numpy(path), path)
         case ".json":
             try:
-                values = json.loads(path.read_text(encoding="utf-8"))
+                values = json.loads(path.read_text(encoding="utf-8-sig"))
             except ValueError as error:
                 raise DataError(f"{path}: not valid JSON ({error})") from None
             if not isinstance(values, list):
@@ -171,7 +171,7 @@ def _stacked(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     odd = np.flatnonzero(lengths != lengths[:1])
     if len(odd):
-        raise DataError(f"{path}: row {odd[0]}: {name} has {lengths[odd[0]]} numbers, row 0 has {lengths[0]}")
+        raise DataError(f"{path}: row {odd[0] + 1}: {name} has {lengths[odd[0]]} numbers, row 1 has {lengths[0]}")
     values = pc.list_flatten(column).to_numpy()
     if values.dtype.kind not in "fiu":
         raise DataError(f"{path}: {name} holds {values.dtype}, expected numbers")

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from ckf.config.schema.validators import at_least, fraction, one_of
+from ckf.config.schema.validators import at_least, fraction, known_encoding, one_of
 from ckf.core.errors import Problem
 from ckf.tasks import BUILT_IN
 
@@ -268,5 +268,6 @@ class TabularConfig(DatasetConfig):
         """Check what is of tables alone."""
         yield from super().problems()
         yield from one_of("timestamp_unit", self.timestamp_unit, TIME_UNITS)
+        yield from known_encoding("encoding", self.encoding)
         if not self.separator:
             yield Problem("separator", "is empty; e.g. ',' or '::'")

@@ -163,6 +163,7 @@ def read_amazon(cfg: AmazonConfig, scanner: Scanner) -> Source:
 
     return Source(
         interactions=_reviews(version, reviews, scanner),
+        names={"user": version.user, "item": version.item, "rating": version.rating, "timestamp": version.time},
         items=items,
         files=(reviews,),
         item_files=(meta,),
@@ -195,6 +196,8 @@ def _literal_rows(path: Path, wanted: Collection[str], limit: int) -> tuple[pl.D
     """Metadata of 2014. A line whose item is not wanted is passed over by its first key, without parsing."""
     rows, faults = [], []
     for number, data in raw_lines(path):
+        if number == 1 and isinstance(data, bytes):
+            data = data.removeprefix(b"\xef\xbb\xbf")
         row = data if isinstance(data, BadRow) else _literal_row(path, number, data, wanted)
         if isinstance(row, BadRow):
             faults.append(row)

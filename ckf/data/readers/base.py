@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ class Source:
     ``users``: optional extra columns by ``user`` String, kept in users.parquet (``cold`` Boolean
     replaces the default of "never seen in training").
 
-    ``files`` and ``item_files``: the files of both, for messages. ``card``: source, licence, citation, and counts that
+    ``files`` and ``item_files``: the files of both, for messages; ``names``: what its files call the columns of
+    ``interactions``. ``card``: source, licence, citation, and counts that
     the reader made (each shown on the dataset card). ``oldest_timestamp``: below it a time is taken
     for one in another unit. ``timed``: whether ``timestamp`` holds times, not an order alone. ``known``
     (built-in data only): user, item (raw ids), truth, text, counting.
@@ -47,3 +48,4 @@ class Source:
     item_ids: Callable[[], pl.LazyFrame] | None = None
     titled: bool = True
     timed: bool = True
+    names: Mapping[str, str] = field(default_factory=dict)

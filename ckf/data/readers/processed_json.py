@@ -107,7 +107,7 @@ def _load(path: Path) -> dict[str, Any]:
         return found
 
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
+        value = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique)
     except (UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not UTF-8 JSON ({type(error).__name__})") from None
     except ValueError as error:

@@ -88,7 +88,12 @@ def _interactions(cfg: RecboleConfig, path: Path, scanner: Scanner) -> pl.LazyFr
 def _read(path: Path, wanted: dict[str, Any], scanner: Scanner) -> pl.LazyFrame:
     """The wanted fields under their own names, without the type suffixes of the header."""
     header: dict[str, str] = {}
-    for column in read_header(path, "\t", None):
+    columns = read_header(path, "\t", None)
+    if len(columns) == 1 and len(wanted) > 1:
+        raise DataError(
+            f"{path}: line 1: no tab in the header '{columns[0]:.60}'; RecBole's fields are separated by tab"
+        )
+    for column in columns:
         name, colon, kind = column.rpartition(":")
         if not colon or kind not in _TYPES:
             raise DataError(

@@ -64,6 +64,7 @@ def read_tables(cfg: TabularConfig, scanner: Scanner) -> Source:
         files=(path,),
         item_files=tuple(more),
         titled=bool(more),
+        names=names,
         oldest_timestamp=0 if cfg.timestamp_unit == "s" or not cfg.timed else _EARLY,
         card={"source": f"own tables ({path.name})", "licence": cfg.licence},
     )
@@ -72,7 +73,14 @@ def read_tables(cfg: TabularConfig, scanner: Scanner) -> Source:
 def _table(cfg: TabularConfig, scanner: Scanner, path: Path, columns: dict[str, Any]) -> pl.LazyFrame:
     if cfg.name == "parquet" or path.suffix == ".parquet":
         return _parquet(path, columns)
-    return scanner.delimited(path, columns, separator=cfg.separator, encoding=cfg.encoding)
+    return scanner.delimited(
+        path,
+        columns,
+        separator=cfg.separator,
+        encoding=cfg.encoding,
+        encoding_key="dataset.encoding",
+        separator_key="dataset.separator",
+    )
 
 
 def _parquet(path: Path, columns: dict[str, Any]) -> pl.LazyFrame:

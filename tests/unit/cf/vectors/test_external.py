@@ -211,7 +211,7 @@ def test_bad_tables_are_one_clear_line(world, tmp_path):
     bad = good.copy()
     bad[4, 0] = np.nan
     cases = [
-        (bad, r"users.npy: row 4 holds NaN or infinity \(1 such rows"),
+        (bad, r"users.npy: row 5 holds NaN or infinity \(1 such rows"),
         (good[:-3], rf"users.npy: {len(good) - 3} vectors for {len(good)} ids of .*user.txt"),
         (good[:, :2], r"vectors are 2 wide, those of .*items.npy 3"),
         (good[:, 0], r"expected a matrix of numbers \[rows, dim\]"),
