@@ -102,4 +102,4 @@ def load_trained(exp: ExperimentConfig, inputs: Inputs, run: Path) -> tuple[Reco
     model = build_recommender(exp, inputs.backbone, collators.tables, task_names(exp))
     check_identity(run, metadata, inputs.backbone, revision)  # a hub model is in the cache only now
     load_model(model, run)
-    return model.eval(), collators
+    return model.eval().requires_grad_(False), collators

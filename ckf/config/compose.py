@@ -21,6 +21,7 @@ from ckf.config import registry as store
 from ckf.config.option_groups import Groups, conf_dir, load_groups
 from ckf.config.overrides import Overrides, assign_all, read_overrides
 from ckf.config.renamed import renamed_key, renamed_option
+from ckf.config.rules.model import backbone_file_problems
 from ckf.config.schema import ExperimentConfig
 from ckf.config.serialization import load_yaml, to_yaml, with_overrides
 from ckf.config.validate import validate
@@ -113,6 +114,8 @@ def compose_with_notes(
     for key, line in assign_all(cfg, typed.values, groups.options).items():
         typed.refuse(key, line)
     exp, problems = validate(cfg, refused=typed.refused, fill_missing=fill_missing, rules=rules)
+    if exp is not None and rules:
+        problems = [*problems, *backbone_file_problems(exp)]
     if typed.problems or problems or exp is None:
         raise ConfigError([*typed.problems, *problems])
     return Composed(exp, cfg, choices, notes)

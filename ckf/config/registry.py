@@ -20,7 +20,7 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {
     "dataset": {
         "synthetic": schema.SyntheticConfig,
         **dict.fromkeys(("collm_ml1m", "collm_book"), schema.CollmConfig),
-        **dict.fromkeys(("csv", "parquet"), schema.TabularConfig),
+        **dict.fromkeys(("csv", "parquet", "implicit"), schema.TabularConfig),
         **dict.fromkeys(("amazon", "amazon_books", "amazon_movies"), schema.AmazonConfig),
         **dict.fromkeys(("ml100k", "ml1m", "ml10m", "ml20m", "ml25m", "ml32m"), schema.MovieLensConfig),
         "ml_latest": schema.MovieLensLatestConfig,

@@ -22,12 +22,13 @@ def card_text(manifest: Mapping[str, Any]) -> str:
     sections = [
         [f"# Dataset card: {manifest['dataset']}"],
         [f"- {key}: {manifest[key]}" for key in ("source", "licence", "citation") if manifest.get(key)],
+        *_warnings(manifest["warnings"]),
         ["## Rows left after each step"],
         _table(["after", "rows", "users", "items"], [list(step.values()) for step in manifest["steps"]]),
         _bad_lines(manifest["bad_rows"], manifest["rows_read"]),
         _duplicate_lines(manifest["duplicates"]),
         [f"## Split: {manifest['split']}{_settings(manifest['split_settings'])}"],
-        _split_lines(manifest["splits"]),
+        _split_lines(manifest["splits"], timed=manifest["times"] == "seconds"),
         [_DEFINED.format(liked=manifest["liked"])],
         ["## Size"],
         _size(manifest),
@@ -44,10 +45,11 @@ def card_text(manifest: Mapping[str, Any]) -> str:
 
 def _size(manifest: Mapping[str, Any]) -> list[str]:
     first, last = (_day(manifest[f"{end}_timestamp"]) for end in ("first", "last"))
+    when = f" from {first} to {last}" if manifest["times"] == "seconds" else ""
     at_once = manifest["rows_at_the_same_second_as_another_of_the_user"]
     return [
-        f"{manifest['interactions']:,} interactions of {manifest['users']:,} users with {manifest['items']:,} items "
-        f"from {first} to {last}; {100 * manifest['sparsity']:.3f}% of all pairs are empty.",
+        f"{manifest['interactions']:,} interactions of {manifest['users']:,} users with {manifest['items']:,} items"
+        f"{when}; {100 * manifest['sparsity']:.3f}% of all pairs are empty.",
         f"{manifest['reviews']:,} have a review; {at_once:,} share their second with another of the same user.",
     ]
 
@@ -75,13 +77,18 @@ def _duplicate_lines(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _split_lines(parts: Mapping[str, Any]) -> list[str]:
+def _warnings(lines: list[str]) -> list[list[str]]:
+    return [["## Warnings"], [f"- {line}" for line in lines]] if lines else []
+
+
+def _split_lines(parts: Mapping[str, Any], *, timed: bool) -> list[str]:
     heads = ["interactions", "users", "items", "liked_share", "warm_seen", "warm_3", "cold_users", "cold_items"]
+    ends = ("first", "last") if timed else ()
     rows = [
-        [name, *(part[head] for head in heads), _day(part["first_timestamp"]), _day(part["last_timestamp"])]
+        [name, *(part[head] for head in heads), *(_day(part[f"{end}_timestamp"]) for end in ends)]
         for name, part in parts.items()
     ]
-    return _table(["split", *(head.replace("_", " ") for head in heads), "first day", "last day"], rows)
+    return _table(["split", *(head.replace("_", " ") for head in heads), *(f"{end} day" for end in ends)], rows)
 
 
 def _table(heads: list[str], rows: list[list[Any]]) -> list[str]:

@@ -6,6 +6,7 @@ of time or popularity.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,22 +19,34 @@ def sorted_ids(values: pl.Series) -> pl.Series:
     return table.sort(pl.col("id").str.len_chars(), "id").to_series()
 
 
-def encode_ids(column: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Codes of a Categorical column of raw ids (UInt32, null where the id is missing or blank), and those ids.
+@dataclass(frozen=True)
+class EncodedIds:
+    """One column of raw ids as codes.
 
-    A code is the id's place among all in the order of `sorted_ids`, independent of the order they came in.
+    ``codes``: UInt32 [rows], null where the id is missing or blank: the id's place in ``names``, which are the
+    different ids without white space around them, in the order of `sorted_ids`. ``trimmed``: rows whose id had some.
     """
+
+    codes: pl.Series
+    names: pl.Series
+    trimmed: int
+
+
+def encode_ids(column: pl.Series) -> EncodedIds:
+    """Encode a Categorical column of raw ids; the codes do not depend on the order of the rows."""
     seen = column.to_physical()
     top: Any = seen.max()
     places = pl.DataFrame({"seen": np.arange(0 if top is None else top + 1, dtype=np.uint32)})
-    names = places.select("seen", id=pl.col("seen").cat.to(column.dtype).cast(pl.String))
-    names = names.sort(pl.col("id").str.len_chars(), "id")
-    code_of = names.select(pl.col("seen").arg_sort()).to_series().cast(pl.UInt32)
-    codes = code_of.gather(seen)
-    blank = names["id"].str.strip_chars() == ""
-    if blank.any():
-        codes = pl.select(pl.when(~blank.gather(codes)).then(codes)).to_series()
-    return codes.alias(column.name), names["id"]
+    table = places.select("seen", raw=pl.col("seen").cat.to(column.dtype).cast(pl.String))
+    table = table.with_columns(id=pl.col("raw").str.strip_chars())
+    names = sorted_ids(table["id"])
+    table = table.join(names.to_frame().with_row_index("code"), on="id", how="left", maintain_order="left")
+    codes = table["code"].gather(seen)
+    padded = table["raw"] != table["id"]
+    trimmed = int(padded.gather(seen).sum() or 0) if padded.any() else 0
+    if len(names) and names[0] == "":
+        codes = pl.select(pl.when(codes > 0).then(codes)).to_series()
+    return EncodedIds(codes.alias(column.name), names, trimmed)
 
 
 def id_mapping(codes: pl.Series, raw_ids: pl.Series, more: pl.Series | None = None) -> pl.DataFrame:

@@ -36,7 +36,7 @@ class LoadedInteractions:
     ``table``: the numbers of all rows, in memory: line, file, user and item (codes: places in ``ids``), rating,
     click, timestamp, review_bytes (0 = no review), ``fault`` where the row is bad, and where the source has them
     split and history_length. ``text``: review (null where blank) and history of the same rows in the same order,
-    in memory or in a scratch file.
+    in memory or in a scratch file. ``trimmed``: rows whose user or item id had white space around it.
     """
 
     table: pl.DataFrame
@@ -47,12 +47,23 @@ class LoadedInteractions:
     scanner: Scanner
     reread: Reader
     bad: BadRows
+    trimmed: dict[str, int]
     read: int = 0
 
     @property
     def has_clicks(self) -> bool:
         """Whether the source has a click column, with ratings or without."""
         return "click" in self.source.interactions.collect_schema().names()
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the source has ratings or clicks. Without either every row is a like."""
+        return is_labelled(self.source)
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the source has times. Without them timestamps are an order alone."""
+        return self.source.timed and "timestamp" in self.source.interactions.collect_schema().names()
 
     @property
     def has_histories(self) -> bool:
@@ -63,14 +74,15 @@ class LoadedInteractions:
         """The rows that can be used, some 30 bytes each.
 
         Columns: row (place in ``table``), user, item, rating Float32, click Int8 (where the source has none: whether
-        the rating is ``like_threshold`` or more), timestamp, review_bytes, and where the source has them split and
-        history_length.
+        the rating is ``like_threshold`` or more; 1 where it has no ratings either), timestamp, review_bytes, and
+        where the source has them split and history_length.
         """
         table = self.table.drop("line", "file").with_row_index("row")
         if table["fault"].null_count() < table.height:
             table = table.filter(pl.col("fault").is_null())
         liked = (pl.col("rating") >= like_threshold).cast(pl.Int8)
-        return table.drop("fault").with_columns(pl.coalesce("click", liked), pl.col("rating").cast(pl.Float32))
+        labels = ["click", liked] if self.is_labelled else [pl.lit(1, dtype=pl.Int8).alias("click")]
+        return table.drop("fault").with_columns(pl.coalesce(labels), pl.col("rating").cast(pl.Float32))
 
     def stretches(self, rows: pl.Series) -> Iterator[tuple[pl.Series, pl.DataFrame]]:
         """Texts of these rows (places in ``table``), a stretch of the table at a time: places in ``rows``, texts.
@@ -113,8 +125,19 @@ class LoadedInteractions:
         Raises:
             DataError: an items file that cannot be read, or more bad lines than are allowed.
         """
+        return self._read_items(lambda source: _items(source, wanted))
+
+    def other_item_ids(self, known: pl.Series) -> pl.Series:
+        """The different ids of the items file that are none of ``known``, in the file's order.
+
+        Raises:
+            DataError: an items file that cannot be read, or more bad lines than are allowed.
+        """
+        return self._read_items(lambda source: _other_item_ids(source, known))
+
+    def _read_items(self, read: Callable[[Source], Any]) -> Any:
         try:
-            return _items(self.source, wanted)
+            return read(self.source)
         except (pl.exceptions.PolarsError, OSError) as error:
             if disk_is_full(error) or not self.scanner.tables:
                 raise
@@ -122,16 +145,26 @@ class LoadedInteractions:
             self.bad.add(self.scanner.salvage(self.bad.allowed - self.bad.total), {})
             try:
                 self.source = self.reread(self.scanner)  # with a card of its own, which its items add to
-                return _items(self.source, wanted)
+                return read(self.source)
             except (pl.exceptions.PolarsError, OSError) as again:
                 raise DataError(_unreadable(again, [table.path for table in self.scanner.tables])) from None
 
 
 def _items(source: Source, wanted: pl.Series) -> pl.DataFrame:
     table = source.items(wanted) if callable(source.items) else source.items
+    table = table.with_columns(pl.col("item").str.strip_chars())
     left = wanted.rename("item").to_frame().lazy()
     found = table.with_row_index("_place").join(left, on="item", how="semi").collect(engine="streaming")
     return found.sort("_place").drop("_place")
+
+
+def _other_item_ids(source: Source, known: pl.Series) -> pl.Series:
+    table = source.items if source.item_ids is None else source.item_ids()
+    if callable(table):
+        return pl.Series("item", [], dtype=pl.String)
+    ids = table.select(pl.col("item").str.strip_chars()).filter(pl.col("item") != "")
+    others = ids.join(known.rename("item").to_frame().lazy(), on="item", how="anti")
+    return others.collect(engine="streaming").to_series().unique(maintain_order=True)
 
 
 def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> LoadedInteractions:
@@ -144,8 +177,7 @@ def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> LoadedInteraction
         DataError: the first bad line when there are more than ``dataset.max_bad_rows``, or a file
             that cannot be read at all.
     """
-    scanner = Scanner(scratch, room=cfg.memory_mb * 2**20 / _COPIES)
-    faults: list[BadRow] = []
+    scanner = Scanner(scratch, room=cfg.memory_mb * 2**20 / _COPIES, allowed=cfg.max_bad_rows)
     try:
         data = _at_hand(read, cfg, scanner)
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -153,20 +185,31 @@ def ingest(read: Reader, cfg: DatasetConfig, scratch: Path) -> LoadedInteraction
             raise
         if not scanner.tables:
             raise DataError(_unreadable(error, [])) from None
-        faults = scanner.salvage(cfg.max_bad_rows)
+        scanner.salvage(cfg.max_bad_rows - len(scanner.faults))
         try:
             data = _at_hand(read, cfg, scanner)
         except (pl.exceptions.PolarsError, OSError) as again:
             if disk_is_full(again):
                 raise
             raise DataError(_unreadable(again, [table.path for table in scanner.tables])) from None
-    files = data.source.files
+    files, faults = data.source.files, scanner.faults
     data.bad.add(faults, {})
     found, counts = collect_errors(data.table, data.ids, data.checks, files, scanner.lines_of)
     data.bad.add(found, counts)
     data.bad.refuse_too_many(next(iter(found or faults), None))
     data.read = data.table.height + len([f for f in faults if f.file in files])
+    _refuse_nothing(data, next(iter(found or faults), None))
     return data
+
+
+def _refuse_nothing(data: LoadedInteractions, first: BadRow | None) -> None:
+    """Stop where no row can be used, and say of which files."""
+    names = ", ".join(map(str, data.source.files)) or "the source"
+    if not data.read:
+        headers = any(table.header for table in data.scanner.tables if table.path in data.source.files)
+        raise DataError(f"{names}: no row of data{', a header alone' if headers else ''}")
+    if data.table["fault"].null_count() == 0:
+        raise DataError(f"{names}: none of {data.read} rows can be used; the first: {first}")
 
 
 def _at_hand(read: Reader, cfg: DatasetConfig, scanner: Scanner) -> LoadedInteractions:
@@ -187,11 +230,18 @@ def _at_hand(read: Reader, cfg: DatasetConfig, scanner: Scanner) -> LoadedIntera
         text = scanner.scratch / f"texts{len(scanner.salvaged)}.arrow"
         sink = rows.select(texts).sink_ipc(text, lazy=True)
         table = pl.collect_all([sink, rows.drop(texts)], engine="streaming")[1].rechunk()
-    coded_ids = {kind: encode_ids(table[kind]) for kind in ("user", "item")}
-    ids = {kind: names for kind, (_, names) in coded_ids.items()}
-    checks = row_checks(table.columns, cfg, source.oldest_timestamp)
-    table = with_faults(table.with_columns(codes for codes, _ in coded_ids.values()), ids, checks)
-    return LoadedInteractions(table, text, ids, checks, source, scanner, read, BadRows(cfg.max_bad_rows))
+    encoded = {kind: encode_ids(table[kind]) for kind in ("user", "item")}
+    ids = {kind: one.names for kind, one in encoded.items()}
+    trimmed = {kind: one.trimmed for kind, one in encoded.items()}
+    called, labelled = source.names, is_labelled(source)
+    checks = row_checks(table.columns, cfg, source.oldest_timestamp, called, labelled=labelled)
+    table = with_faults(table.with_columns(one.codes for one in encoded.values()), ids, checks)
+    return LoadedInteractions(table, text, ids, checks, source, scanner, read, BadRows(cfg.max_bad_rows), trimmed)
+
+
+def is_labelled(source: Source) -> bool:
+    """Whether a source has ratings or clicks."""
+    return bool({"rating", "click"} & set(source.interactions.collect_schema().names()))
 
 
 def _unreadable(error: Exception, paths: list[Path]) -> str:

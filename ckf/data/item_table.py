@@ -7,15 +7,19 @@ from typing import Any
 import polars as pl
 
 from ckf.data.ingest import LoadedInteractions
+from ckf.data.title_join import TitleJoin, measure_titles
 
 MAX_TITLE_CHARS = 2000
 
 
-def item_table(data: LoadedInteractions, final: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Rows ``item`` (final id), ``raw_id``, ``title`` and the source's further columns, sorted; and counts.
+def item_table(data: LoadedInteractions, final: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int], TitleJoin]:
+    """Rows ``item`` (final id), ``raw_id``, ``title`` and the source's further columns, sorted; counts; the join.
 
     A title that is missing, blank or longer than a page falls back to the raw id. Control characters
     and runs of white space in a title become one space, since a line end would break a prompt.
+
+    Raises:
+        DataError: no item has a title, though the source should have some.
     """
     found = data.items(final["raw_id"])
     title = pl.col("title") if "title" in found.columns else pl.lit(None, dtype=pl.String)
@@ -35,9 +39,10 @@ def item_table(data: LoadedInteractions, final: pl.DataFrame) -> tuple[pl.DataFr
         "titles_too_long_raw_id_instead": int((table["long"] & table["usable"].is_null()).sum()),
         "titles_with_white_space_joined": int((table["changed"] & table["usable"].is_not_null()).sum()),
     }
+    join = measure_titles(data, table["raw_id"], first["item"], table.height - table["usable"].null_count())
     table = table.with_columns(title=pl.coalesce("usable", "raw_id"))
     extra = [name for name in found.columns if name not in ("item", "title", "usable", "changed", "long")]
-    return table.select("item", "raw_id", "title", *extra), counts
+    return table.select("item", "raw_id", "title", *extra), counts, join
 
 
 def user_table(data: LoadedInteractions, final: pl.DataFrame, train: pl.Series) -> pl.DataFrame:

@@ -26,11 +26,13 @@ from ckf.config.schema import (
     SyntheticConfig,
     TabularConfig,
 )
+from ckf.config.schema.datasets import DATE_FILTERS
 from ckf.core.artifact_store import file_hash, write_json
 from ckf.core.errors import DataError
 from ckf.data.dataset_card import card_text
 from ckf.data.dataset_stats import describe
 from ckf.data.duplicates import drop_duplicates
+from ckf.data.feedback import feedback_of
 from ckf.data.filters import FilterLog, apply_filters
 from ckf.data.id_encoding import id_mapping, to_final
 from ckf.data.ingest import LoadedInteractions, Reader, disk_is_full, ingest
@@ -38,15 +40,19 @@ from ckf.data.item_table import item_table, user_table, with_train_counts
 from ckf.data.readers.amazon import amazon_files, read_amazon
 from ckf.data.readers.base import Source
 from ckf.data.readers.collm import collm_files, read_collm
+from ckf.data.readers.foreign_content import refuse_foreign_content
 from ckf.data.readers.movielens import movielens_files, read_movielens
 from ckf.data.readers.processed_json import processed_json_files, read_processed_json
 from ckf.data.readers.recbole import read_recbole, recbole_files
 from ckf.data.readers.synthetic import make_synthetic
 from ckf.data.readers.tabular import read_tables, table_files
 from ckf.data.splits import assign_split, in_training_share
+from ckf.data.title_join import ABSENT, TitleJoin
 from ckf.data.write_interactions import write_interactions
 
 _NAMED = ("source", "licence", "citation")
+SECONDS, ORDER = "seconds", "order"
+"""What timestamps are: seconds since 1970, or an order alone."""
 
 
 def input_files(cfg: DatasetConfig) -> list[Path]:
@@ -110,6 +116,7 @@ def build_dataset(cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Map
     Raises:
         DataError: input that cannot be used, a step or split without rows, or a full disk.
     """
+    refuse_foreign_content(input_files(cfg))
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(lambda: source_hashes(cfg) if hashes is None else hashes)
         write_dataset(reader_of(cfg), cfg, split, out, found.result)
@@ -140,7 +147,9 @@ def _write(
     data: LoadedInteractions, cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Callable[[], Mapping[str, str]]
 ) -> None:
     steps = FilterLog()
+    _refuse_times(data, cfg, split)
     rows, duplicates = _kept_rows(data, cfg, split, steps)
+    feedback = feedback_of(rows, data, cfg)
     user_ids = id_mapping(rows["user"], data.ids["user"])
     item_ids = id_mapping(rows["item"], data.ids["item"], data.history_items(rows["row"]))
     ids = {"user": user_ids, "item": item_ids}
@@ -150,7 +159,7 @@ def _write(
         written = data.scanner.scratch / "interactions.parquet"
         writing = pool.submit(write_interactions, rows, data, item_ids, cfg.memory_mb, written)
         train = rows.filter(pl.col("split") == "train")
-        items, titles = item_table(data, item_ids)
+        items, titles, join = item_table(data, item_ids)
         items = with_train_counts(items, "item", train["item"])
         users = user_table(data, user_ids, train["user"])
         described = describe(rows, items, users, split)
@@ -168,10 +177,17 @@ def _write(
         **{key: card[key] for key in _NAMED if key in card},
         "rows_read": data.read,
         "bad_rows": {"allowed": data.bad.allowed, "total": data.bad.total, "kinds": data.bad.kinds},
+        "ids_trimmed": data.trimmed,
         "duplicates": duplicates,
         "steps": steps.counts,
         "liked": _liked(data, cfg),
+        "feedback": feedback.kind,
+        "like_fault": feedback.fault,
+        "times": SECONDS if data.is_timed else ORDER,
+        "warnings": [*_join_warnings(data, join), *_file_warnings(data), *_time_warnings(data), *feedback.warnings],
         **described,
+        "read_with_notes": {notes.path.name: notes.to_json() for notes in data.scanner.unusual()},
+        "title_join": join.to_json(),
         "reader": {key: value for key, value in {**card, **titles}.items() if key not in _NAMED},
         "files": dict(hashes()),
     }
@@ -198,11 +214,51 @@ def _kept_rows(
     return rows, duplicates
 
 
+def _refuse_times(data: LoadedInteractions, cfg: DatasetConfig, split: SplitConfig) -> None:
+    """Stop where times are asked for and the source has an order alone."""
+    if data.is_timed:
+        return
+    by_time = [step.name for step in cfg.filters if step.name in DATE_FILTERS]
+    if split.name == "temporal" or by_time:
+        asked = "split=temporal" if split.name == "temporal" else f"the filter '{by_time[0]}'"
+        raise DataError(f"{asked} needs times, and the source has an order of its rows alone; use split=leave_last_out")
+
+
+def _time_warnings(data: LoadedInteractions) -> list[str]:
+    if data.is_timed:
+        return []
+    return ["no times: the order of each user's rows in the source is taken for their order in time"]
+
+
 def _liked(data: LoadedInteractions, cfg: DatasetConfig) -> str:
+    if not data.is_labelled:
+        return "every row (the source has neither ratings nor clicks)"
     by_rating = f"a rating of {cfg.like_threshold:g} or more (dataset.like_threshold)"
     if not data.has_clicks:
         return by_rating
     return "the source's own clicks" + (f", else {by_rating}" if data.table["rating"].count() else "")
+
+
+def _file_warnings(data: LoadedInteractions) -> list[str]:
+    """Rows that were left out, and what was read but not as one plain row a line."""
+    found = [line for notes in data.scanner.unusual() for line in notes.warnings()]
+    if data.bad.total:
+        found.insert(0, f"rows left out because they cannot be used: {data.bad.total:,} (dataset.max_bad_rows)")
+    return found
+
+
+def _join_warnings(data: LoadedInteractions, join: TitleJoin) -> list[str]:
+    found = []
+    if not data.source.titled:
+        found.append(ABSENT)
+    elif join.titled < join.items:
+        found.append(join.text())
+    found += [
+        f"{rows:,} rows had white space around their {kind} id; it is left out"
+        for kind, rows in data.trimmed.items()
+        if rows
+    ]
+    return found
 
 
 def _known(known: pl.DataFrame, rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:

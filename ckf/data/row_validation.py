@@ -17,6 +17,8 @@ from ckf.data.readers.line_reader import MAX_LINE_BYTES, BadRow
 
 YEAR_2100 = 4_102_444_800
 MAX_ID_BYTES = 512
+NO_IDS = ("nan", "null", "none", "<na>", "nat", "n/a", "#n/a", "\\n")
+"""Missing values as programs write them, in lower case."""
 ROWS_LISTED = 5
 """How many bad rows of each kind the dataset card lists."""
 
@@ -44,13 +46,27 @@ class RowCheck:
     on_ids: bool = False
 
 
-def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int) -> list[RowCheck]:
-    """Return every check of an interaction. A row with several faults is reported for the first in this order."""
-    found = [check for kind in ("user", "item") for check in _id_checks(kind)]
+def row_checks(
+    columns: Collection[str],
+    cfg: DatasetConfig,
+    oldest: int,
+    names: Mapping[str, str] | None = None,
+    *,
+    labelled: bool = True,
+) -> list[RowCheck]:
+    """Return every check of an interaction. A row with several faults is reported for the first in this order.
+
+    ``names``: what the source's files call the columns. ``labelled``: rows must have a rating or a click.
+    """
+    called = {name: f" ({own})" for name, own in (names or {}).items() if own != name}
+    found = [check for kind in ("user", "item") for check in _id_checks(kind, called.get(kind, ""))]
     low, high = cfg.rating_scale
     rating, click, time = pl.col("rating"), pl.col("click"), pl.col("timestamp")
+    if labelled:
+        missing = rating.is_null() & click.is_null()
+        reason = f"the rating is missing{called.get('rating', '')}"
+        found.append(RowCheck("rating_missing", "rating", missing, lambda row: reason))
     found += [
-        RowCheck("rating_missing", "rating", rating.is_null() & click.is_null(), lambda row: "the rating is missing"),
         RowCheck("rating_not_finite", "rating", ~rating.is_finite(), lambda row: f"the rating is {row['rating']}"),
         RowCheck(
             "rating_outside_scale",
@@ -64,7 +80,12 @@ def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int) -> lis
             ~click.is_in([0, 1]),
             lambda row: f"the click is {row['click']}; allowed are 0 and 1",
         ),
-        RowCheck("timestamp_missing", "timestamp", time.is_null(), lambda row: "the timestamp is missing"),
+        RowCheck(
+            "timestamp_missing",
+            "timestamp",
+            time.is_null(),
+            lambda row: f"the timestamp is missing{called.get('timestamp', '')}",
+        ),
         RowCheck("timestamp_in_another_unit", "timestamp", time > YEAR_2100, lambda row: _unit_line(row["timestamp"])),
         RowCheck("timestamp_too_early", "timestamp", time < oldest, lambda row: _early_line(row["timestamp"], oldest)),
     ]
@@ -85,14 +106,28 @@ def row_checks(columns: Collection[str], cfg: DatasetConfig, oldest: int) -> lis
     return found
 
 
-def _id_checks(kind: str) -> list[RowCheck]:
+def _id_checks(kind: str, called: str) -> list[RowCheck]:
     return [
-        RowCheck(f"{kind}_missing", kind, pl.col(kind).is_null(), lambda row: f"the {kind} id is missing"),
+        RowCheck(f"{kind}_missing", kind, pl.col(kind).is_null(), lambda row: f"the {kind} id is missing{called}"),
+        RowCheck(
+            f"{kind}_not_an_id",
+            kind,
+            pl.col(kind).str.to_lowercase().is_in(NO_IDS),
+            lambda row: f"the {kind} id is {row[kind]!r}, which is how programs write a missing value",
+            on_ids=True,
+        ),
         RowCheck(
             f"{kind}_with_control_character",
             kind,
             pl.col(kind).str.contains("[\x00-\x1f\x7f]"),
-            lambda row: f"the {kind} id {row[kind]!r} holds a control character",
+            lambda row: f"the {kind} id {row[kind]!r:.60} holds a control character",
+            on_ids=True,
+        ),
+        RowCheck(
+            f"{kind}_with_byte_order_mark",
+            kind,
+            pl.col(kind).str.contains("\ufeff"),
+            lambda row: f"the {kind} id {row[kind]!r:.60} holds a byte order mark; were two files joined?",
             on_ids=True,
         ),
         RowCheck(
@@ -114,7 +149,7 @@ def _unit_line(value: int) -> str:
 
 
 def _early_line(value: int, oldest: int) -> str:
-    if oldest <= 0:
+    if value < 0 or oldest <= 0:
         return f"the timestamp {value} is before 1970"
     return f"the timestamp is {value} seconds after 1970, too early for this source: its unit may be seconds already"
 
@@ -122,12 +157,16 @@ def _early_line(value: int, oldest: int) -> str:
 def normalize_columns(source: Source) -> pl.LazyFrame:
     """Cast the columns of `COLUMNS` to their types, and add ``line`` and ``file``. Absent columns become null.
 
-    ``split`` and ``history`` are kept where the source has them. A blank review becomes null.
+    An absent ``timestamp`` becomes the place of the row among all rows, from 1. ``split`` and ``history`` are kept
+    where the source has them. A blank review becomes null.
     """
     rows = source.interactions
     present = rows.collect_schema().names()
     if "line" not in present:
         rows = rows.with_row_index("line", offset=1)
+    if "timestamp" not in present:
+        rows = rows.with_row_index("timestamp", offset=1)
+        present = [*present, "timestamp"]
     given = {name: pl.col(name).cast(dtype) for name, dtype in COLUMNS.items() if name in present}
     absent = {name: pl.lit(None, dtype=dtype) for name, dtype in COLUMNS.items() if name not in present}
     kept = [name for name in ("split", "history") if name in present]

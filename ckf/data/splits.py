@@ -9,6 +9,7 @@ from ckf.config.schema import SplitConfig
 from ckf.core.errors import DataError
 from ckf.core.rng import hash_ids, hashed_uniform
 from ckf.core.split_names import HISTORY_ONLY, SPLITS
+from ckf.data.empty_split import why_empty
 from ckf.data.filters import seconds
 
 
@@ -33,7 +34,8 @@ def assign_split(rows: pl.DataFrame, cfg: SplitConfig, users: pl.Series, items: 
         split = pl.select(pl.when(rows["context"]).then(pl.lit(HISTORY_ONLY)).otherwise(split)).to_series()
     for name in SPLITS:
         if not (split == name).any():
-            raise DataError(f"split {cfg.name}: no interaction is left for '{name}' of {rows.height} in all")
+            reason = why_empty(name, split, rows, cfg)
+            raise DataError(f"split {cfg.name}: no interaction is left for '{name}' of {rows.height} in all: {reason}")
     return split.rename("split")
 
 

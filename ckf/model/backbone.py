@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ckf.config.schema import EAGER_ONLY, FAMILIES
+from ckf.core.checkpoint_folder import CONFIG, checkpoint_problem
 from ckf.core.errors import ArtifactError, first_line
 from ckf.model.lora import AdapterRouting
+
+_HUB_TIMEOUT_S = 5.0
 
 
 def load_tokenizer(path: str | Path, revision: str | None = None, trust_remote_code: bool = False) -> Any:
@@ -23,11 +27,43 @@ def load_tokenizer(path: str | Path, revision: str | None = None, trust_remote_c
     """
     from transformers import AutoTokenizer
 
+    if not Path(path).is_dir():
+        find_checkpoint(path, revision)
     try:
         return AutoTokenizer.from_pretrained(str(path), revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(
             f"backbone.path: no tokenizer could be loaded from '{path}' ({first_line(error)})"
+        ) from None
+
+
+def find_checkpoint(path: str | Path, revision: str | None = None) -> None:
+    """Check that a folder can be a backbone, or that a hub name is in the cache or can be reached.
+
+    One request without retries decides, so that a machine without a network answers in seconds.
+
+    Raises:
+        ArtifactError: it cannot; the message names the reason.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    if problem := checkpoint_problem(str(path), tokenizer=False):
+        raise ArtifactError(f"backbone.path: {problem}")
+    if Path(path).is_dir():
+        return
+    try:
+        if isinstance(try_to_load_from_cache(str(path), CONFIG, revision=revision), str):
+            return
+        get_hf_file_metadata(hf_hub_url(str(path), CONFIG, revision=revision), timeout=_HUB_TIMEOUT_S)
+    except HFValidationError:
+        raise ArtifactError(f"backbone.path: '{path}' is neither a folder here nor a hub name (owner/name)") from None
+    except HfHubHTTPError as error:
+        raise ArtifactError(f"backbone.path: the hub refuses '{path}' ({first_line(error)})") from None
+    except Exception as error:
+        raise ArtifactError(
+            f"backbone.path: '{path}' is neither a folder here nor in the hub's cache, and the hub cannot be reached "
+            f"({first_line(error)}); download it where there is a network and give its folder"
         ) from None
 
 
@@ -48,10 +84,16 @@ def load_backbone(
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    find_checkpoint(path, revision)
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(str(path), **options)
         _check_family(path, config, attention)
+        if not trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {}):
+            raise ArtifactError(
+                f"backbone.path: '{path}' brings code of its own for the model, which would be ignored; read it and "
+                "set backbone.trust_remote_code=true, or take auto_map out of its config.json"
+            )
         model, report = AutoModelForCausalLM.from_pretrained(
             str(path),
             dtype=getattr(torch, dtype),
@@ -60,13 +102,15 @@ def load_backbone(
             **quantization_options(quantization, dtype),
             **options,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ArtifactError(f"backbone.path: no model could be loaded from '{path}' ({first_line(error)})") from None
     if missing := sorted(report["missing_keys"]):
         raise ArtifactError(
             f"backbone.path: the weights in '{path}' are incomplete: {len(missing)} tensors are missing, "
             f"the first is {missing[0]}"
         )
+    if odd := sorted(name for name, buffer in model.named_buffers() if not torch.isfinite(buffer).all()):
+        raise ArtifactError(f"backbone.path: loading '{path}' leaves the buffer {odd[0]} with NaN or infinity")
     model.requires_grad_(False)
     model.config.use_cache = False
     return model

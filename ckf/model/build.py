@@ -145,17 +145,16 @@ def slot_kinds(exp: ExperimentConfig, tasks: Sequence[str]) -> tuple[SlotKind, .
     return tuple(kind for kind in SLOTS if any(f"<{kind}>" in wording for wording in wordings))
 
 
-def init_adapters(model: Recommender, cfg: LoraConfig, backbone: str) -> None:
-    """Load the adapters of ``lora.init`` into their roles.
+def init_adapters(model: Recommender, cfg: LoraConfig, weights: str | None) -> None:
+    """Load the adapters of ``lora.init`` into their roles; ``weights`` is the content of the backbone.
 
     Raises:
         ArtifactError: one is missing, or made for another backbone, rank, scale or set of targets.
     """
     roles = {adapter.name: adapter for adapter in model.adapters}
     for index, entry in enumerate(cfg.init):
-        named = backbone if entry.same_backbone else None
         try:
-            load_adapter(Path(entry.path), model.layers, roles[entry.role], named)
+            load_adapter(Path(entry.path), model.layers, roles[entry.role], weights if entry.same_backbone else None)
         except ArtifactError as error:
             raise ArtifactError(f"lora.init[{index}]: {error}") from None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from ckf.core.artifact_store import read_json, write_json
+from ckf.core.artifact_store import read_json, set_usual_modes, write_json
 from ckf.core.errors import ArtifactError
 from ckf.model.peft_io import load_adapters, save_adapters
 from ckf.model.recommender import Recommender
@@ -15,9 +15,12 @@ from ckf.model.recommender import Recommender
 FUSION_WEIGHTS, FUSION_METADATA = "fusion.safetensors", "fusion.json"
 
 
-def save_model(model: Recommender, tokenizer: Any, backbone: str, run: Path) -> None:
-    """Write adapters, the whole fusion (normalization included) and the tokenizer to the run."""
-    save_adapters(run / "adapters", model.layers, model.adapters, backbone)
+def save_model(model: Recommender, tokenizer: Any, backbone: str, run: Path, weights: str | None = None) -> None:
+    """Write adapters, the whole fusion (normalization included) and the tokenizer to the run.
+
+    ``weights`` is the content of the backbone, for the adapters (`ckf.model.peft_io.save_adapters`).
+    """
+    save_adapters(run / "adapters", model.layers, model.adapters, backbone, weights)
     if model.fusion is not None:
         state = {name: value.detach().cpu().contiguous() for name, value in model.fusion.state_dict().items()}
         save_file(state, run / FUSION_WEIGHTS)
@@ -34,6 +37,7 @@ def save_model(model: Recommender, tokenizer: Any, backbone: str, run: Path) -> 
             },
         )
     tokenizer.save_pretrained(str(run / "tokenizer"))
+    set_usual_modes(run)
 
 
 def load_model(model: Recommender, run: Path) -> None:

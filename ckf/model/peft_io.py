@@ -14,22 +14,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ckf.config.schema import LoraConfig
-from ckf.core.artifact_store import file_hash, fingerprint, read_json
+from ckf.core.artifact_store import file_hash, fingerprint, read_json, write_json
 from ckf.core.errors import ArtifactError, first_line
 from ckf.model.lora import AdapterSpec, MultiLoraLinear
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+BACKBONE = "backbone.json"
+"""Content of the weights that an adapter was trained on; only adapters of ckf have it."""
 _PREFIX = "base_model.model."
-_PLAIN: dict[str, tuple[Any, ...]] = {
-    "use_dora": (False, None),
-    "bias": ("none", None),
-    "modules_to_save": (None, []),
-    "fan_in_fan_out": (False, None),
-    "lora_bias": (False, None),
-    "trainable_token_indices": (None, []),
-    "target_parameters": (None, []),
-}
-"""PEFT settings that change what an adapter computes, and the values with which it is a plain LoRA."""
+_FREE = frozenset((
+    "alpha_pattern", "auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode",
+    "layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout", "megatron_core", "peft_type",
+    "peft_version", "r", "rank_pattern", "revision", "runtime_config", "target_modules", "task_type", "use_rslora",
+))  # fmt: skip
+"""PEFT settings that may hold anything: they are read here, or do not change what a saved adapter computes."""
+_PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
+"""Values of ``init_lora_weights`` that leave the backbone's weights alone; PiSSA, OLoRA and others change them."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,13 @@ class AdapterFile:
 
 
 def save_adapters(
-    folder: Path, layers: Mapping[str, MultiLoraLinear], adapters: Sequence[AdapterSpec], backbone: str
-) -> None:
-    """Write ``folder/<role>/`` for each adapter: ``adapter_config.json`` and ``adapter_model.safetensors``."""
+    folder: Path, layers: Mapping[str, MultiLoraLinear], adapters: Sequence[AdapterSpec], backbone: str,
+    weights: str | None = None,
+) -> None:  # fmt: skip
+    """Write ``folder/<role>/`` for each adapter: ``adapter_config.json`` and ``adapter_model.safetensors``.
+
+    ``weights`` is the content of the backbone (`ckf.model.provenance.weights_content`); it goes to ``backbone.json``.
+    """
     for adapter in adapters:
         mine = {name: layer.weights_of(adapter.name) for name, layer in layers.items() if adapter in layer.adapters}
         write_adapter(
@@ -58,6 +62,8 @@ def save_adapters(
             targets=adapter.target_modules,
             backbone=backbone,
         )
+        if weights:
+            write_json(folder / adapter.name / BACKBONE, {"weights": weights})
 
 
 def write_adapter(
@@ -149,9 +155,22 @@ def with_content_hashes(cfg: LoraConfig) -> LoraConfig:
 def _check_plain(folder: Path, config: dict[str, Any]) -> None:
     if config.get("peft_type") != "LORA":
         raise ArtifactError(f"{folder / CONFIG}: peft_type is {config.get('peft_type')}; only LORA can be used")
-    for key, plain in _PLAIN.items():
-        if config.get(key) not in plain:
+    if config.get("init_lora_weights") not in _PLAIN_STARTS:
+        raise ArtifactError(
+            f"{folder / CONFIG}: init_lora_weights is {config['init_lora_weights']}, which changes the backbone's own "
+            "weights; save it with PEFT's path_initial_model_for_weight_conversion, which makes a plain LoRA of it"
+        )
+    plain = _plain_settings()
+    for key in sorted(config.keys() - _FREE - {"init_lora_weights"}):
+        if config[key] and config[key] != plain.get(key):  # what is empty or PEFT's default changes nothing
             raise ArtifactError(f"{folder / CONFIG}: {key} is {config[key]}; only a plain LoRA can be used")
+
+
+def _plain_settings() -> dict[str, Any]:
+    """PEFT's own defaults."""
+    from peft import LoraConfig as PeftLoraConfig
+
+    return PeftLoraConfig().to_dict()
 
 
 def _scale(config: dict[str, Any], module: str, rank: int) -> float:
@@ -176,21 +195,22 @@ def load_adapters(folder: Path, layers: Mapping[str, MultiLoraLinear], adapters:
 
 @torch.no_grad()
 def load_adapter(
-    folder: Path, layers: Mapping[str, MultiLoraLinear], adapter: AdapterSpec, backbone: str | None = None
+    folder: Path, layers: Mapping[str, MultiLoraLinear], adapter: AdapterSpec, weights: str | None = None
 ) -> None:
     """Load one adapter from disk into the stacks.
 
-    ``backbone`` is the name that the adapter's config must agree with (its last part, for any
-    case: a folder or another account may hold the same weights); None leaves the name alone.
+    ``weights`` is the content of the backbone that the adapter must have been trained on. An adapter that does not
+    record it (a plain PEFT folder) is loaded; `records_backbone` finds it.
 
     Raises:
         ArtifactError: it is missing, for another backbone, or its targets, rank or scale differ from the role's.
     """
     found = read_adapter(folder)
-    if backbone is not None and found.backbone and _stem(found.backbone) != _stem(backbone):
+    recorded = read_json(folder / BACKBONE)["weights"] if records_backbone(folder) else None
+    if weights is not None and recorded is not None and recorded != weights:
         raise ArtifactError(
-            f"{folder}: an adapter for the backbone '{found.backbone}', and this one is '{backbone}'; "
-            "where both are the same weights, set same_backbone: false for it"
+            f"{folder}: trained on other weights ({recorded[:19]} of '{found.backbone}') than this backbone's "
+            f"({weights[:19]}); set same_backbone: false to start from it all the same"
         )
     mine = {name: layer for name, layer in layers.items() if adapter in layer.adapters}
     if set(found.weights) != set(mine):
@@ -201,6 +221,11 @@ def load_adapter(
     for name, layer in mine.items():
         for own, saved in zip(layer.weights_of(adapter.name), found.weights[name][:2], strict=True):
             own.copy_(saved)
+
+
+def records_backbone(folder: Path) -> bool:
+    """Whether an adapter on disk records the content of the weights that it was trained on."""
+    return (folder / BACKBONE).is_file()
 
 
 def _misfit(a: Tensor, b: Tensor, scale: float, layer: MultiLoraLinear, name: str, adapter: AdapterSpec) -> str | None:
@@ -217,10 +242,6 @@ def _misfit(a: Tensor, b: Tensor, scale: float, layer: MultiLoraLinear, name: st
     if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
         return f"the weights of {name} hold NaN or infinity"
     return None
-
-
-def _stem(backbone: str) -> str:
-    return backbone.rstrip("/").rpartition("/")[2].casefold()
 
 
 def _difference(found: set[str], wanted: set[str], adapter: AdapterSpec) -> str:

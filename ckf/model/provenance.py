@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ckf.core.artifact_store import file_hash
+from ckf.core.artifact_store import file_hash, fingerprint
 from ckf.core.errors import ArtifactError
 
 _BACKBONE_FILES = (
@@ -24,6 +24,23 @@ def identity(run: Path, backbone: str, revision: str | None = None) -> dict[str,
     For a backbone on the hub the commit identifies the weights; for a folder the weights are hashed.
     """
     return {"backbone": _backbone(backbone, revision), **_run_hashes(run)}
+
+
+def backbone_content(path: str, revision: str | None = None) -> str | None:
+    """What a backbone holds, under any path: a hash of a folder's files, the commit of a hub model in the cache.
+
+    None for a hub model that is not in the cache.
+    """
+    found = _backbone(path, revision)
+    return (found.get(_COMMIT) or f"sha256:{fingerprint(found)}") if found else None
+
+
+def weights_content(path: str, revision: str | None = None) -> str | None:
+    """Like `backbone_content`, of the weights alone: an adapter does not depend on the tokenizer."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return backbone_content(path, revision)
+    return f"sha256:{fingerprint(sorted(_hashes(folder, _BACKBONE_WEIGHTS).values()))}"
 
 
 def _run_hashes(run: Path) -> dict[str, dict[str, str]]:

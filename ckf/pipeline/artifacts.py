@@ -14,7 +14,8 @@ from ckf.config.schema import (
     PretrainedConfig,
     TinyBackboneConfig,
 )
-from ckf.core.artifact_store import Artifact, Store, fingerprint, to_jsonable
+from ckf.core.artifact_store import Artifact, Store, fingerprint, read_json, to_jsonable
+from ckf.core.errors import DataError
 from ckf.tasks import BUILT_IN
 
 if TYPE_CHECKING:
@@ -42,9 +43,39 @@ def prepare_dataset(exp: ExperimentConfig) -> Artifact:
         settings.pop(key)
     hashes = source_hashes(exp.dataset)
     inputs = [f"{name}:{digest}" for name, digest in sorted(hashes.items())]
-    return store(exp).get(
+    made = store(exp).get(
         "dataset", exp.dataset.name, settings, inputs, lambda out: build_dataset(exp.dataset, exp.split, out, hashes)
     )
+    _warn(made)
+    return made
+
+
+def data_warnings(*folders: Path) -> list[str]:
+    """What was guessed or lost when dataset and examples were made; each line is a caveat of a run's report."""
+    return [line for folder in folders for line in read_json(folder / "manifest.json").get("warnings", [])]
+
+
+def _warn(made: Artifact) -> None:
+    for line in data_warnings(made.path):
+        log(f"warning: {line}")
+
+
+def check_likes(exp: ExperimentConfig, dataset: Artifact) -> None:
+    """Refuse tasks of likes and dislikes on data that hold one of the two.
+
+    Raises:
+        DataError: names the task and why there is one class alone.
+    """
+    manifest = read_json(dataset.path / "manifest.json")
+    both = [entry.name for entry in exp.task_mix if entry.known_task and not entry.known_task.likes_suffice]
+    fault = manifest.get("like_fault")
+    if both and fault:
+        raise DataError(f"{both[0]}: {fault}")
+    if both and manifest.get("feedback") == "implicit":
+        raise DataError(
+            f"{both[0]}: all {manifest['interactions']:,} rows are likes (implicit feedback), so nothing is a No; "
+            "use tasks=ctr_sampled (likes against drawn items) or tasks=topk"
+        )
 
 
 def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
@@ -78,11 +109,13 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
         )
 
     try:
-        return store(exp).get("examples", exp.dataset.name, settings, [dataset.hash], build)
+        made = store(exp).get("examples", exp.dataset.name, settings, [dataset.hash], build)
     except LeakError as error:
         kept = Path(exp.paths.cache) / "audits" / f"{dataset.path.name}-{fingerprint(settings)}"
         write_audit(error.report, kept)
         raise LeakError(error.report, kept) from None
+    _warn(made)
+    return made
 
 
 def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_epoch: OnEpoch | None = None) -> Artifact:
@@ -130,10 +163,15 @@ def _out_of_fold(exp: ExperimentConfig) -> int:
 
 
 def content_key(exp: ExperimentConfig) -> ExperimentConfig:
-    """The experiment with given files (``cf=pretrained``, ``lora.init``) named by their content, not by path.
+    """The experiment with given files (backbone, ``cf=pretrained``, ``lora.init``) named by content, not by path.
 
     Given CF vectors do not depend on the seed, so theirs is 0.
     """
+    if isinstance(exp.backbone, HFBackboneConfig) and Path(exp.backbone.path).is_dir():
+        from ckf.model.provenance import backbone_content
+
+        path = backbone_content(exp.backbone.path) or exp.backbone.path
+        exp = dataclasses.replace(exp, backbone=dataclasses.replace(exp.backbone, path=path))
     if exp.lora.init:
         from ckf.model.peft_io import with_content_hashes as adapters_by_content
 
@@ -149,6 +187,18 @@ def fit_bias_baseline(exp: ExperimentConfig, dataset: Artifact, examples: Artifa
     """Fit the bias baseline (``cf=bias``); every table has a row for it."""
     bias = exp.cf if isinstance(exp.cf, BiasConfig) else BiasConfig(name="bias")
     return train_cf(dataclasses.replace(exp, cf=bias, seed=0), dataset, examples)
+
+
+def check_requirements(exp: ExperimentConfig) -> None:
+    """Check that the GPUs and the pretrained backbone of a training are there, before any data is read."""
+    if exp.backbone.name != "none":
+        from ckf.train.trainer import check_devices
+
+        check_devices(exp.trainer)
+    if isinstance(exp.backbone, HFBackboneConfig):
+        from ckf.model.backbone import find_checkpoint
+
+        find_checkpoint(exp.backbone.path, exp.backbone.revision)
 
 
 def get_backbone(exp: ExperimentConfig, dataset: Artifact) -> tuple[str, str]:

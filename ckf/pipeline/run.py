@@ -23,7 +23,10 @@ from ckf.core.artifact_store import Artifact, fingerprint, read_json
 from ckf.core.errors import CkfError, first_line
 from ckf.pipeline.artifacts import (
     cf_artifact_dir,
+    check_likes,
+    check_requirements,
     content_key,
+    data_warnings,
     fit_bias_baseline,
     get_backbone,
     log,
@@ -157,7 +160,9 @@ def text_only_baseline(exp: ExperimentConfig) -> ExperimentConfig:
 
 
 def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
+    check_requirements(exp)
     dataset = prepare_dataset(exp)
+    check_likes(exp, dataset)
     folder = run_folder(dataclasses.replace(content_key(exp), seed=exp.seed), dataset.hash)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
@@ -254,8 +259,12 @@ def _evaluate(exp: ExperimentConfig, folder: Path, out: Path | None = None) -> N
     started = time.perf_counter()
     text = artifact_path(metadata, "text", folder) if "text" in metadata["artifacts"] else None
     baselines = Baselines(artifact_path(metadata, "bias", folder), artifact_path(metadata, "cf", folder), text)
-    evaluate_run(exp, run_inputs(exp, metadata, folder), folder, baselines, out=out)
-    update_metadata(out or folder, stages={"evaluate": round(time.perf_counter() - started, 2)})
+    inputs = run_inputs(exp, metadata, folder)
+    evaluate_run(exp, inputs, folder, baselines, out=out)
+    seconds = round(time.perf_counter() - started, 2)
+    update_metadata(
+        out or folder, data_warnings=data_warnings(inputs.dataset, inputs.examples), stages={"evaluate": seconds}
+    )
 
 
 def _report(folder: Path) -> None:

@@ -254,6 +254,11 @@ def _caveats(run: Run) -> list[str]:
         )
     if run.max_examples is not None:
         caveats.append(f"Scored on a subset: at most {run.max_examples} examples of each task (evaluate.max_examples).")
+    caveats += [f"Data: {line}." for line in run.metadata.get("data_warnings", [])]
+    caveats += [
+        f"Training started from the adapter {path}, which does not record the weights that it was made for."
+        for path in run.metadata.get("train", {}).get("adapters_of_unknown_weights", [])
+    ]
     if run.metrics.get(UNKNOWN_ORIGIN):
         caveats.append(f"{UNKNOWN_CAVEAT} (name it with cf.trained_on=FILE).")
     for key, value in run.metrics.items():

@@ -170,6 +170,8 @@ class Task:
 
     needs: ClassVar[frozenset[Data]] = frozenset({"click"})
     """What a dataset must have. A task that needs reviews gets the review's first words in every example."""
+    likes_suffice: ClassVar[bool] = True
+    """Whether a dataset in which every row is a like (implicit feedback) can serve the task."""
     listed_by_datasets: ClassVar[bool] = False
     """Whether datasets name the task among those that they support. If not, `needs` decides."""
 

@@ -80,6 +80,7 @@ class Binary(Task):
 class Ctr(Binary):
     """Will the user like the candidate?"""
 
+    likes_suffice = False
     listed_by_datasets = True
     random_targets_when_released = True
     cf_output = "click"

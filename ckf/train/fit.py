@@ -16,6 +16,8 @@ from ckf.core.errors import CkfError
 from ckf.model.backbone import load_tokenizer
 from ckf.model.build import build_recommender, init_adapters
 from ckf.model.checkpoint_io import save_model
+from ckf.model.peft_io import records_backbone
+from ckf.model.provenance import weights_content
 from ckf.model.recommender import Recommender
 from ckf.train.batching.batches import StepDataModule
 from ckf.train.batching.step_dataset import run_steps
@@ -46,10 +48,13 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
     collators = build_collators(exp, inputs, _tokenizer(exp, inputs))
     tasks = task_names(exp)
     model = build_recommender(exp, inputs.backbone, collators.tables, tasks)
-    init_adapters(model, exp.lora, inputs.backbone)
+    weights = weights_content(inputs.backbone, getattr(exp.backbone, "revision", None))
+    init_adapters(model, exp.lora, weights)
+    unknown = [entry.path for entry in exp.lora.init if not records_backbone(Path(entry.path))]
+    started = {"adapters_of_unknown_weights": unknown} if unknown else {}
     if isinstance(exp.curriculum, NoCurriculumConfig):
-        save_model(model, collators.encoder.tokenizer, inputs.backbone, run)
-        return {"steps": 0, "examples_per_step": 0, **_parameter_counts(model), "history_cut": 0}
+        save_model(model, collators.encoder.tokenizer, inputs.backbone, run, weights)
+        return {"steps": 0, "examples_per_step": 0, **_parameter_counts(model), "history_cut": 0, **started}
     checkpoint, first_step = CheckpointFiles(run).newest(log_to_stderr)
     saver, clock = Checkpoint(run, exp.train.checkpoint_every_steps), StepClock()
     data, mode = run_steps(exp, inputs.examples, collators, model.backbone.config)
@@ -77,7 +82,7 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
             f"{run}: stopped at step {trainer.global_step} of {data.steps}, {why}; the same command continues it"
         )
     if trainer.is_global_zero:
-        save_model(model, collators.encoder.tokenizer, inputs.backbone, run)
+        save_model(model, collators.encoder.tokenizer, inputs.backbone, run, weights)
     measured = clock.counts(first_step)
     cost = {"examples_per_second": exp.train.global_batch_size / measured["seconds_per_step"]} if measured else {}
     return {
@@ -89,6 +94,7 @@ def fit(exp: ExperimentConfig, inputs: Inputs, run: Path, logger: Logger | None)
         **_parameter_counts(model),
         **_compare_cost(estimate, measured, run, device, workers),
         "history_cut": module.history_cut,
+        **started,
     }
 
 

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from ckf.assembly import load_trained
+from ckf.config.compose import compose
 from ckf.core.artifact_store import read_json
 from ckf.core.errors import ArtifactError
 from ckf.model.backbone import load_backbone, load_tokenizer
 from ckf.model.merge_adapters import export_run
 from ckf.pipeline import run as pipeline
-from ckf.runs.folder import read_run
+from ckf.pipeline.artifacts import content_key
+from ckf.runs.folder import read_run, run_folder
 from ckf.train.distributed.worker import run_inputs
 from tests.integration.conftest import run_small
 
@@ -43,6 +45,23 @@ def test_a_role_starts_from_an_adapter(own, finished):
         torch.testing.assert_close(value, first[key], atol=1e-6, rtol=0)
     others = load_file(run / "adapters/rating/adapter_model.safetensors")
     assert all(value.abs().max() < 1e-6 for key, value in others.items() if "lora_B" in key)
+
+
+def test_a_backbone_counts_by_content(own, home, monkeypatch):
+    """One folder under four spellings is one run; other weights in the same folder are another."""
+    run, folder = own
+    names = set()
+    monkeypatch.chdir(folder.parent)
+    for path in (folder, f"{folder}/", folder.name, f"./{folder.name}"):
+        exp = compose([*OWN, f"backbone.path={path}"])[0]
+        names.add(run_folder(content_key(exp), "data").name)
+    moved = shutil.copytree(folder, folder.parent / "moved")
+    names.add(run_folder(content_key(compose([*OWN, f"backbone.path={moved}"])[0]), "data").name)
+    assert len(names) == 1
+    state = load_file(moved / "model.safetensors")
+    save_file({key: value * 1.01 for key, value in state.items()}, moved / "model.safetensors", {"format": "pt"})
+    assert run_folder(content_key(compose([*OWN, f"backbone.path={moved}"])[0]), "data").name not in names
+    assert read_json(run / "adapters/ctr/backbone.json")["weights"].startswith("sha256:")
 
 
 def test_an_adapter_of_another_rank_stops_the_run(finished, home):

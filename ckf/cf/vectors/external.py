@@ -202,7 +202,7 @@ def write_given_rows(out: Path, cfg: PretrainedConfig, dataset: Path) -> Any:
 
 
 def _matches(own: pd.DataFrame, given: pd.DataFrame, on: Sequence[str]) -> np.ndarray:
-    text = given[["user", "item"]].astype(str)
+    text = given[["user", "item"]].astype(str).apply(lambda ids: ids.str.strip())  # as the dataset's own
     if "timestamp" in on:
         text["timestamp"] = given["timestamp"].to_numpy()
     return pd.MultiIndex.from_frame(own[list(on)]).isin(pd.MultiIndex.from_frame(text))
@@ -225,4 +225,7 @@ def _read_rows(path: Path) -> pd.DataFrame:
         )
     if not len(table):
         raise DataError(f"{path}: holds no row")
+    if "key" not in table and (lacking := table[["user", "item"]].isna().any(axis=1)).any():
+        first = int(np.argmax(lacking)) + 1
+        raise DataError(f"{path}: row {first} lacks its user or its item ({int(lacking.sum())} such rows)")
     return table

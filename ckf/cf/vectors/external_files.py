@@ -56,7 +56,7 @@ def read_table(path: Path, kind: str, key: str | None, id_column: str) -> Table:
         raise DataError(f"{path}: expected a matrix of numbers [rows, dim], got {vectors.dtype} {list(vectors.shape)}")
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
-        raise DataError(f"{path}: row {bad[0]} holds NaN or infinity ({len(bad)} such rows of {len(vectors)})")
+        raise DataError(f"{path}: row {bad[0] + 1} holds NaN or infinity ({len(bad)} such rows of {len(vectors)})")
     return table
 
 
@@ -70,17 +70,17 @@ def read_ids(path: Path, id_column: str) -> np.ndarray:
         raise DataError(f"{path}: no such file")
     match path.suffix.lower():
         case ".txt":
-            ids = np.asarray(path.read_text(encoding="utf-8").splitlines(), dtype=object)
+            ids = _text(np.asarray(path.read_text(encoding="utf-8-sig").splitlines(), dtype=object), path)
         case ".npy":
             ids = _text(_numpy(path), path)
         case ".json":
             try:
-                values = json.loads(path.read_text(encoding="utf-8"))
+                values = json.loads(path.read_text(encoding="utf-8-sig"))
             except ValueError as error:
                 raise DataError(f"{path}: not valid JSON ({error})") from None
             if not isinstance(values, list):
                 raise DataError(f"{path}: expected a list of ids in row order, got {type(values).__name__}")
-            ids = np.asarray([str(value) for value in values], dtype=object)
+            ids = _text(np.asarray(values, dtype=object), path)
         case _:
             ids = _text(_column(_parquet(path), id_column, path).to_numpy(), path)
     return ids
@@ -171,7 +171,7 @@ def _stacked(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     odd = np.flatnonzero(lengths != lengths[:1])
     if len(odd):
-        raise DataError(f"{path}: row {odd[0]}: {name} has {lengths[odd[0]]} numbers, row 0 has {lengths[0]}")
+        raise DataError(f"{path}: row {odd[0] + 1}: {name} has {lengths[odd[0]]} numbers, row 1 has {lengths[0]}")
     values = pc.list_flatten(column).to_numpy()
     if values.dtype.kind not in "fiu":
         raise DataError(f"{path}: {name} holds {values.dtype}, expected numbers")
@@ -179,7 +179,7 @@ def _stacked(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
 
 
 def _text(ids: np.ndarray, path: Path) -> np.ndarray:
-    """Ids as text; whole floats, as pandas writes a column with gaps, are no ids."""
+    """Ids as text, without white space around them; whole floats, as pandas writes a column with gaps, are no ids."""
     if ids.ndim != 1 or ids.dtype.kind not in "iuUO":
         raise DataError(f"{path}: ids must be one column of whole numbers or text, got {ids.dtype} {list(ids.shape)}")
-    return np.asarray([str(value) for value in ids], dtype=object)
+    return np.asarray([str(value).strip() for value in ids], dtype=object)

@@ -286,10 +286,10 @@ def _split_problems(exp: ExperimentConfig) -> Iterator[Problem]:
             f"dataset={dataset} carries its own split; use split=provided{instead}",
             also=(key or "dataset",),
         )
-    if split == "temporal" and isinstance(exp.dataset, schema.ProcessedJsonConfig):
+    if split == "temporal" and not exp.dataset.timed:
         yield Problem(
             "split=temporal",
-            f"dataset={dataset} has no times, only an order within each user; use leave_last_out",
+            f"dataset={dataset} has no times, only an order of each user's rows; use leave_last_out",
             also=("dataset",),
         )
 

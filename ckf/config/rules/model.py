@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ckf.config.schema import EAGER_ONLY, FAMILIES, ExperimentConfig, HFBackboneConfig
+from ckf.core.checkpoint_folder import checkpoint_problem
 from ckf.core.errors import Problem
 
 SHARED = "shared"
@@ -69,6 +70,14 @@ def backbone_problems(exp: ExperimentConfig) -> Iterator[Problem]:
                 "use backbone.attention=eager",
             )
         )
+
+
+def backbone_file_problems(exp: ExperimentConfig) -> Iterator[Problem]:
+    """A local backbone must be there and whole. New runs alone are checked: a finished one is read without it."""
+    if isinstance(exp.backbone, HFBackboneConfig) and (
+        problem := checkpoint_problem(exp.backbone.path, tokenizer=True)
+    ):
+        yield Problem("backbone.path", problem)
 
 
 def _family(folder: Path) -> str | None:

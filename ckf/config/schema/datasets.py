@@ -9,8 +9,9 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from ckf.config.schema.validators import at_least, fraction, one_of
+from ckf.config.schema.validators import at_least, fraction, known_encoding, one_of
 from ckf.core.errors import Problem
+from ckf.tasks import BUILT_IN
 
 DATE_FILTERS = ("since", "until")
 COUNT_FILTERS = ("min_item_count", "min_user_count", "k_core", "min_history")
@@ -78,6 +79,21 @@ class DatasetConfig:
     memory_mb: int = 2048
     """Bound on the text held in memory at a time, in MiB. It changes no result."""
 
+    @property
+    def labelled(self) -> bool:
+        """Whether rows have a rating or a click. Without either every row is a like (implicit feedback)."""
+        return True
+
+    @property
+    def timed(self) -> bool:
+        """Whether rows have times. Without them the order of the rows is the order in time."""
+        return True
+
+    @property
+    def likes_by_rating(self) -> bool:
+        """Whether ``like_threshold`` decides what a like is."""
+        return False
+
     def problems(self) -> Iterator[Problem]:
         """Check the settings that every source has."""
         yield from one_of("duplicates", self.duplicates, DUPLICATES)
@@ -87,13 +103,38 @@ class DatasetConfig:
             yield Problem(
                 "rating_scale", f"must be the lowest and the highest rating, e.g. [1,5], got {self.rating_scale}"
             )
+        elif self.likes_by_rating and not self.rating_scale[0] < self.like_threshold <= self.rating_scale[1]:
+            low, high = self.rating_scale
+            what = "every rating a like" if self.like_threshold <= low else "no rating a like"
+            yield Problem(
+                "like_threshold",
+                f"{self.like_threshold:g} makes {what} on dataset.rating_scale [{low:g}, {high:g}]; it must be above "
+                f"{low:g} and at most {high:g}",
+            )
+        yield from self._label_problems()
         for place, step in enumerate(self.filters):
+            if step.name in DATE_FILTERS and not self.timed:
+                yield Problem(f"filters[{place}].name", f"'{step.name}' filters by time, and the source has no times")
             earlier = [other.name for other in self.filters[:place]]
             if step.count_scope not in ("now", "start", *earlier):
                 allowed = ", ".join(dict.fromkeys(("now", "start", *earlier)))
                 yield Problem(
                     f"filters[{place}].count_scope", f"'{step.count_scope}' is no earlier step; one of {allowed}"
                 )
+
+    def _label_problems(self) -> Iterator[Problem]:
+        """Name the tasks that a source without labels cannot serve."""
+        if self.labelled:
+            return
+        known = {name: task for name, task in BUILT_IN.items() if task.listed_by_datasets}
+        served = [name for name, task in known.items() if task.likes_suffice and task.needs <= {"click"}]
+        others = [name for name in self.supported_tasks if name in known and name not in served]
+        if others:
+            yield Problem(
+                "supported_tasks",
+                f"{', '.join(others)} cannot be served: no column holds a rating or a click, so every row is a like "
+                f"(implicit feedback); name the column, or use [{', '.join(served)}]",
+            )
 
 
 @dataclass
@@ -158,9 +199,9 @@ class ColumnsConfig:
     item: str = "item"
     """Item id."""
     rating: str | None = "rating"
-    """Rating, on ``dataset.rating_scale``. null needs ``click``."""
-    timestamp: str = "timestamp"
-    """Time, in ``dataset.timestamp_unit``."""
+    """Rating, on ``dataset.rating_scale``. null with ``click`` null too is implicit feedback: every row is a like."""
+    timestamp: str | None = "timestamp"
+    """Time, in ``dataset.timestamp_unit``. null takes the order of the rows as the order in time."""
     click: str | None = None
     """0 or 1. null makes clicks from ratings, by ``dataset.like_threshold``."""
     review: str | None = None
@@ -169,9 +210,7 @@ class ColumnsConfig:
     """``train``, ``val`` or ``test``, for ``split=provided``."""
 
     def problems(self) -> Iterator[Problem]:
-        """Say that a click or a rating is needed, and that a column serves once."""
-        if self.rating is None and self.click is None:
-            yield Problem("rating", "null, and click is null too; name the column of one of them")
+        """Say that a column serves once."""
         named = [name for name in vars(self).values() if name is not None]
         for name in sorted({n for n in named if named.count(n) > 1}):
             yield Problem("user", f"column '{name}' is named {named.count(name)} times; each column has one meaning")
@@ -210,9 +249,25 @@ class TabularConfig(DatasetConfig):
     licence: str = "not stated"
     """Licence of the data, for the dataset card."""
 
+    @property
+    def labelled(self) -> bool:
+        """Whether a column of ratings or clicks is named."""
+        return self.columns.rating is not None or self.columns.click is not None
+
+    @property
+    def timed(self) -> bool:
+        """Whether a column of times is named."""
+        return self.columns.timestamp is not None
+
+    @property
+    def likes_by_rating(self) -> bool:
+        """Whether there are ratings and no clicks."""
+        return self.columns.rating is not None and self.columns.click is None
+
     def problems(self) -> Iterator[Problem]:
         """Check what is of tables alone."""
         yield from super().problems()
         yield from one_of("timestamp_unit", self.timestamp_unit, TIME_UNITS)
+        yield from known_encoding("encoding", self.encoding)
         if not self.separator:
             yield Problem("separator", "is empty; e.g. ',' or '::'")

@@ -62,7 +62,7 @@ class LoraInitConfig:
     path: str = MISSING
     """Folder of the adapter."""
     same_backbone: bool = True
-    """Whether an adapter that names another backbone is refused. Its shapes must fit all the same."""
+    """Whether an adapter that was trained on other weights is refused. A plain PEFT folder does not record them."""
 
 
 @dataclass

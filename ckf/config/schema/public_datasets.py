@@ -75,11 +75,11 @@ class RecboleConfig(DatasetConfig):
     item_field: str = "item_id"
     """Field of the item id."""
     rating_field: str | None = "rating"
-    """Field of the rating. null is not read, and needs ``label_field``."""
+    """Field of the rating. null is not read; with ``label_field`` null too every row is a like (implicit feedback)."""
     label_field: str | None = None
     """Field of the click. null makes clicks from ratings."""
-    time_field: str = "timestamp"
-    """Field of the time."""
+    time_field: str | None = "timestamp"
+    """Field of the time. null takes the order of the rows as the order in time."""
     review_field: str | None = None
     """Field of the review. null is not read."""
     title_field: str | None = "title"
@@ -87,13 +87,26 @@ class RecboleConfig(DatasetConfig):
     licence: str = "that of the original data"
     """Licence of the data, for the dataset card."""
 
+    @property
+    def labelled(self) -> bool:
+        """Whether a field of ratings or labels is named."""
+        return self.rating_field is not None or self.label_field is not None
+
+    @property
+    def timed(self) -> bool:
+        """Whether a field of times is named."""
+        return self.time_field is not None
+
+    @property
+    def likes_by_rating(self) -> bool:
+        """Whether there are ratings and no labels."""
+        return self.rating_field is not None and self.label_field is None
+
     def problems(self) -> Iterator[Problem]:
-        """Check that there are three parts or none, and something to learn from."""
+        """Check that there are three parts or none."""
         yield from super().problems()
         if len(self.parts) not in (0, 3) or len(set(self.parts)) != len(self.parts):
             yield Problem("parts", f"must be three different names (train, val, test) or none, got {self.parts}")
-        if self.rating_field is None and self.label_field is None:
-            yield Problem("rating_field", "null, and label_field is null too; name the field of one of them")
 
 
 @dataclass
@@ -104,3 +117,13 @@ class ProcessedJsonConfig(DatasetConfig):
     """Folder of the six JSON files."""
     licence: str = "that of the original data"
     """Licence of the data, for the dataset card."""
+
+    @property
+    def timed(self) -> bool:
+        """False: the layout has no times."""
+        return False
+
+    @property
+    def likes_by_rating(self) -> bool:
+        """True: the layout has ratings alone."""
+        return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 
 from ckf.core.errors import Problem
@@ -23,3 +24,11 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> Iterator[Problem]
     """Yield a problem line when ``value`` is not one of ``allowed``."""
     if value not in allowed:
         yield Problem(name, f"'{value}' is not allowed; one of {', '.join(allowed)}")
+
+
+def known_encoding(name: str, value: str) -> Iterator[Problem]:
+    """Yield a problem line when Python knows no text encoding of that name."""
+    try:
+        codecs.lookup(value)
+    except LookupError:
+        yield Problem(name, f"'{value}' is no text encoding; e.g. utf8, latin-1, cp1252, utf-16")

@@ -11,11 +11,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy.stats import spearmanr
 
+from ckf.core.artifact_store import read_json
 from ckf.core.split_names import SPLITS
 from ckf.data.audit.report import PASS, STOP, WARN, Finding
 from ckf.data.interactions import InteractionLog
+from ckf.data.title_join import ABSENT, TitleJoin
 
 TIMELESS = ("user_cold", "item_cold")
+_UNTITLED_SHARE = 0.05
+"""Share of items without a title from which the audit warns."""
 _LATEST = 4_102_444_800  # the year 2100, in seconds
 
 
@@ -23,6 +27,7 @@ def table_lines(dataset: Path, log: InteractionLog, split: str) -> Iterator[Find
     """Every line that needs the dataset alone. ``split``: the split's name in the manifest."""
     yield from _ids(dataset, log)
     yield from _titles(dataset, log)
+    yield from _joined_titles(dataset)
     yield from _values(dataset, log)
     yield from _counts(dataset, log)
     yield from _time(log, split)
@@ -68,6 +73,19 @@ def _titles(dataset: Path, log: InteractionLog) -> Iterator[Finding]:
         "shared_titles", PASS, "items that share a normalised title with another; never two in one prompt",
         int(shared.sum()), len(shared),
     )  # fmt: skip
+
+
+def _joined_titles(dataset: Path) -> Iterator[Finding]:
+    """How many items found their title in the items file; 0% stops where there should be titles."""
+    manifest = read_json(dataset / "manifest.json")
+    if "title_join" not in manifest:  # made by hand
+        return
+    join, absent = TitleJoin(**manifest["title_join"]), ABSENT in manifest["warnings"]
+    untitled = join.items - join.titled
+    level = WARN if absent or untitled > _UNTITLED_SHARE * join.items else PASS
+    if not join.titled and not absent:
+        level = STOP
+    yield Finding("items_without_title", level, ABSENT if absent else join.text(), untitled, join.items, join.item)
 
 
 def _values(dataset: Path, log: InteractionLog) -> Iterator[Finding]:
@@ -145,6 +163,8 @@ def _cold(log: InteractionLog, split: str) -> Iterator[Finding]:
 
 
 def _users_scored(log: InteractionLog) -> Iterator[Finding]:
+    if (log.click == 1).all():  # implicit feedback: there is no second class to miss
+        return
     for code, name in ((1, "val"), (2, "test")):
         rows = log.split == code
         seen = np.bincount(log.user[rows])

@@ -152,12 +152,22 @@ def read_amazon(cfg: AmazonConfig, scanner: Scanner) -> Source:
             rows = _json_rows(version, meta, names, scanner)
         table, counts = title_table(rows, names)
         card.update(counts)
-        return table.lazy()
+        table = table.join(rows.select("item").unique(), on="item", how="semi", maintain_order="left")
+        # the raw id as a title would hide from the counts that there is none
+        return table.lazy().with_columns(title=pl.when(pl.col("title") != pl.col("item")).then("title"))
+
+    def item_ids() -> pl.LazyFrame:
+        if cfg.version == 2014:
+            return pl.LazyFrame({"item": _literal_ids(meta)}, schema={"item": pl.String})
+        return scanner.json_lines(meta, {version.item: pl.String}).select(item=version.item)
 
     return Source(
         interactions=_reviews(version, reviews, scanner),
+        names={"user": version.user, "item": version.item, "rating": version.rating, "timestamp": version.time},
         items=items,
         files=(reviews,),
+        item_files=(meta,),
+        item_ids=item_ids,
         oldest_timestamp=_OLDEST,
         card=card,
     )
@@ -186,6 +196,8 @@ def _literal_rows(path: Path, wanted: Collection[str], limit: int) -> tuple[pl.D
     """Metadata of 2014. A line whose item is not wanted is passed over by its first key, without parsing."""
     rows, faults = [], []
     for number, data in raw_lines(path):
+        if number == 1 and isinstance(data, bytes):
+            data = data.removeprefix(b"\xef\xbb\xbf")
         row = data if isinstance(data, BadRow) else _literal_row(path, number, data, wanted)
         if isinstance(row, BadRow):
             faults.append(row)
@@ -196,11 +208,17 @@ def _literal_rows(path: Path, wanted: Collection[str], limit: int) -> tuple[pl.D
     return pl.DataFrame(rows, schema=_TEXT, orient="row"), faults
 
 
+def _literal_ids(path: Path) -> list[str]:
+    """Ids of the metadata of 2014, of the lines that begin with theirs."""
+    heads = (_ASIN.match(data) for _, data in raw_lines(path) if isinstance(data, bytes))
+    return [head[1].decode("utf-8", "replace") for head in heads if head]
+
+
 def _literal_row(
     path: Path, number: int, data: bytes, wanted: Collection[str]
 ) -> tuple[str | None, ...] | BadRow | None:
     head = _ASIN.match(data)
-    if data.isspace() or (head and head[1].decode("utf-8", "replace") not in wanted):
+    if data.isspace() or (head and head[1].decode("utf-8", "replace").strip() not in wanted):
         return None
     try:
         row = parse_literal(data.decode("utf-8").strip())
@@ -209,7 +227,7 @@ def _literal_row(
     item = row.get("asin")
     if not isinstance(item, str):
         return BadRow(path, number, "missing_field", f"asin is {item!r:.60}, expected text", column="asin")
-    if item not in wanted:
+    if (item := item.strip()) not in wanted:
         return None
     return item, _text(row.get("title")), _text(row.get("brand")), _last_category(row.get("categories"))
 
@@ -218,7 +236,12 @@ def _json_rows(version: Version, path: Path, wanted: Collection[str], scanner: S
     """Metadata of 2018 and 2023; categories, a list or a text, arrive as JSON text."""
     columns = dict.fromkeys((version.item, "title", version.brand, *version.categories), pl.String)
     known = pl.LazyFrame({version.item: list(wanted)}, schema={version.item: pl.String})
-    table = scanner.json_lines(path, columns).join(known, on=version.item, how="semi").sort("line")
+    table = (
+        scanner.json_lines(path, columns)
+        .with_columns(pl.col(version.item).str.strip_chars())
+        .join(known, on=version.item, how="semi")
+        .sort("line")
+    )
     rows = []
     for row in table.collect(engine="streaming").iter_rows(named=True):
         category = next(filter(None, (_last_category(_from_json(row[key])) for key in version.categories)), None)

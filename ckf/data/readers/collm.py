@@ -77,14 +77,14 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     for name in ("uid", "iid"):
         bad = np.flatnonzero(table[name].to_numpy() < 1)
         if len(bad):
-            raise DataError(f"{path}: row {bad[0]}: {name} is {table[name].iloc[bad[0]]}; ids start at 1")
+            raise DataError(f"{path}: row {bad[0] + 1}: {name} is {table[name].iloc[bad[0]]}; ids start at 1")
     uneven = (table["his"].map(_length) != table["his_title"].map(_length)) | (table["his"].map(_length) < 0)
     bad = np.flatnonzero(uneven.to_numpy())
     if len(bad):
-        raise DataError(f"{path}: row {bad[0]}: his and his_title must be lists of one length")
+        raise DataError(f"{path}: row {bad[0] + 1}: his and his_title must be lists of one length")
     bad = np.flatnonzero(~table["label"].isin((0, 1)).to_numpy())
     if len(bad):
-        raise DataError(f"{path}: row {bad[0]}: label is {table['label'].iloc[bad[0]]}; allowed are 0 and 1")
+        raise DataError(f"{path}: row {bad[0] + 1}: label is {table['label'].iloc[bad[0]]}; allowed are 0 and 1")
     return table
 
 

@@ -117,6 +117,8 @@ def read_movielens(cfg: MovieLensConfig, scanner: Scanner) -> Source:
         interactions=rows,
         items=items.with_columns(pl.col("title").str.strip_chars(), year=year),
         files=(ratings,),
+        item_files=(movies,),
+        names={"user": "userId", "item": "movieId"} if release.layout == "csv" else {},
         oldest_timestamp=_OLDEST,
         card={
             "source": f"MovieLens, {release.archive.removesuffix('.zip')} (GroupLens)",

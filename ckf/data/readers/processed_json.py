@@ -67,6 +67,11 @@ def read_processed_json(cfg: ProcessedJsonConfig) -> Source:
     }
     titles, differing = _item_titles(root, sequences, TITLES in present)
     cold = _cold_users(root, [name for name in COLD_FILES if name in present])
+    if cold and not cold & set(sequences):
+        raise DataError(
+            f"{root}: none of the {len(cold)} cold users, e.g. '{min(cold)}', has a sequence in {SEQUENCES}, which has "
+            f"e.g. '{next(iter(sequences))}'"
+        )
     users = None
     if cold is not None:
         users = pl.LazyFrame(
@@ -78,6 +83,8 @@ def read_processed_json(cfg: ProcessedJsonConfig) -> Source:
         items=pl.LazyFrame(titles, schema={"item": pl.String, "title": pl.String}, orient="row"),
         users=users,
         files=(root / SEQUENCES,),
+        item_files=(root / ITEM_TITLES,),
+        timed=False,
         card={
             "source": "processed folder of the released CKF code",
             "licence": cfg.licence,
@@ -100,7 +107,7 @@ def _load(path: Path) -> dict[str, Any]:
         return found
 
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
+        value = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique)
     except (UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not UTF-8 JSON ({type(error).__name__})") from None
     except ValueError as error:

@@ -55,6 +55,8 @@ def read_recbole(cfg: RecboleConfig, scanner: Scanner) -> Source:
         interactions=rows,
         items=items,
         files=tuple(inter),
+        item_files=tuple(files[len(inter) :]),
+        titled=has_items and bool(cfg.title_field),
         card={
             "source": f"RecBole atomic files, {cfg.prefix}",
             "licence": cfg.licence,
@@ -64,9 +66,11 @@ def read_recbole(cfg: RecboleConfig, scanner: Scanner) -> Source:
 
 
 def _interactions(cfg: RecboleConfig, path: Path, scanner: Scanner) -> pl.LazyFrame:
-    wanted: dict[str, Any] = {cfg.user_field: pl.String, cfg.item_field: pl.String, cfg.time_field: pl.Float64}
+    wanted: dict[str, Any] = {cfg.user_field: pl.String, cfg.item_field: pl.String}
     columns: dict[str, Any] = {"user": cfg.user_field, "item": cfg.item_field}
-    columns["timestamp"] = pl.col(cfg.time_field).floor().cast(pl.Int64)
+    if cfg.time_field:
+        wanted[cfg.time_field] = pl.Float64
+        columns["timestamp"] = pl.col(cfg.time_field).floor().cast(pl.Int64)
     if cfg.rating_field:
         wanted[cfg.rating_field] = pl.Float64
         columns["rating"] = cfg.rating_field
@@ -84,7 +88,12 @@ def _interactions(cfg: RecboleConfig, path: Path, scanner: Scanner) -> pl.LazyFr
 def _read(path: Path, wanted: dict[str, Any], scanner: Scanner) -> pl.LazyFrame:
     """The wanted fields under their own names, without the type suffixes of the header."""
     header: dict[str, str] = {}
-    for column in read_header(path, "\t", None):
+    columns = read_header(path, "\t", None)
+    if len(columns) == 1 and len(wanted) > 1:
+        raise DataError(
+            f"{path}: line 1: no tab in the header '{columns[0]:.60}'; RecBole's fields are separated by tab"
+        )
+    for column in columns:
         name, colon, kind = column.rpartition(":")
         if not colon or kind not in _TYPES:
             raise DataError(

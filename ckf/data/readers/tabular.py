@@ -49,7 +49,8 @@ def read_tables(cfg: TabularConfig, scanner: Scanner) -> Source:
     names = {kind: name for kind, name in vars(cfg.columns).items() if name is not None}
     rows = _table(cfg, scanner, path, {name: _TYPES[kind] for kind, name in names.items()})
     rows = rows.rename({name: kind for kind, name in names.items()})
-    rows = rows.with_columns(pl.col("timestamp") // _UNITS[cfg.timestamp_unit])
+    if cfg.timed:
+        rows = rows.with_columns(pl.col("timestamp") // _UNITS[cfg.timestamp_unit])
     if more:
         wanted = {cfg.item_columns.item: pl.String, cfg.item_columns.title: pl.String}
         items = _table(cfg, scanner, more[0], wanted).rename(
@@ -61,7 +62,10 @@ def read_tables(cfg: TabularConfig, scanner: Scanner) -> Source:
         interactions=rows,
         items=items.select("item", "title"),
         files=(path,),
-        oldest_timestamp=0 if cfg.timestamp_unit == "s" else _EARLY,
+        item_files=tuple(more),
+        titled=bool(more),
+        names=names,
+        oldest_timestamp=0 if cfg.timestamp_unit == "s" or not cfg.timed else _EARLY,
         card={"source": f"own tables ({path.name})", "licence": cfg.licence},
     )
 
@@ -69,7 +73,14 @@ def read_tables(cfg: TabularConfig, scanner: Scanner) -> Source:
 def _table(cfg: TabularConfig, scanner: Scanner, path: Path, columns: dict[str, Any]) -> pl.LazyFrame:
     if cfg.name == "parquet" or path.suffix == ".parquet":
         return _parquet(path, columns)
-    return scanner.delimited(path, columns, separator=cfg.separator, encoding=cfg.encoding)
+    return scanner.delimited(
+        path,
+        columns,
+        separator=cfg.separator,
+        encoding=cfg.encoding,
+        encoding_key="dataset.encoding",
+        separator_key="dataset.separator",
+    )
 
 
 def _parquet(path: Path, columns: dict[str, Any]) -> pl.LazyFrame:

@@ -15,7 +15,7 @@ from ckf.core.artifact_store import json_text, read_json, read_json_lines, write
 from ckf.tracking.loggers import JsonlLogger
 
 PACKAGE = Path(ckf.__file__).parent
-READERS = {"data/readers/python_literals.py", "data/readers/cell_types.py", "data/readers/line_reader.py"}
+READERS = {"data/readers/python_literals.py", "data/readers/cell_types.py", "data/readers/salvage.py"}
 """They write JSON into tables and scratch files, from JSON or text that they have read."""
 
 

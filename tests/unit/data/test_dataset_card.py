@@ -15,6 +15,11 @@ CARD = """\
 - source: own tables (ratings.csv)
 - licence: mine
 
+## Warnings
+
+- 3 of 5 items (60.0%) have a title, the others have their raw id; not in the items file: 1, e.g. 'v'
+- rows left out because they cannot be used: 1 (dataset.max_bad_rows)
+
 ## Rows left after each step
 
 | after | rows | users | items |

@@ -74,7 +74,7 @@ def test_a_history_without_its_titles_is_a_named_row(tmp_path):
     column = table.columns.get_loc("his_title")
     table.iat[3, column] = table.iat[3, column][:-1]
     table.to_pickle(path)
-    with pytest.raises(DataError, match=r"test_ood2.pkl: row 3: his and his_title"):
+    with pytest.raises(DataError, match=r"test_ood2.pkl: row 4: his and his_title"):
         read_collm(CollmConfig("collm_ml1m", root=str(tmp_path)))
 
 

@@ -118,3 +118,35 @@ def test_a_split_without_rows_stops():
 )
 def test_faulty_splits_are_refused(cfg, line):
     assert any(str(problem).startswith(line) for problem in cfg.problems())
+
+
+@pytest.mark.parametrize(
+    ("times", "cfg", "said"),
+    [
+        ((1, 2, *[9] * 8), SplitConfig("temporal"), r"'val' .*: 8 rows share the time 1970-01-01 00:00:09 "),
+        ((9,) * 10, SplitConfig("temporal"), r"'train' .*: 10 rows share .* \(1 different times in all\); use"),
+        ((1, 2, 3, 4), SplitConfig("temporal"), r"'val' .*: split.val_fraction=0.1 of 4 is no row; raise it"),
+        (
+            (at(2001, 1, 1), at(2001, 5, 1)),
+            SplitConfig("temporal", val_from="2002-01-01", test_from="2003-01-01"),
+            r"times go from 2001-01-01 00:00:00 to 2001-05-01 00:00:00, split.val_from is 2002-01-01",
+        ),
+        (
+            (at(2001, 1, 1), at(2001, 5, 1)),
+            SplitConfig("temporal", train_months=[0, 5], val_months=[6, 7], test_months=[8, 9]),
+            r"the rows are of months 0 to 4, counted from that of the earliest row, and split.val_months is \[6, 7\]",
+        ),
+        ((1, 2, 3), SplitConfig("leave_last_out"), r"no user has three interactions, .* \(the most is 1\); use split="),
+        ((1, 2, 3), SplitConfig("user_cold", val_fraction=0.0), r"none of the 3 users was drawn for it .*raise the"),
+        ((1, 2, 3), SplitConfig("temporal", cold_user_max_interactions=1), r"split.cold_user_max_interactions=1 rows"),
+    ],
+)  # fmt: skip
+def test_an_empty_split_is_explained_with_its_remedy(times, cfg, said):
+    with pytest.raises(DataError, match=said):
+        split_of(timed(*times), cfg)
+
+
+def test_a_provided_split_without_val_names_what_there_is():
+    table = rows().with_columns(split=pl.Series(["train", "test"] * 3))
+    with pytest.raises(DataError, match="'val' of 6 in all: the source's own split holds test, train; use another"):
+        split_of(table, SplitConfig("provided"))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from ckf.data.example_table import ExampleTable
+from ckf.eval import protocols
 from ckf.eval.generate import Trie, constrained, generate, greedy, sampled
 from ckf.eval.protocols import answered_lists, slot_match
 from ckf.model.backbone import vocabulary_logits
+from ckf.tasks.measure import compute_metrics
 from tests.conftest import TASKS, make_example
 from tests.unit.model.families import KINDS, recommender
 
@@ -96,6 +102,44 @@ def test_protocols_answer_whole_lists_and_unusable_ones_are_nan(model, collator)
     assert free["score"].isna().all(), "a model of random weights writes no title"
     match = answered_lists(model, collator, table, "slots", "model", **options)
     assert np.isfinite(match["score"]).all()
+
+
+def test_a_folders_own_generation_settings_change_no_answer(backbone_folder, tables, collator, tmp_path):
+    """Instruct models ship sampling settings, which transformers' own generate would follow (MiniOneRec, PR 57)."""
+    shutil.copytree(backbone_folder, tmp_path, dirs_exist_ok=True)
+    settings = {"do_sample": True, "top_k": 2, "top_p": 0.1, "temperature": 9.0, "repetition_penalty": 5.0}
+    (tmp_path / "generation_config.json").write_text(json.dumps({**settings, "max_new_tokens": 1}))
+    table = ExampleTable.of([make_example("topk", number) for number in range(6)], TASKS, "test")
+    options = {"slots": True, "batch_size": 4, "device": CPU}
+    found = []
+    for folder in (backbone_folder, tmp_path):
+        model = recommender("llama", folder, tables).eval()
+        trie = answered_lists(model, collator, table, "constrained", "model", **options)
+        found.append((generate(model, collator, EXAMPLES, greedy, slots=True, tokens=6, device=CPU), trie))
+    assert model.backbone.generation_config.top_k == 2, "transformers has read them"
+    assert found[0][0] == found[1][0]
+    assert max(map(len, found[1][0])) > 1
+    pd.testing.assert_frame_equal(found[0][1], found[1][1])
+
+
+def test_an_answer_as_json_is_unusable_and_counted_as_the_worst(model, collator, monkeypatch):
+    """A model that writes {"answer": title} has named no candidate (MiniOneRec, issue 28)."""
+    encoder = collator.encoder
+    table = ExampleTable.of([make_example("topk", number) for number in range(4)], TASKS, "test")
+    wanted = [encoder.labels(example)[0] for example in (table[row] for row in range(4))]
+
+    def written(model, collators, examples, choose, **options):
+        texts = [title if row % 2 else json.dumps({"answer": title}) for row, title in enumerate(wanted)]
+        return [[*encoder.tokenizer(text, add_special_tokens=False)["input_ids"], encoder.eos] for text in texts]
+
+    monkeypatch.setattr(protocols, "generate", written)
+    rows = answered_lists(model, collator, table, "generate", "model", slots=True, batch_size=4, device=CPU)
+    unusable = rows.groupby("example_id", sort=False)["score"].apply(lambda scores: scores.isna().all())
+    assert unusable.tolist() == [True, False, True, False]
+    found = compute_metrics(rows.assign(warm_seen=True, warm_3=True), "test", 10)
+    assert found["test/topk/unusable"] == rows["score"].isna().sum() == 8, "four candidates in each of two lists"
+    worst = compute_metrics(rows[rows["score"].isna()].assign(warm_seen=True, warm_3=True), "test", 10)
+    assert worst["test/topk/mrr[c10]"] == 1 / 4
 
 
 def test_slot_match_is_the_product_with_the_fused_vectors(model, collator):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -108,6 +110,23 @@ def test_bf16_backbone_with_fp32_adapters_and_fusion(kind, checkpoint, tables, c
     assert {p.dtype for p in trained} == {p.grad.dtype for p in trained} == {half.dtype} == {torch.float32}
     assert all(torch.isfinite(p.grad).all() and p.grad.abs().sum() > 0 for p in trained)
     assert half.detach().mean().item() == pytest.approx(full.mean().item(), rel=0.02)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_folder_of_fp16_weights_trains_fp32_adapters(checkpoint, tables, collator, mixed, tmp_path, dtype):
+    """The dtype is the config's, not the folder's; no gradient is in fp16, so nothing has to be unscaled."""
+    from transformers import AutoModelForCausalLM
+
+    folder = tmp_path / "half"
+    shutil.copytree(checkpoint("llama"), folder)
+    AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float16).save_pretrained(str(folder))
+    assert json.loads((folder / "config.json").read_text())["dtype"] == "float16"
+    model = recommender("llama", folder, tables, dtype=dtype)
+    assert {p.dtype for p in model.backbone.parameters() if not p.requires_grad} == {getattr(torch, dtype)}
+    model(collator.training(mixed, [1.0] * len(mixed), slots=True)).sum().backward()
+    trained = [*model.adapter_parameters(), *model.fusion_parameters()]
+    assert {p.grad.dtype for p in trained} == {torch.float32}
+    assert all(torch.isfinite(p.grad).all() and p.grad.abs().sum() > 0 for p in trained)
 
 
 def test_tied_embeddings_stay_tied_and_frozen(checkpoint, tables):

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from ckf.core.errors import ArtifactError
-from ckf.model.peft_io import load_adapter, load_adapters, read_adapter, save_adapters
+from ckf.model.peft_io import load_adapter, load_adapters, read_adapter, records_backbone, save_adapters
+from ckf.model.provenance import weights_content
 from tests.conftest import TASKS, make_model
 from tests.unit.model.families import load, recommender
 
@@ -54,7 +55,7 @@ def test_stock_pefts_adapter_comes_into_a_role(model, collator, backbone_folder,
     from peft import PeftModel
 
     folder = stock_adapter(tmp_path, backbone_folder)
-    load_adapter(folder, model.layers, shared(model), backbone="/models/My-Llama")
+    load_adapter(folder, model.layers, shared(model), "sha256:of these weights")
     for layer in model.layers.values():
         for task in TASKS:
             if task in [adapter.name for adapter in layer.adapters]:
@@ -78,6 +79,11 @@ def test_stock_pefts_adapter_comes_into_a_role(model, collator, backbone_folder,
         ({"use_dora": True}, "use_dora is True; only a plain LoRA can be used"),
         ({"bias": "all"}, "bias is all; only a plain LoRA can be used"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save is ['lm_head']; only a plain LoRA can be used"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights is pissa, which changes the backbone's own weights"),
+        ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is pissa_niter_4, which changes"),
+        ({"init_lora_weights": "olora"}, "init_lora_weights is olora, which changes"),
+        ({"alora_invocation_tokens": [5]}, "alora_invocation_tokens is [5]; only a plain LoRA can be used"),
+        ({"layer_replication": [(0, 1), (0, 2)]}, "layer_replication is [[0, 1], [0, 2]]; only a plain LoRA"),
     ],
     ids=str,
 )  # fmt: skip
@@ -92,10 +98,52 @@ def test_one_that_does_not_fit_the_role_is_one_line(model, backbone_folder, tmp_
     assert all(torch.equal(a, layer.lora_a) for a, layer in zip(before, model.layers.values(), strict=True))
 
 
-def test_one_for_another_backbone_is_refused_by_name_and_by_shape(model, backbone_folder, checkpoint, tables, tmp_path):
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"a_setting_of_the_future": 3}, "a_setting_of_the_future is 3; only a plain LoRA can be used"),
+        ({"a_setting_of_the_future": None}, None),
+        ({"init_lora_weights": "gaussian", "lora_dropout": 0.3, "peft_version": "9"}, None),
+        ({"qalora_group_size": 16}, None),
+        ({"use_qalora": True}, "use_qalora is True; only a plain LoRA can be used"),
+    ],
+    ids=str,
+)
+def test_only_settings_that_are_known_to_be_plain_pass(backbone_folder, tmp_path, change, problem):
     folder = stock_adapter(tmp_path / "x", backbone_folder)
-    with pytest.raises(ArtifactError, match=r"for the backbone 'someone/my-llama', and this one is 'their-llama'"):
-        load_adapter(folder, model.layers, shared(model), backbone="their-llama")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, **change}))
+    if problem is None:
+        assert read_adapter(folder).weights
+        return
+    with pytest.raises(ArtifactError) as caught:
+        read_adapter(folder)
+    assert problem in str(caught.value)
+
+
+def test_an_adapter_belongs_to_weights_by_content_not_by_name(model, backbone_folder, tmp_path):
+    """Other weights of the same name and shape are refused (TALLRec, issue 34); the same weights elsewhere are not."""
+    from safetensors.torch import load_file, save_file
+
+    elsewhere = Path(shutil.copytree(backbone_folder, tmp_path / "another name"))
+    retrained = Path(shutil.copytree(backbone_folder, tmp_path / "v2" / backbone_folder.name))
+    state = load_file(retrained / "model.safetensors")
+    save_file({key: value + 1e-3 for key, value in state.items()}, retrained / "model.safetensors", {"format": "pt"})
+    save_adapters(tmp_path / "a", model.layers, model.adapters, "base", weights_content(str(backbone_folder)))
+    folder = tmp_path / "a" / "shared"
+    for same in (str(backbone_folder), str(elsewhere), f"{elsewhere}/"):
+        load_adapter(folder, model.layers, shared(model), weights_content(same))
+    with pytest.raises(ArtifactError, match=r"trained on other weights \(sha256:\w+ of 'base'\) than this backbone's"):
+        load_adapter(folder, model.layers, shared(model), weights_content(str(retrained)))
+    load_adapter(folder, model.layers, shared(model), None)
+    assert records_backbone(folder)
+    plain = stock_adapter(tmp_path / "plain", backbone_folder)
+    assert not records_backbone(plain)
+    load_adapter(plain, model.layers, shared(model), weights_content(str(retrained)))
+
+
+def test_one_for_another_backbone_is_refused_by_shape(model, backbone_folder, checkpoint, tables, tmp_path):
+    folder = stock_adapter(tmp_path / "x", backbone_folder)
     other = recommender("llama", checkpoint("llama"), tables)  # three layers, two heads of keys
     with pytest.raises(ArtifactError, match=r"it has nothing for model\.layers\.2"):
         load_adapter(folder, other.layers, shared(other))

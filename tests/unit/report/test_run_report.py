@@ -147,6 +147,14 @@ def test_stamps(tmp_path):
     assert "bias/test/ctr/unusable" not in text
 
 
+def test_what_the_data_warn_of_is_a_caveat(tmp_path):
+    run = make_run(tmp_path / "run")
+    metadata = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(metadata | {"data_warnings": ["1 of 9 items (11.1%) have a title"]}))
+    caveats = text_of(run).split("## Caveats")[1].split("##")[0]
+    assert "- Data: 1 of 9 items (11.1%) have a title.\n" in caveats
+
+
 def test_how_it_was_made(tmp_path):
     text = text_of(make_run(tmp_path / "run"))
     for line in ("fusion=meta", "seconds by stage: train 3.5", "git commit: 0123", "dataset abc"):

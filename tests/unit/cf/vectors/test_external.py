@@ -107,6 +107,15 @@ def test_every_format_is_aligned_by_raw_id(world, tmp_path, form):
     np.testing.assert_array_equal(tables.items.numpy(), world.dense["item"])
 
 
+def test_white_space_around_ids_is_not_part_of_them(world, tmp_path):
+    settings = write(world, tmp_path, "npy")
+    for kind in ("user", "item"):
+        (tmp_path / f"{kind}.txt").write_text("\n".join(f" {name} " for name in world.ids[kind]) + "\n")
+    tables = build(world, tmp_path / "out", **settings)
+    np.testing.assert_array_equal(tables.users.numpy(), world.dense["user"])
+    np.testing.assert_array_equal(tables.items.numpy(), world.dense["item"])
+
+
 def test_a_recbole_checkpoint_gives_its_weights_and_runs_none_of_its_classes(world, tmp_path, monkeypatch):
     module = ModuleType("recbole.config.configurator")
     module.Config = type("Config", (FakeConfig,), {"__module__": module.__name__})  # type: ignore[attr-defined]
@@ -202,7 +211,7 @@ def test_bad_tables_are_one_clear_line(world, tmp_path):
     bad = good.copy()
     bad[4, 0] = np.nan
     cases = [
-        (bad, r"users.npy: row 4 holds NaN or infinity \(1 such rows"),
+        (bad, r"users.npy: row 5 holds NaN or infinity \(1 such rows"),
         (good[:-3], rf"users.npy: {len(good) - 3} vectors for {len(good)} ids of .*user.txt"),
         (good[:, :2], r"vectors are 2 wide, those of .*items.npy 3"),
         (good[:, 0], r"expected a matrix of numbers \[rows, dim\]"),
@@ -258,6 +267,7 @@ def test_unknown_origin_is_said_and_a_named_one_is_checked(world, tmp_path):
         ("honest", train, ["user", "item", "timestamp"]),
         ("leaky", pd.concat([train, test.head(1)]), ["user", "item", "timestamp"]),
         ("pairs", pd.concat([train, test.head(1)]), ["user", "item"]),
+        ("spaced", pd.concat([train, test.head(1).assign(user=" " + test["user"])]), ["user", "item"]),
     ):
         file = tmp_path / f"{name}.csv"
         given[columns].to_csv(file, index=False)

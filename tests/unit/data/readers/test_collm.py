@@ -101,7 +101,7 @@ def test_a_bad_row_is_named(tmp_path, column, value, text):
     table = pd.read_pickle(path)
     table.iloc[4, table.columns.get_loc(column)] = value
     table.to_pickle(path)
-    with pytest.raises(DataError, match=rf"test_ood2.pkl: row 4: {text}"):
+    with pytest.raises(DataError, match=rf"test_ood2.pkl: row 5: {text}"):
         read_collm(CollmConfig(name="collm_ml1m", root=str(tmp_path)))
 
 

@@ -14,8 +14,10 @@ from ckf.core.artifact_store import read_json
 from ckf.core.errors import DataError
 from ckf.data.prepare import build_dataset, write_dataset
 from ckf.data.readers.base import Source
-from ckf.data.readers.line_reader import BadRow, Table, records
+from ckf.data.readers.file_notes import FileNotes
+from ckf.data.readers.line_reader import BadRow, Table
 from ckf.data.readers.polars_scan import Scanner
+from ckf.data.readers.salvage import records
 from ckf.data.row_validation import collect_errors, row_checks
 
 FIELDS = {"u": pl.String, "i": pl.String, "r": pl.Float64, "t": pl.Int64, "x": pl.String}
@@ -39,7 +41,8 @@ def build(path: Path, out: Path, **settings) -> dict:
     def read(scan: Scanner) -> Source:
         rows = scan.json_lines(path, FIELDS)
         names = {"u": "user", "i": "item", "r": "rating", "t": "timestamp", "x": "review"}
-        return Source(rows.rename(names), pl.LazyFrame(schema={"item": pl.String, "title": pl.String}), files=(path,))
+        no_titles = pl.LazyFrame(schema={"item": pl.String, "title": pl.String})
+        return Source(rows.rename(names), no_titles, files=(path,), titled=False)
 
     cfg = TabularConfig("csv", root="", interactions="", **settings)
     write_dataset(read, cfg, SplitConfig("temporal", val_fraction=0.2, test_fraction=0.2), out)
@@ -182,7 +185,7 @@ def test_own_columns_in_csv(tmp_path, separator):
         ("u1,i9,lots,5", "line 5: stars is 'lots', expected a number"),
         ("u1,i9,3,5,6", "line 5: 5 fields, expected 4"),
         ("u1,i9", "line 5: "),
-        (",i9,3,5", "line 5: the user id is missing"),
+        (",i9,3,5", r"line 5: the user id is missing \(who\)"),
         ("u1,i9,3,1700000000000000", "line 5: the timestamp 1700000000000000 .* microseconds"),
         ('"u,1",i9,99,5', "line 5: the rating is 99"),
     ],
@@ -204,10 +207,11 @@ def test_lines_after_a_quoted_line_end_are_numbered_as_in_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("", "the file is empty; its first line must name the columns"),
+        ("", r"ratings.csv: the file is empty \(0 bytes\)"),
+        ("\n\n", "ratings.csv: the file is empty; its first line must name the columns"),
         ("who,what,at\n", "line 1: column stars is missing; the header has who, what, at"),
         ("who,what,stars,at,at\n", "line 1: column at stands there 2 times"),
-        ("who,what,stars,at\n", "read: no interaction is left of 0"),
+        ("who,what,stars,at\n", "ratings.csv: no row of data, a header alone"),
     ],
 )
 def test_headers(tmp_path, text, line):
@@ -242,7 +246,7 @@ def test_own_parquet_with_titles_and_a_split(tmp_path):
 def test_a_bad_row_is_a_value_and_its_text_comes_last(tmp_path):
     """The slow reader and the row checks both give file, row, column and reason apart."""
     path = jsonl(tmp_path, '{"u": "a", "i": "b", "r": "good", "t": 5}')
-    bad = [row for _, row in records(Table(path, FIELDS)) if isinstance(row, BadRow)]
+    bad = [row for _, row in records(Table(path, FIELDS), FileNotes(path)) if isinstance(row, BadRow)]
     assert bad == [BadRow(path, 4, "r_of_wrong_type", "r is 'good', expected a number", column="r")]
     assert str(bad[0]) == f"{path}: line 4: r is 'good', expected a number"
 

@@ -99,7 +99,7 @@ def test_without_an_items_file_the_ids_are_the_titles(tmp_path: Path) -> None:
         ([HEADER, *rows(), "\ti9\t3\t1000000000"], "x.inter: line 14: the user id is missing"),
         ([HEADER, *rows(), "u1\ti9\t77\t1000000000"], "x.inter: line 14: the rating is 77, outside"),
         ([HEADER, *rows(), "u1\ti9\t3\t1000000000000"], "x.inter: line 14: the timestamp 1000000000000 is after"),
-        ([HEADER], "no interaction"),
+        ([HEADER], "x.inter: no row of data, a header alone"),
         ([], "x.inter: the file is empty"),
     ],
 )
