@@ -23,7 +23,7 @@ from ckf.cf.vectors.tables import VectorTables
 from ckf.core.artifact_store import read_json_lines
 from ckf.core.rng import hash_ids, hashed_uniform
 from ckf.data.example_table import Example, ExampleTable
-from ckf.metrics import auc
+from ckf.metrics import LEAST_USERS, auc
 from ckf.metrics.resampling import Ratio, resample
 from ckf.model.fusion import Fusion
 from ckf.model.recommender import Recommender
@@ -156,7 +156,10 @@ def _right(collators: Collators, example: Example) -> int:
 
 
 def _loss_rises(sample: list[Example], right: list[int], found: dict[str, list[np.ndarray]]) -> dict[str, float]:
-    """Each task's loss and its rise with an interval over users (``…/<task>/loss_rise_<change>[_low|_high]``)."""
+    """Each task's loss and its rise with an interval over users (``…/<task>/loss_rise_<change>[_low|_high]``).
+
+    ``…/<task>/users`` counts the users; below `LEAST_USERS` there is no interval.
+    """
     tasks = np.asarray([example.task for example in sample])
     users = np.asarray([example.user for example in sample])
     tail = 100 * (1 - LEVEL) / 2 / len(set(tasks.tolist()))
@@ -165,14 +168,17 @@ def _loss_rises(sample: list[Example], right: list[int], found: dict[str, list[n
         for name, distributions in found.items()
     }
     out = {f"diagnostics/{task}/loss": float(loss[""][tasks == task].mean()) for task in dict.fromkeys(tasks.tolist())}
-    for name in [name for name in found if name]:
-        for task in dict.fromkeys(tasks.tolist()):
+    for task in dict.fromkeys(tasks.tolist()):
+        out[f"diagnostics/{task}/users"] = len(np.unique(users[tasks == task]))
+        for name in [name for name in found if name]:
             names, codes = np.unique(users[tasks == task], return_inverse=True)
             mean = Ratio.of_rows((loss[name] - loss[""])[tasks == task], codes, len(names))
-            drawn = resample({"rise": mean}, len(names), RESAMPLES, seed=0)["rise"]
             key = f"diagnostics/{task}/loss_rise_{name}"
-            low, high = np.percentile(drawn, [tail, 100 - tail])
-            out |= {key: mean.value(), f"{key}_low": float(low), f"{key}_high": float(high)}
+            out[key] = mean.value()
+            if mean.units >= LEAST_USERS:
+                drawn = resample({"rise": mean}, len(names), RESAMPLES, seed=0)["rise"]
+                low, high = np.percentile(drawn, [tail, 100 - tail])
+                out |= {f"{key}_low": float(low), f"{key}_high": float(high)}
     return out
 
 

@@ -76,6 +76,13 @@ def test_a_model_that_reads_its_slots(backbone_folder, tables, collator, table, 
     assert values["diagnostics/n"] == 48
 
 
+def test_eight_users_have_a_rise_of_the_loss_but_no_interval(backbone_folder, tables, collator, table):
+    values = found(make_model(backbone_folder, tables, "linear"), collator, table)
+    assert {values[f"diagnostics/{task}/users"] for task in TASKS} == {8}
+    assert all(f"diagnostics/{task}/loss_rise_shuffled" in values for task in TASKS)
+    assert not [key for key in values if key.endswith(("_low", "_high"))]
+
+
 def test_a_model_that_ignores_its_slots_is_seen(backbone_folder, tables, collator, table):
     model = make_model(backbone_folder, tables, "meta")
     model.fusion = Constant(model.fusion.cf_dim, model.fusion.llm_dim, 1)
