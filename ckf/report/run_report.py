@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 from ckf.metrics import LEAST_USERS
 from ckf.report.format import SOURCES, lower_is_better, metric_number, task_columns
@@ -47,7 +48,8 @@ def run_content(run: Run) -> Content:
         for task in (t.name for t in cfg.scored_mix):
             content.tables.append(_task_table(run, split, task))
         content.tables += [*further_tables(run, split), review_table(run, split)]
-        content.tables += [_slice_table(run, split), quartile_table(run, split), position_table(run, split)]
+        content.tables += [_slice_table(run, split, task) for task in _binary_tasks(run)]
+        content.tables += [quartile_table(run, split), position_table(run, split)]
         content.tables.append(difference_table(run, split))
         content.conclusions += _conclusions(run, split)
     content.conclusions += _fusion_conclusions(run)
@@ -99,13 +101,20 @@ def _interval(run: Run, key: str, source: str) -> Interval:
     return Interval(run.get(f"{key}_low", source), run.get(f"{key}_high", source))
 
 
-def _slice_table(run: Run, split: str) -> Table:
+def _binary_tasks(run: Run) -> list[str]:
+    """The run's tasks of two answers, which have an AUC."""
+    return [task.name for task in run.config.scored_mix if run.config.task_set[task.name].binary]
+
+
+def _slice_table(run: Run, split: str, task: str) -> Table:
     rows: list[list[Cell]] = []
     for suffix, meaning in SLICES.items():
-        values = [run.get(f"{split}/ctr/auc{suffix}", source) for source in SOURCES]
+        values = [run.get(f"{split}/{task}/auc{suffix}", source) for source in SOURCES]
         if any(value is not None for value in values):
-            rows.append([meaning, *map(Number, values), metric_number("n", run.get(f"{split}/ctr/n{suffix}"))])
-    return Table(f"ctr AUC, warm and cold ({split})", ["", "this model", "text-only", "CF model", "bias", "rows"], rows)
+            rows.append([meaning, *map(Number, values), metric_number("n", run.get(f"{split}/{task}/n{suffix}"))])
+    return Table(
+        f"{task} AUC, warm and cold ({split})", ["", "this model", "text-only", "CF model", "bias", "rows"], rows
+    )
 
 
 def _conclusions(run: Run, split: str) -> list[str]:
@@ -114,11 +123,11 @@ def _conclusions(run: Run, split: str) -> list[str]:
     tasks = [entry.name for entry in run.config.scored_mix]
     without = {task: reason for task in tasks if (reason := _no_conclusion(run, split, task))}
     lines = []
-    for source, name in names.items():
-        key = f"{split}/ctr/auc_minus_{source}"
-        if key in run.metrics and "ctr" not in without:
+    for task, source in product([task for task in _binary_tasks(run) if task not in without], names):
+        key = f"{split}/{task}/auc_minus_{source}"
+        if key in run.metrics:
             conclusion = _difference_text(run, key)
-            lines.append(f"{run.config.method.name} minus {name} in ctr AUC{where}: {conclusion}")
+            lines.append(f"{run.config.method.name} minus {names[source]} in {task} AUC{where}: {conclusion}")
     if run.config.backbone.name != "none":
         lines += [
             f"This model does not beat counting (the bias baseline) in {title}{where}."
@@ -153,19 +162,20 @@ Shuffled vectors still tell one item from another, so a map can learn a little o
 
 
 def _fusion_table(run: Run) -> Table:
-    """How far the answers move when the CF knowledge is perturbed, by task, and the ctr AUC that is left."""
+    """How far the answers move when the CF knowledge is perturbed, by task, and the AUC that two-answer tasks keep."""
+    binary = _binary_tasks(run)
     rows: list[list[Cell]] = []
     for change, meaning in _CHANGES.items():
         keys = [f"diagnostics/{task.name}/change_{change}" for task in run.config.scored_mix]
         if f"diagnostics/change_{change}" in run.metrics:
-            values = [
-                run.metrics.get(key) for key in (*keys, f"diagnostics/change_{change}", f"diagnostics/ctr/auc_{change}")
-            ]
+            kept = [f"diagnostics/{name}/auc_{change}" for name in binary]
+            values = [run.metrics.get(key) for key in (*keys, f"diagnostics/change_{change}", *kept)]
             rows.append([meaning, *map(Number, values)])
     if rows:
         gap = [MISSING] * (len(run.config.scored_mix) + 1)
-        rows.append(["as it is", *gap, Number(run.metrics.get("diagnostics/ctr/auc"))])
-    header = ["change of the answers", *(task.name for task in run.config.scored_mix), "all", "ctr AUC"]
+        rows.append(["as it is", *gap, *(Number(run.metrics.get(f"diagnostics/{name}/auc")) for name in binary)])
+    header = ["change of the answers", *(task.name for task in run.config.scored_mix), "all"]
+    header += [f"{name} AUC" for name in binary]
     return Table(
         f"fusion diagnostics ({metric_number('n', run.metrics.get('diagnostics/n'))} val examples)", header, rows
     )
