@@ -95,6 +95,22 @@ class Artifact:
     reused: bool
 
 
+def set_usual_modes(folder: Path) -> None:
+    """Give a folder and the weights below it the modes of new ones, as the umask has them.
+
+    ``mkdtemp`` and safetensors give the owner alone a right to what they make.
+    """
+    probe = folder / ".mode"
+    probe.mkdir()
+    folder.chmod(probe.stat().st_mode)
+    probe.rmdir()
+    probe.touch()
+    mode = probe.stat().st_mode
+    probe.unlink()
+    for weights in folder.rglob("*.safetensors"):
+        weights.chmod(mode)
+
+
 class Store:
     """The artifact cache below one folder."""
 
@@ -129,7 +145,7 @@ class Store:
                 write_json(
                     temporary / ARTIFACT_FILE, {"stage": stage, "hash": digest, "settings": settings, "inputs": inputs}
                 )
-                temporary.chmod(0o755)
+                set_usual_modes(temporary)
                 if path.exists():  # left by a version that wrote in place, or by hand: it has no artifact.json
                     shutil.rmtree(path)
                 temporary.rename(path)

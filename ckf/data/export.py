@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
+from ckf.core.artifact_store import set_usual_modes
 from ckf.core.errors import CkfError, DataError
 from ckf.data.readers.processed_json import COLD_FILES, COLD_KEY, ITEM_TITLES, RATINGS, REVIEWS, SEQUENCES, TITLES
 from ckf.tasks import BUILT_IN, Task
@@ -41,7 +42,7 @@ def export_dataset(dataset: Path, examples: Path, kind: str, out: Path, tasks: M
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         write(dataset, examples, temporary, tasks)
-        temporary.chmod(0o755)
+        set_usual_modes(temporary)
         temporary.replace(out)
     except OSError as error:
         raise DataError(f"export: {out}: {error.strerror or error}") from None

@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from ckf.core.artifact_store import read_json, write_json
+from ckf.core.artifact_store import read_json, set_usual_modes, write_json
 from ckf.core.errors import ArtifactError
 from ckf.model.peft_io import load_adapters, save_adapters
 from ckf.model.recommender import Recommender
@@ -37,6 +37,7 @@ def save_model(model: Recommender, tokenizer: Any, backbone: str, run: Path, wei
             },
         )
     tokenizer.save_pretrained(str(run / "tokenizer"))
+    set_usual_modes(run)
 
 
 def load_model(model: Recommender, run: Path) -> None:

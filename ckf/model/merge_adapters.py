@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ckf.config.schema import ExperimentConfig, HFBackboneConfig
-from ckf.core.artifact_store import write_json
+from ckf.core.artifact_store import set_usual_modes, write_json
 from ckf.core.errors import ArtifactError, ConfigError, Problem
 from ckf.core.rng import generator_for
 from ckf.model.backbone import load_backbone, load_tokenizer
@@ -66,7 +66,7 @@ def export_run(run: Path, task: str, format: str, out: Path, tolerance: float | 
             if (run / name).is_file():
                 shutil.copyfile(run / name, temporary / name)
         write_json(temporary / EXPORT_METADATA, note)
-        temporary.chmod(0o755)
+        set_usual_modes(temporary)
         if out.exists():
             out.rmdir()
         temporary.rename(out)

@@ -189,8 +189,12 @@ def fit_bias_baseline(exp: ExperimentConfig, dataset: Artifact, examples: Artifa
     return train_cf(dataclasses.replace(exp, cf=bias, seed=0), dataset, examples)
 
 
-def check_backbone(exp: ExperimentConfig) -> None:
-    """Check that a pretrained backbone is there, before any data is read."""
+def check_requirements(exp: ExperimentConfig) -> None:
+    """Check that the GPUs and the pretrained backbone of a training are there, before any data is read."""
+    if exp.backbone.name != "none":
+        from ckf.train.trainer import check_devices
+
+        check_devices(exp.trainer)
     if isinstance(exp.backbone, HFBackboneConfig):
         from ckf.model.backbone import find_checkpoint
 

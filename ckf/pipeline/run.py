@@ -23,8 +23,8 @@ from ckf.core.artifact_store import Artifact, fingerprint, read_json
 from ckf.core.errors import CkfError, first_line
 from ckf.pipeline.artifacts import (
     cf_artifact_dir,
-    check_backbone,
     check_likes,
+    check_requirements,
     content_key,
     data_warnings,
     fit_bias_baseline,
@@ -160,7 +160,7 @@ def text_only_baseline(exp: ExperimentConfig) -> ExperimentConfig:
 
 
 def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
-    check_backbone(exp)
+    check_requirements(exp)
     dataset = prepare_dataset(exp)
     check_likes(exp, dataset)
     folder = run_folder(dataclasses.replace(content_key(exp), seed=exp.seed), dataset.hash)

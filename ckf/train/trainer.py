@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import Logger
 
-from ckf.config.schema import ExperimentConfig
+from ckf.config.schema import ExperimentConfig, TrainerConfig
+from ckf.core.errors import ConfigError, Problem
 from ckf.tracking.loggers import JsonlLogger
 
 
@@ -36,7 +38,7 @@ def build_trainer(
         precision=cfg.precision,
         max_steps=steps,
         max_epochs=1,
-        log_every_n_steps=exp.train.log_every_steps,
+        log_every_n_steps=min(exp.train.log_every_steps, steps),  # a short run logs its last step
         logger=[JsonlLogger(run, first_step), *([logger] if logger else [])],
         callbacks=[*callbacks, Progress(refresh_rate=10)],
         enable_checkpointing=False,
@@ -45,6 +47,17 @@ def build_trainer(
         num_sanity_val_steps=0,
         default_root_dir=str(run),
     )
+
+
+def check_devices(cfg: TrainerConfig) -> None:
+    """Check that there is a GPU where the trainer needs one; how many each process sees is up to the launcher.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if cfg.accelerator == "gpu" and not torch.cuda.is_available():
+        line = f"gpu, but torch {torch.__version__} finds none here; use trainer=cpu"
+        raise ConfigError([Problem("trainer.accelerator", line)])
 
 
 def _strategy(name: str, accelerator: str) -> Any:
