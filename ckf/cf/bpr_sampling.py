@@ -17,21 +17,24 @@ _TRIES = 20  # of drawing an item that the user has not liked
 class BPRSampler:
     """For a liked row: another row of its user that was not liked, or, where the user dislikes nothing, a drawn item.
 
-    ``liked``: the rows that BPR trains on. ``sampled``: the item is always drawn, from all that the user has not liked.
+    ``liked``: the rows that BPR trains on. ``negatives``: ``disliked`` as above; with ``sampled`` the item is always
+    drawn, from all that the user has not liked, with ``popularity`` by its number of training rows.
     """
 
-    def __init__(self, data: CFData, seed: int, *, sampled: bool = False) -> None:
+    def __init__(self, data: CFData, seed: int, negatives: str = "disliked") -> None:
         train = self.train = data.train
         self.n_items = data.n_items
         self.generator = generator_for(seed, "bpr negatives")
         self.liked = np.flatnonzero(train.click > 0)
-        disliked = np.flatnonzero((train.click <= 0) & (not sampled))
+        disliked = np.flatnonzero((train.click <= 0) & (negatives == "disliked"))
         self.disliked = disliked[np.argsort(train.user[disliked], kind="stable")]
         self.count = np.bincount(train.user[disliked], minlength=data.n_users + 1)
         self.first = np.cumsum(self.count) - self.count
         cells = (data.n_users + 1) * (data.n_items + 1)
         self.taken = np.zeros(min(cells, _CELLS), dtype=bool)
         self.taken[self._cells(train.user[self.liked], train.item[self.liked])] = True
+        counts = np.bincount(train.item[self.liked], minlength=data.n_items + 1)
+        self.cumulative = np.cumsum(counts) / max(1, counts.sum()) if negatives == "popularity" else None
 
     def draw(self, rows: np.ndarray, additive: Additive) -> tuple[np.ndarray, np.ndarray]:
         """An item less liked for each row, and its additive logit (out of fold where it is a row). [n], [n]"""
@@ -53,15 +56,22 @@ class BPRSampler:
         return self.disliked[self.first[user] + (self.generator.random(len(user)) * count).astype(np.int64)]
 
     def _not_liked(self, user: np.ndarray) -> np.ndarray:
-        """An item for each user, drawn uniformly and redrawn while it is one that the user liked in train."""
-        drawn = self.generator.integers(1, self.n_items + 1, len(user))
+        """An item for each user, redrawn while it is one that the user liked in train."""
+        drawn = self._items(len(user))
         left = np.arange(len(user))
         for _ in range(_TRIES):
             left = left[self.taken[self._cells(user[left], drawn[left])]]
             if not len(left):
                 break
-            drawn[left] = self.generator.integers(1, self.n_items + 1, len(left))
+            drawn[left] = self._items(len(left))
         return drawn
+
+    def _items(self, n: int) -> np.ndarray:
+        """Items drawn uniformly or by popularity. [n]"""
+        if self.cumulative is None:
+            return self.generator.integers(1, self.n_items + 1, n)
+        found = np.searchsorted(self.cumulative, self.generator.random(n), side="right")
+        return np.clip(found, 1, self.n_items)
 
     def _cells(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Index of each pair in ``taken``; modulo its size where there are more pairs than cells."""

@@ -10,7 +10,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from ckf.cf.features.padded_histories import earlier_likes, padded_histories, without_item
+from ckf.core.artifact_store import read_json
 from ckf.data.titles import read_item_titles
+from ckf.metrics.ranking import gains_at
+
+VAL_NDCG = "val_ndcg@10"
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,8 @@ class CFBatch:
 class Interactions:
     """Rows of one split as arrays [n]; ``rating`` is NaN where the source has none.
 
-    ``timestamp`` is in seconds (0 where unknown); ``history`` int32 [n, H], empty (H = 0) for models
-    that do not read it.
+    ``timestamp`` is in seconds (0 where unknown), or an order alone where ``timed`` is false; ``history`` int32
+    [n, H], empty (H = 0) for models that do not read it.
     """
 
     user: np.ndarray
@@ -60,6 +64,7 @@ class Interactions:
     rating: np.ndarray
     timestamp: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     history: np.ndarray = field(default_factory=lambda: np.empty((0, 0), dtype=np.int32))
+    timed: bool = True
 
     @property
     def has_ratings(self) -> bool:
@@ -88,14 +93,37 @@ class Interactions:
 
 
 @dataclass(frozen=True)
+class ValLists:
+    """Val likes of implicit feedback, each the first of ``width`` pairs of its user; ``batch`` [lists * width]."""
+
+    batch: CFBatch
+    width: int
+
+    def figures(self, score: np.ndarray) -> dict[str, float]:
+        """NDCG@10 of the likes; a tied item is ahead; id 0 is no item."""
+        by_list = np.where(self.batch.item > 0, score, -np.inf).reshape(-1, self.width)
+        ranks = (by_list >= by_list[:, :1]).sum(axis=1)
+        return {VAL_NDCG: round(float(gains_at(ranks, 10).mean()), 6)}
+
+
+@dataclass(frozen=True)
 class CFData:
-    """Train and val interactions, the largest ids and the titles; CF models are never handed the test split."""
+    """Train and val interactions, the largest ids and the titles; CF models are never handed the test split.
+
+    ``implicit``: every row of the dataset is a like. Models are then fitted with drawn negatives
+    (`ckf.cf.drawn_negatives`), which add rows to train and val, ``lists`` and how they were drawn (``negatives``).
+    ``like_fault``: why an explicit dataset has one class alone, for messages.
+    """
 
     train: Interactions
     val: Interactions
     n_users: int
     n_items: int
     titles: list[str] = field(default_factory=list)  # by item id, "" where there is none; empty: no titles
+    implicit: bool = False
+    like_fault: str | None = None
+    lists: ValLists | None = None
+    negatives: str | None = None
 
     @classmethod
     def load(cls, dataset: Path, history_items: int = 0) -> CFData:
@@ -120,10 +148,14 @@ class CFData:
             histories = np.zeros((len(rows), 0), dtype=np.int32)
         titles = read_item_titles(dataset)
         n_users = int(pd.read_parquet(dataset / "users.parquet", columns=["user"])["user"].max())
-        return cls(_split(rows, histories, "train"), _split(rows, histories, "val"), n_users, len(titles) - 1, titles)
+        manifest = read_json(dataset / "manifest.json") if (dataset / "manifest.json").is_file() else {}
+        timed = manifest.get("times", "seconds") == "seconds"
+        train, val = (_split(rows, histories, name, timed=timed) for name in ("train", "val"))
+        implicit, fault = manifest.get("feedback") == "implicit", manifest.get("like_fault")
+        return cls(train, val, n_users, len(titles) - 1, titles, implicit, fault)
 
 
-def _split(rows: pd.DataFrame, histories: np.ndarray, name: str) -> Interactions:
+def _split(rows: pd.DataFrame, histories: np.ndarray, name: str, *, timed: bool) -> Interactions:
     keep = (rows["split"] == name).to_numpy()
     part = rows[keep]
     return Interactions(
@@ -133,4 +165,5 @@ def _split(rows: pd.DataFrame, histories: np.ndarray, name: str) -> Interactions
         rating=part["rating"].to_numpy(np.float64),
         timestamp=part["timestamp"].to_numpy(np.int64),
         history=histories[keep],
+        timed=timed,
     )

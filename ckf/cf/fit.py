@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from ckf.cf.data import CFBatch, CFData
+from ckf.cf.drawn_negatives import PER_LIKE, POPULARITY, UNIFORM, with_drawn_negatives
 from ckf.cf.features.padded_histories import padded_histories
 from ckf.cf.models.base import CFModel
 from ckf.cf.models.bias import BiasModel
@@ -60,6 +61,9 @@ def build_cf(
         metadata["trained_on"] = write_given_rows(out, cfg, dataset)
     else:
         metadata["trained_on"] = write_training_rows(out, data.train, dataset)
+        if data.implicit:
+            drawn_by, per_like = _drawn(cfg)
+            metadata["negatives"] = {"drawn_by": drawn_by, "per_like": per_like}
     fitted = getattr(model, "fitted", None)  # models that are not trained by steps have none
     write_epochs(out, fitted.history if fitted else [])
     tables = model.vectors()
@@ -107,6 +111,8 @@ def fit_model(cfg: schema.CFConfig, data: CFData, seed: int, on_epoch: OnEpoch |
     Raises:
         DataError: data on which it cannot be fitted, or whose val split cannot choose an epoch.
     """
+    if data.implicit and data.negatives is None:
+        data = with_drawn_negatives(data, seed, *_drawn(cfg))
     match cfg:
         case schema.BiasConfig(shrinkage=shrinkage):
             return BiasModel(data, shrinkage)
@@ -125,6 +131,13 @@ def fit_model(cfg: schema.CFConfig, data: CFData, seed: int, on_epoch: OnEpoch |
         case schema.DINConfig():
             return DINModel(data, cfg, seed, on_epoch)
     raise TypeError(f"no CF model is built from {type(cfg).__name__}; add a case in ckf/cf/fit.py")
+
+
+def _drawn(cfg: schema.CFConfig) -> tuple[str, int]:
+    """How the negatives of implicit feedback are drawn, and how many for each like."""
+    if not isinstance(cfg, schema.EmbeddingConfig):
+        return UNIFORM, 1
+    return (POPULARITY if cfg.negatives == "popularity" else UNIFORM), PER_LIKE
 
 
 def predict_examples(model: CFModel, examples: Path, tasks: Mapping[str, Task] = BUILT_IN) -> pd.DataFrame:

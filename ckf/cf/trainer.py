@@ -1,4 +1,4 @@
-"""Training loop of the torch models: seeded batches, and the epoch with the highest val AUC is kept."""
+"""Training loop of the torch models: seeded batches, and the epoch with the highest first val figure is kept."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from tqdm import tqdm
 
 from ckf.core.rng import generator_for
 
-CHECKPOINT_RULE = "highest ctr AUC on val"
 OnEpoch = Callable[[dict[str, float]], None]
 """Called with the figures of each epoch as it ends."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Training settings: epochs, epochs without a better val AUC before stopping, rows of a batch, AdamW's settings."""
+    """Training settings: epochs, epochs without a better val figure before the end, rows of a batch, of AdamW."""
 
     epochs: int
     patience_epochs: int
@@ -51,12 +50,13 @@ def fit(
     """Train ``net`` in place and leave it at its best epoch.
 
     ``batches`` yields the row numbers of an epoch's batches from a generator named by the epoch; ``loss``
-    maps row numbers to a scalar; ``evaluate`` gives the val figures, of which ``val_auc`` decides.
+    maps row numbers to a scalar; ``evaluate`` gives the val figures, of which the first decides.
     The start, before the first step, counts as epoch 0.
     """
     device = next(net.parameters()).device
     optimizers, parameters = _optimizers(net, schedule), list(net.parameters())
     fitted = FitResult(best=evaluate())
+    decides = next(iter(fitted.best))
     state = _state(net)
     bar = tqdm(range(1, schedule.epochs + 1), desc=f"training {name}", unit="epoch", mininterval=1.0)
     with torch.random.fork_rng(devices=[]):
@@ -80,7 +80,7 @@ def fit(
                 on_epoch(fitted.history[-1])
             bar.set_postfix({key: f"{value:.4f}" for key, value in figures.items()}, refresh=False)
             fitted.epochs_run = epoch
-            if figures["val_auc"] > fitted.best["val_auc"] + 1e-5:
+            if figures[decides] > fitted.best[decides] + 1e-5:
                 fitted.best, fitted.epoch, state = figures, epoch, _state(net)
             elif epoch - fitted.epoch >= schedule.patience_epochs:
                 break

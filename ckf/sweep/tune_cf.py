@@ -25,7 +25,7 @@ from typing import Any
 from ckf.config.compose import compose
 from ckf.config.option_groups import TUNED
 from ckf.config.schema import CFConfig, ExperimentConfig
-from ckf.core.artifact_store import read_json
+from ckf.core.artifact_store import read_json, write_json
 from ckf.core.errors import CkfError, ConfigError, Problem
 from ckf.sweep.search_space import Space, import_optuna, read_space
 
@@ -44,6 +44,9 @@ SPACES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("din", "din_plus"), _SEQUENCE),
 }
 """What is searched when the command line names no space; the loss of a published model is its own."""
+
+VAL_FIGURES = ("val_auc", "val_uauc", "val_ndcg@10")
+"""Figures of a CF artifact's manifest that a search reads; their mean is its objective."""
 
 _NUMBERS = {"trials": 20, "seeds": 1, "search_seed": 0}
 _OWN = (*_NUMBERS, "out", "store")
@@ -133,6 +136,7 @@ def without_test(dataset: Path, examples: Path, folder: Path) -> tuple[Path, Pat
         copy.mkdir(parents=True)
     keep = [("split", "!=", "test")]
     pq.write_table(pq.read_table(dataset / "interactions.parquet", filters=keep), copies[0] / "interactions.parquet")
+    write_json(copies[0] / "manifest.json", read_json(dataset / "manifest.json"))
     for name in ("users", "items"):
         pq.write_table(pq.read_table(dataset / f"{name}.parquet"), copies[0] / f"{name}.parquet")
     pq.write_table(pq.read_table(examples / "examples.parquet", filters=keep), copies[1] / "examples.parquet")
@@ -168,15 +172,15 @@ def run_search(search: Search, seed: int, copies: tuple[Path, Path], folder: Pat
 
 
 def _val_figures(cfg: CFConfig, seed: int, copies: tuple[Path, Path], out: Path) -> dict[str, float]:
-    """Val AUC and val UAUC from the artifact's manifest (AUC alone where no user has both classes)."""
+    """Val AUC and val UAUC from the artifact's manifest (AUC alone where no user has both classes), or val NDCG."""
     from ckf.cf.fit import build_cf
 
     out.mkdir()
     build_cf(cfg, *copies, seed, out)
     manifest = read_json(out / "manifest.json")
-    found = {key: manifest[key] for key in ("val_auc", "val_uauc") if key in manifest and math.isfinite(manifest[key])}
-    if "val_auc" not in found:
-        raise CkfError(f"cf={cfg.name}: its manifest has no val_auc, so there is nothing to search by")
+    found = {key: manifest[key] for key in VAL_FIGURES if key in manifest and math.isfinite(manifest[key])}
+    if not found:
+        raise CkfError(f"cf={cfg.name}: its manifest has no val figure, so there is nothing to search by")
     return found
 
 

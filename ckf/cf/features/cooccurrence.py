@@ -33,7 +33,8 @@ class CoOccurrence:
         """Count the pairs of some rows."""
         shape = data.n_users + 1, data.n_items + 1
         place = rows.user, rows.item
-        logit = counts.items[rows.item, 0] + counts.users[rows.user, 0] - np.log(counts.mean / (1 - counts.mean))
+        mean = min(max(counts.mean, 1e-6), 1 - 1e-6)  # rows of one class, or none, have no finite logit
+        logit = counts.items[rows.item, 0] + counts.users[rows.user, 0] - np.log(mean / (1 - mean))
         liked = sparse.csr_matrix((rows.click, place), shape=shape)
         liked.eliminate_zeros()
         left = sparse.csr_matrix((rows.click - expit(logit), place), shape=shape)

@@ -66,8 +66,10 @@ class Counts:
 
 def fold_ids(rows: Interactions, folds: int, seed: int) -> np.ndarray:
     """The fold of each row, the same for all rows of a user on one day. [n]"""
-    keys = rows.user.astype(np.uint64) * np.uint64(1 << 32) + (rows.times // DAY).astype(np.uint64)
-    if not len(rows.timestamp):  # no time: each row by itself
+    timed = len(rows.timestamp) > 0 and rows.timed
+    day = rows.times // DAY if timed else np.zeros(len(rows.user), dtype=np.int64)
+    keys = rows.user.astype(np.uint64) * np.uint64(1 << 32) + day.astype(np.uint64)
+    if not timed:  # no time, or an order alone: each row by itself
         keys = keys + (rows.item.astype(np.uint64) << np.uint64(8))
     return (hashed_uniform(seed, "count folds", keys, 1)[:, 0] * folds).astype(np.int64)
 

@@ -17,12 +17,11 @@ from ckf.cf.data import CFBatch, CFData
 from ckf.cf.features.bias_terms import Additive
 from ckf.cf.features.titles import Content
 from ckf.cf.popularity_prior import Ranking
-from ckf.cf.trainer import CHECKPOINT_RULE, OnEpoch, Schedule, fit, shuffled
+from ckf.cf.trainer import OnEpoch, Schedule, fit, shuffled
+from ckf.cf.val_choice import val_choice
 from ckf.cf.vectors.cold_start import default_vector
 from ckf.config.schema import EmbeddingConfig
-from ckf.core.errors import DataError
 from ckf.core.rng import generator_for
-from ckf.metrics import auc, uauc
 
 _CHUNK = 65_536
 
@@ -68,17 +67,14 @@ class EmbeddingModel(ABC):
         self.data, self.cfg, self.seed = data, cfg, seed
         self.history_items = cfg.reads_history
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if len(np.unique(data.val.click)) < 2:  # no epoch could be better than the start
-            raise DataError(
-                f"{cfg.name}: the epoch is chosen by val AUC, but all {len(data.val.click)} val rows are of one class"
-            )
+        self._choice = val_choice(f"{cfg.name}: the epoch", data)
         content = Content(data.titles, data.n_items)
         if cfg.bias_terms:
             self.additive = Additive(data, content, cfg.shrinkage, cfg.folds, seed)
         else:
             self.additive = Additive.none(data)
         over_pairs = cfg.loss in ("bpr", "sampled_bce")
-        self._pairs = BPRSampler(data, seed, sampled=cfg.negatives == "sampled") if over_pairs else None
+        self._pairs = BPRSampler(data, seed, cfg.negatives) if over_pairs else None
         draw = generator_for(seed, f"{self.family} start")
         with torch.random.fork_rng(devices=[]):  # layers draw from torch's own state when they are made
             torch.manual_seed(int(draw.integers(2**62)))
@@ -96,7 +92,7 @@ class EmbeddingModel(ABC):
         self.scale = self._calibrated()
         self.ranking = Ranking.fit(data, self.logit, seed) if cfg.bias_terms else Ranking.by_score(data)
         self.metadata: dict[str, Any] = {
-            "checkpoint_rule": CHECKPOINT_RULE,
+            "checkpoint_rule": self._choice.rule,
             **self.fitted.best,
             "epoch": self.fitted.epoch,
             "epochs_run": self.fitted.epochs_run,
@@ -228,15 +224,15 @@ class EmbeddingModel(ABC):
         return Schedule(cfg.epochs, cfg.patience_epochs, cfg.batch_size, cfg.learning_rate, decay)
 
     def _val_figures(self) -> dict[str, float]:
-        val = self.data.val
         self.net.eval()
-        score = self.logit(val.batch)
-        by_user, _ = uauc(val.click, score, val.user)
-        return {"val_auc": round(auc(val.click, score), 6), "val_uauc": round(by_user, 6)}
+        return self._choice.figures(self.logit(self._choice.batch))
 
     def _calibrated(self) -> tuple[float, float]:
-        """Offset and slope from score to click logit; the score is one already where clicks were the loss."""
-        if self.clicks_are_the_loss:
+        """Offset and slope from score to click logit; the score is one already where clicks were the loss.
+
+        Against drawn negatives it is not: there are more of them a like in train than where clicks are predicted.
+        """
+        if self.clicks_are_the_loss and self.data.negatives is None:
             return 0.0, 1.0
         from sklearn.linear_model import LogisticRegression
 

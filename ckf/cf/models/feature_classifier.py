@@ -16,9 +16,8 @@ from ckf.cf.features.cooccurrence import PAIR_COUNTS, CoOccurrence
 from ckf.cf.features.counts import ITEM_COUNTS, USER_COUNTS, Counts, out_of_fold
 from ckf.cf.features.titles import Content
 from ckf.cf.popularity_prior import Ranking
+from ckf.cf.val_choice import refuse_one_class, val_choice
 from ckf.config.schema import FeaturesConfig
-from ckf.core.errors import DataError
-from ckf.metrics import auc
 
 HISTORY = (
     "history length",
@@ -39,6 +38,7 @@ class FeaturesModel:
     """
 
     def __init__(self, data: CFData, cfg: FeaturesConfig, seed: int) -> None:
+        refuse_one_class("features", data)
         self.data, self.cfg = data, cfg
         self.history_items = cfg.history_items
         self.content = Content(data.titles, data.n_items)
@@ -50,10 +50,6 @@ class FeaturesModel:
         }
         self.linear: Pipeline | None = None
         self.trees: HistGradientBoostingClassifier | None = None
-        if len(np.unique(data.train.click)) < 2:
-            raise DataError(
-                f"features: all {len(data.train.click)} train rows are of one class; a classifier needs both"
-            )
         if cfg.model != "trees":
             regression = LogisticRegression(C=cfg.regularisation, max_iter=2000)
             self.linear = make_pipeline(StandardScaler(), regression).fit(described, data.train.click)
@@ -101,11 +97,8 @@ class FeaturesModel:
     # --- fitting
 
     def _fit_trees(self, described: np.ndarray, seed: int) -> HistGradientBoostingClassifier:
-        cfg, train, val = self.cfg, self.data.train, self.data.val
-        if len(np.unique(val.click)) < 2:
-            raise DataError(
-                f"features: val AUC chooses the number of trees, but all {len(val.click)} val rows are of one class"
-            )
+        cfg, train = self.cfg, self.data.train
+        choice = val_choice("features: the number of trees", self.data)
         settings = {
             "learning_rate": cfg.learning_rate,
             "max_leaf_nodes": cfg.leaves,
@@ -115,14 +108,15 @@ class FeaturesModel:
             "random_state": seed,
         }
         long = HistGradientBoostingClassifier(max_iter=cfg.iterations, **settings).fit(described, train.click)
-        best, best_count, count = -np.inf, 1, 0
-        for count, scores in enumerate(long.staged_decision_function(self.describe(val.batch)), start=1):
-            if (value := auc(val.click, scores.ravel())) > best + 1e-5:
+        best, best_count, count, decides = -np.inf, 1, 0, ""
+        for count, scores in enumerate(long.staged_decision_function(self.describe(choice.batch)), start=1):
+            decides, value = next(iter(choice.figures(scores.ravel()).items()))
+            if value > best + 1e-5:
                 best, best_count = value, count
             elif count - best_count >= cfg.patience_iterations:
                 break
         self.metadata.update(
-            checkpoint_rule="number of trees: highest ctr AUC on val", val_auc=round(best, 5), trees=best_count
+            {"checkpoint_rule": f"number of trees: {choice.rule}", decides: round(best, 5), "trees": best_count}
         )
         return HistGradientBoostingClassifier(max_iter=best_count, **settings).fit(described, train.click)
 

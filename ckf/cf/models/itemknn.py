@@ -14,8 +14,8 @@ from ckf.cf.features.cooccurrence import at_pairs
 from ckf.cf.features.counts import out_of_fold
 from ckf.cf.models.bias import BiasModel, logits
 from ckf.cf.popularity_prior import Ranking
+from ckf.cf.val_choice import refuse_one_class
 from ckf.config.schema import ItemKNNConfig
-from ckf.core.errors import DataError
 
 
 class ItemKNNModel:
@@ -29,8 +29,7 @@ class ItemKNNModel:
         self.data, self.cfg = data, cfg
         self.history_items = cfg.history_items
         train = data.train
-        if len(np.unique(train.click)) < 2:
-            raise DataError(f"itemknn: all {len(train.click)} train rows are of one class; a classifier needs both")
+        refuse_one_class("itemknn", data)
         described = np.zeros((len(train.user), 4))
         for mine, others in out_of_fold(train, cfg.folds, seed):
             described[mine] = self._describe(train.batch.rows(mine), *self._tables(others))

@@ -173,7 +173,8 @@ class EmbeddingConfig(CFConfig):
     together. Off as published: the vectors' score alone."""
     negatives: str = "disliked"
     """Negatives of losses over pairs: ``disliked`` (another row of the user that was not liked, drawn where there is
-    none) or ``sampled`` (any item the user has not liked)."""
+    none), ``sampled`` (any item the user has not liked) or ``popularity`` (the same, by number of training rows).
+    For implicit feedback also how the negatives of all losses are drawn: uniformly, or by ``popularity``."""
 
     @property
     def has_vectors(self) -> bool:
@@ -192,7 +193,7 @@ class EmbeddingConfig(CFConfig):
         yield from one_of("cold", self.cold, (*COLD, "learned"))
         yield from at_least("cold_l2", self.cold_l2, 0)
         yield from one_of("loss", self.loss, self.losses)
-        yield from one_of("negatives", self.negatives, ("disliked", "sampled"))
+        yield from one_of("negatives", self.negatives, ("disliked", "sampled", "popularity"))
 
     @property
     def losses(self) -> tuple[str, ...]:

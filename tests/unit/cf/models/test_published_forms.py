@@ -118,7 +118,7 @@ def test_published_lightgcn_trains_on_its_whole_graph(data, monkeypatch):
 
 
 def test_negatives_sampled_never_come_from_the_dislikes_alone(data):
-    sampler = BPRSampler(data, 0, sampled=True)
+    sampler = BPRSampler(data, 0, "sampled")
     drawn, _ = sampler.draw(sampler.liked, fitted("mf", data, epochs=1).additive)
     train = data.train
     rows = set(zip(train.user.tolist(), train.item.tolist(), strict=True))
