@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -37,6 +38,19 @@ def to_jsonable(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """JSON of a value. JSON has no NaN and no infinity: they become null."""
+    return json.dumps(_finite(to_jsonable(value)), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def fingerprint(*parts: Any) -> str:
     """Hash settings by their content; the order of keys does not matter. 12 hexadecimal digits."""
     text = json.dumps([FORMAT, *map(to_jsonable, parts)], sort_keys=True, ensure_ascii=False)
@@ -52,7 +66,7 @@ def file_hash(path: Path) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically (a reader sees the old file or the new one, never half of it)."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(to_jsonable(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.write_text(json_text(value, indent=2) + "\n", encoding="utf-8")
     temporary.replace(path)
 
 

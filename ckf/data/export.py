@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
-from ckf.core.artifact_store import set_usual_modes
+from ckf.core.artifact_store import json_text, set_usual_modes
 from ckf.core.errors import CkfError, DataError
 from ckf.data.readers.processed_json import COLD_FILES, COLD_KEY, ITEM_TITLES, RATINGS, REVIEWS, SEQUENCES, TITLES
 from ckf.tasks import BUILT_IN, Task
@@ -79,7 +78,7 @@ def _write_processed(dataset: Path, examples: Path, out: Path, tasks: Mapping[st
     if not present["review"].item():
         (out / REVIEWS).unlink()
     for name in COLD_FILES:  # the released code reads one spelling and writes the other
-        text = json.dumps({COLD_KEY: _cold_users(dataset)})
+        text = json_text({COLD_KEY: _cold_users(dataset)})
         (out / name).write_text(text + "\n", encoding="utf-8")
 
 
@@ -102,7 +101,7 @@ def _object(stack: ExitStack, path: Path) -> Callable[[int, Any], None]:
 
     def write(key: int, value: Any) -> None:
         nonlocal before
-        file.write(f'{before}\n"{key}": {json.dumps(value, ensure_ascii=False)}')
+        file.write(f'{before}\n"{key}": {json_text(value)}')
         before = ","
 
     return write
@@ -121,7 +120,7 @@ def _write_lines(dataset: Path, examples: Path, out: Path, tasks: Mapping[str, T
                 name = f"{prefix}{row['split']}.jsonl"
                 if name not in files:
                     files[name] = stack.enter_context((out / name).open("w", encoding="utf-8"))
-                files[name].write(json.dumps(released_line(row, titles, slot, tasks), ensure_ascii=False) + "\n")
+                files[name].write(json_text(released_line(row, titles, slot, tasks)) + "\n")
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -63,15 +63,18 @@ def further_metrics(rows: pd.DataFrame, split: str, protocol: str, tasks: Mappin
 
 
 def headline_intervals(rows: pd.DataFrame, split: str, exp: ExperimentConfig) -> dict[str, float]:
-    """``<metric>_low`` and ``_high`` of each task's headline metric: 95%, bootstrap over users."""
+    """Each task's headline metric: ``<metric>_low`` and ``_high`` (95%, bootstrap over users) and ``_units``.
+
+    ``_units`` is the number of users that it rests on; below `LEAST_USERS` there is no interval.
+    """
     found: dict[str, float] = {}
     for task, part in rows.groupby("task", sort=False):
         mine = exp.task_set[str(task)]
         name = mine.headline.key(protocol_tag(exp.ranking))
         statistics, users = task_statistics(mine, part, exp.ranking, only=name)
         low, high = intervals(statistics, users, exp.evaluate.bootstrap_samples, 0)[name]
-        if not np.isnan(low):
-            found.update({f"{split}/{task}/{name}_low": low, f"{split}/{task}/{name}_high": high})
+        figures = {"low": low, "high": high, "units": statistics[name].units}
+        found.update({f"{split}/{task}/{name}_{end}": value for end, value in figures.items() if value == value})
     return found
 
 
@@ -79,7 +82,8 @@ def paired_differences(everything: pd.DataFrame, split: str, exp: ExperimentConf
     """Each task's headline metric of this model minus that of each other source, on the same examples.
 
     ``<metric>_minus_<source>`` with ``_low``, ``_high`` (95%, paired bootstrap over users), ``_p``, and
-    ``_p_holm``: corrected over all of the split's differences.
+    ``_p_holm``: corrected over all of the split's differences. ``_units``: the users behind it. What does not
+    exist (a difference of AUC with one class, a test of fewer than `LEAST_USERS` users) is left out.
     """
     found: dict[str, float] = {}
     for task, rows in everything.groupby("task", sort=False):
@@ -102,7 +106,8 @@ def _difference(
     b, _ = task_statistics(task, align_predictions(model, by_source[other]), candidates, only=name)
     (c,) = compare(a, b, users, exp.evaluate.bootstrap_samples, 0)
     key = f"{split}/{task.name}/{name}_minus_{other}"
-    return {key: c.difference, f"{key}_low": c.low, f"{key}_high": c.high, f"{key}_p": c.p}
+    figures = {key: c.difference, f"{key}_low": c.low, f"{key}_high": c.high, f"{key}_p": c.p, f"{key}_units": c.units}
+    return {name: value for name, value in figures.items() if value == value}
 
 
 def align_predictions(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:

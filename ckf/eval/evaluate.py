@@ -24,7 +24,7 @@ from ckf.eval.compute_metrics import BIAS, CF, MODEL, TEXT, further_metrics, met
 from ckf.eval.extra_protocols import Sources, baseline_lists, further_rankings
 from ckf.eval.fusion_diagnostics import equal_vectors, gradient_shares, slot_diagnostics
 from ckf.eval.multiprocess import ScoringJob, score_in_processes
-from ckf.eval.predictions import cf_predictions, order_alone, predictions
+from ckf.eval.predictions import cf_predictions, order_alone, predictions, with_raw_ids
 from ckf.eval.reviews import baseline_reviews, decoding_tag, review_rows, text_metrics, text_of_run, written_reviews
 from ckf.eval.score import answer_log_probabilities
 from ckf.model.recommender import Recommender
@@ -68,9 +68,10 @@ def evaluate_run(
         if loaded is not None:
             for entry in exp.written_mix:
                 metrics.update(_texts(entry.task, exp, inputs, baselines.text, loaded, split, target))
-    if loaded is not None and exp.fusion.fuses and out is None:
+    sampled = exp.evaluate.diagnostics_examples
+    if loaded is not None and exp.fusion.fuses and out is None and sampled:
         val = ExampleTable(inputs.examples / "examples.parquet", "val", scored_tasks(exp))
-        metrics.update(slot_diagnostics(*loaded, val, device_of(exp)))
+        metrics.update(slot_diagnostics(*loaded, val, device_of(exp), sampled))
     metrics.update(gradient_shares(run))
     if exp.evaluate.max_examples is not None:
         metrics["evaluate/max_examples"] = exp.evaluate.max_examples
@@ -116,16 +117,20 @@ def _evaluate_split(
     if baselines.text is not None and not own_lists:
         frames.insert(1, _text_frame(baselines.text, split, set(table.example_id)))
     everything = with_counts(pd.concat(frames, ignore_index=True), inputs.dataset)
-    everything.to_parquet(target / "predictions" / f"{split}.parquet", index=False)
+    _write(everything, inputs, target / "predictions" / f"{split}.parquet")
     metrics.update(metrics_of(everything, split, exp))
     metrics.update(oracle_metrics(inputs.dataset, everything, split, exp.task_set))
     lists = table.subset(np.flatnonzero([exp.task_set[name].lists for name in table.task]))
     if len(lists):
         for protocol, rows in further_rankings(exp, sources, lists).items():
             rows = with_counts(rows, inputs.dataset)
-            rows.to_parquet(target / "predictions" / f"{split}-{protocol}.parquet", index=False)
+            _write(rows, inputs, target / "predictions" / f"{split}-{protocol}.parquet")
             metrics.update(further_metrics(rows, split, protocol, exp.task_set))
     return metrics
+
+
+def _write(rows: pd.DataFrame, inputs: Inputs, path: Path) -> None:
+    with_raw_ids(rows, inputs.dataset).to_parquet(path, index=False)
 
 
 def _texts(
@@ -143,7 +148,7 @@ def _texts(
     other = text_of_run(text, split, table, task) if text is not None else None
     found |= {"text": other} if other is not None else {}
     rows = review_rows(table, {**found, **baseline_reviews(table, ExampleTable(path, "train", [task.name]))})
-    rows.to_parquet(target / "predictions" / f"{split}-{task.name}.parquet", index=False)
+    _write(rows, inputs, target / "predictions" / f"{split}-{task.name}.parquet")
     return text_metrics(rows, split, decoding_tag(exp.evaluate), task)
 
 

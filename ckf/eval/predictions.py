@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
 from ckf.data.example_table import ExampleTable
+from ckf.data.interaction_keys import raw_ids
 from ckf.prompts.collate import Collators
 from ckf.tasks import Task
 from ckf.tasks.base import Vocabulary
@@ -69,6 +71,19 @@ def order_alone(rows: pd.DataFrame, tasks: Mapping[str, Task]) -> pd.DataFrame:
     binary = rows["task"].map(lambda name: tasks[name].binary).to_numpy(dtype=bool)
     answer = np.where(binary, "", rows["answer"].astype(str))
     return rows.assign(answer=answer, order_alone=binary)
+
+
+def with_raw_ids(rows: pd.DataFrame, dataset: Path) -> pd.DataFrame:
+    """Add ``raw_user`` and ``raw_item``, the source's own ids, next to ckf's; "" for an id that the dataset has not.
+
+    ckf numbers users and items from one, so where the source has numbers too, the two are easily mistaken.
+    """
+    for kind in ("user", "item"):
+        names, ids = raw_ids(dataset, kind), rows[kind].to_numpy()
+        raw = np.where(ids < len(names), names[np.minimum(ids, len(names) - 1)], "")
+        rows = rows.drop(columns=f"raw_{kind}", errors="ignore")
+        rows.insert(list(rows.columns).index(kind) + 1, f"raw_{kind}", raw)
+    return rows
 
 
 def rows_of_tasks(table: ExampleTable) -> list[tuple[str, np.ndarray]]:

@@ -26,6 +26,7 @@ from ckf.metrics.resampling import RankedAUC, Ratio, resample, user_weights
 from ckf.metrics.slices import quartiles
 from ckf.metrics.text_overlap import bleu, distinct, mean_length, rouge
 from ckf.metrics.uncertainty import (
+    LEAST_USERS,
     Comparison,
     compare,
     holm,
@@ -36,6 +37,7 @@ from ckf.metrics.uncertainty import (
 from ckf.metrics.unusable_answers import with_worst_clicks, with_worst_ratings
 
 __all__ = [
+    "LEAST_USERS",
     "Comparison",
     "RankedAUC",
     "Ratio",

@@ -10,7 +10,7 @@ from ckf.core.split_names import SPLITS
 MODEL = "model"
 _NAME = re.compile(
     r"(?P<metric>[^@\[\]]+?(?:@\d+)?)(?:\[(?P<protocol>[^\]]+)\])?(?:@(?P<slice>\w+?))?"
-    r"(?:_(?P<statistic>(?:minus_[a-z]+_)?(?:low|high|p|p_holm)|minus_[a-z]+))?"
+    r"(?:_(?P<statistic>(?:minus_[a-z]+_)?(?:low|high|p|p_holm|units)|minus_[a-z]+))?"
 )
 
 
@@ -21,7 +21,8 @@ class MetricIdentity:
     The key is ``[source/][split/][task/]metric[protocol][@slice][_statistic]``, e.g.
     ``cf/test/topk/ndcg@10[c10]@warm_3``. A key without a source is of the model. What no split was scored for has its
     group as the source (``cost/train_seconds``). ``statistic`` is empty for the metric itself; otherwise it is an end
-    of an interval (``low``), a p-value (``p``, ``p_holm``) or a paired difference (``minus_text``, ``minus_text_low``).
+    of an interval (``low``), a p-value (``p``, ``p_holm``), the number of users behind it (``units``) or a paired
+    difference (``minus_text``, ``minus_text_low``).
     """
 
     source: str
@@ -67,7 +68,7 @@ class MetricIdentity:
     @property
     def estimate(self) -> MetricIdentity:
         """The metric or difference that an interval's end or a p-value belongs to; itself where it is neither."""
-        return replace(self, statistic=re.sub(r"_?(low|high|p|p_holm)$", "", self.statistic))
+        return replace(self, statistic=re.sub(r"_?(low|high|p|p_holm|units)$", "", self.statistic))
 
     def end(self, name: str) -> MetricIdentity:
         """The ``low`` or ``high`` end of this figure's interval, or its ``p``."""

@@ -47,6 +47,11 @@ class Ratio:
         """On the sample itself."""
         return float(self.finish(self.total.sum(keepdims=True), self.count.sum(keepdims=True))[0])
 
+    @property
+    def units(self) -> int:
+        """How many users the value rests on: those that have one."""
+        return int((self.count > 0).sum())
+
     def per_user(self) -> np.ndarray:
         """Value of each user's own rows; NaN where a user has none."""
         return self.finish(self.total, self.count)
@@ -93,6 +98,11 @@ class RankedAUC:
     def value(self) -> float:
         """On the sample itself."""
         return auc(self.labels, self.scores)
+
+    @property
+    def units(self) -> int:
+        """How many users the value rests on: the fewer of those with a positive row and those with a negative one."""
+        return min(len(np.unique(self._positive)), len(np.unique(self._negative)))
 
     def per_user(self) -> np.ndarray:
         """AUC of each user's own rows [users]; NaN with one class. Every code must have a row."""

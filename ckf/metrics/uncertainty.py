@@ -10,6 +10,12 @@ import numpy as np
 from ckf.metrics.resampling import Statistic, resample
 
 NAN = float("nan")
+LEAST_USERS = 20
+"""Fewest users for an interval, a test or a conclusion. Resamples of a few users know nothing of others."""
+
+
+ROUNDING = 1e-12
+"""A difference below it is none: equal answers are summed in another order."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +23,8 @@ class Comparison:
     """One metric of two sources on the same examples: ``difference`` is ``a`` minus ``b``.
 
     ``p`` is of the paired bootstrap over users, ``p_wilcoxon`` of the signed-rank test on the users'
-    own values (of ``users`` users who have one).
+    own values (of ``users`` users who have one). ``units`` users are behind the metric (`Statistic`). Below
+    `LEAST_USERS` of them interval and p are NaN.
     """
 
     metric: str
@@ -29,6 +36,7 @@ class Comparison:
     p: float
     p_wilcoxon: float
     users: int
+    units: int
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -52,8 +60,9 @@ def bootstrap_p(differences: np.ndarray) -> float:
 def intervals(
     statistics: Mapping[str, Statistic], users: int, samples: int, seed: int
 ) -> dict[str, tuple[float, float]]:
-    """95% percentile bootstrap interval of each statistic, users drawn with replacement."""
-    return {name: interval(values) for name, values in resample(statistics, users, samples, seed).items()}
+    """95% percentile bootstrap interval of each statistic, users drawn with replacement; NaN below `LEAST_USERS`."""
+    drawn = resample({name: s for name, s in statistics.items() if s.units >= LEAST_USERS}, users, samples, seed)
+    return {name: interval(drawn[name]) if name in drawn else (NAN, NAN) for name in statistics}
 
 
 def compare(
@@ -64,15 +73,19 @@ def compare(
     A user's rows are not independent of one another, so users are drawn, not rows.
     """
     shared = [name for name in a if name in b]
-    both = {f"{side}/{name}": s[name] for side, s in (("a", a), ("b", b)) for name in shared}
+    units = {name: min(a[name].units, b[name].units) for name in shared}
+    enough = [name for name in shared if units[name] >= LEAST_USERS]
+    both = {f"{side}/{name}": s[name] for side, s in (("a", a), ("b", b)) for name in enough}
     drawn = resample(both, users, samples, seed)
     found = []
     for name in shared:
-        differences = drawn[f"a/{name}"] - drawn[f"b/{name}"]
+        differences = drawn[f"a/{name}"] - drawn[f"b/{name}"] if name in enough else np.empty(0)
+        differences[np.abs(differences) < ROUNDING] = 0.0
         mine, other = a[name].value(), b[name].value()
-        p, n = signed_rank(a[name].per_user(), b[name].per_user())
+        signed, n = signed_rank(a[name].per_user(), b[name].per_user())
         low, high = interval(differences)
-        found.append(Comparison(name, mine, other, mine - other, low, high, bootstrap_p(differences), p, n))
+        p, signed = bootstrap_p(differences), signed if n >= LEAST_USERS else NAN
+        found.append(Comparison(name, mine, other, mine - other, low, high, p, signed, n, units[name]))
     return found
 
 

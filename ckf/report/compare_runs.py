@@ -33,12 +33,16 @@ class TaskComparison:
 
 @dataclass(frozen=True)
 class Change:
-    """A user or an item whose scores changed most, with the examples that changed most of all."""
+    """A user or an item whose scores changed most, with the examples that changed most of all.
+
+    ``id`` is ckf's, ``raw_id`` the source's; "" where the predictions do not have it.
+    """
 
     split: str
     task: str
     kind: str
     id: int
+    raw_id: str
     mean_change: float
     rows: int
     example_ids: list[str]
@@ -141,12 +145,17 @@ def _changes(task: Task, a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     a, b = with_worst_scores(a, task), with_worst_scores(b, task)
     if task.lists:
         ranks = [_rank_of_targets(rows) for rows in (a, b)]
-        units = a[a["label"] > 0].set_index("example_id")[["user", "item"]]
+        units = a[a["label"] > 0].set_index("example_id")[_ids(a)]
         units["change"] = ranks[0] - ranks[1]
         units = units.reset_index()
     else:
-        units = a[["example_id", "user", "item"]].assign(change=a["score"] - b["score"])
+        units = a[["example_id", *_ids(a)]].assign(change=a["score"] - b["score"])
     return units.assign(size=units["change"].abs())
+
+
+def _ids(rows: pd.DataFrame) -> list[str]:
+    """The columns of ids that predictions have."""
+    return [name for name in ("user", "item", "raw_user", "raw_item") if name in rows]
 
 
 def _rank_of_targets(rows: pd.DataFrame) -> pd.Series:
@@ -156,14 +165,15 @@ def _rank_of_targets(rows: pd.DataFrame) -> pd.Series:
     return pd.Series(ahead, index=rows["example_id"]).groupby(level=0).sum().astype(float)
 
 
-def _largest(units: pd.DataFrame, kind: str, count: int) -> list[tuple[int, float, int, list[str]]]:
+def _largest(units: pd.DataFrame, kind: str, count: int) -> list[tuple[int, str, float, int, list[str]]]:
     """Largest mean change first; equal ones by id."""
     by = units.groupby(kind).agg(size=("size", "mean"), change=("change", "mean"), rows=("change", "size"))
     by = by[by["size"] > 0].sort_values("size", ascending=False, kind="stable").head(count)
     found = []
     for name, change, rows in zip(by.index, by["change"], by["rows"], strict=True):
         mine = units[units[kind] == name].sort_values(["size", "example_id"], ascending=[False, True])
-        found.append((int(name), float(change), int(rows), list(mine["example_id"].head(3))))
+        raw = str(mine[f"raw_{kind}"].iloc[0]) if f"raw_{kind}" in mine else ""
+        found.append((int(name), raw, float(change), int(rows), list(mine["example_id"].head(3))))
     return found
 
 

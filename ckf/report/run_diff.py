@@ -9,6 +9,7 @@ from typing import Any
 
 from ckf.core.artifact_store import write_json
 from ckf.core.errors import ArtifactError
+from ckf.metrics import LEAST_USERS
 from ckf.report.compare_runs import (
     Change,
     TaskComparison,
@@ -62,7 +63,7 @@ def _text(
 
 
 def _metrics(compared: list[TaskComparison]) -> Table:
-    header = ["metric", "a", "b", "a minus b", "95%", "p", "p Wilcoxon", "rows", "users", ""]
+    header = ["metric", "a", "b", "a minus b", "95%", "p", "p Wilcoxon", "rows", "users with a value", ""]
     rows: list[list[Cell]] = []
     for found in compared:
         c = found.comparison
@@ -75,7 +76,9 @@ def _metrics(compared: list[TaskComparison]) -> Table:
 
 
 def better_run(found: TaskComparison) -> str:
-    """``a better``, ``b better`` (corrected p below 0.05) or nothing."""
+    """``a better``, ``b better`` (corrected p below 0.05), why there is no test, or nothing."""
+    if found.comparison.units < LEAST_USERS:
+        return f"not tested: {found.comparison.units} users, {LEAST_USERS} needed"
     if math.isnan(found.p_holm) or found.p_holm >= 0.05 or found.comparison.difference == 0:
         return ""
     a_ahead = (found.comparison.difference > 0) != lower_is_better(found.comparison.metric)
@@ -86,9 +89,8 @@ def _changes_text(changes: list[Change], prompts: dict[str, str]) -> str:
     text = ""
     for change in changes:
         unit = "ranks" if change.of_ranks else "in score"
-        text += (
-            f"- {change.split}/{change.task}, {change.kind} {change.id}: {change.mean_change:+.4f} {unit} on average "
-        )
+        name = f"'{change.raw_id}' (ckf's {change.id})" if change.raw_id else f"{change.id} (ckf's number)"
+        text += f"- {change.split}/{change.task}, {change.kind} {name}: {change.mean_change:+.4f} {unit} on average "
         text += f"over {change.rows}; most of all {', '.join(change.example_ids)}\n"
         if change.example_ids[0] in prompts:
             text += f"  - {change.example_ids[0]}: {prompts[change.example_ids[0]]}\n"
@@ -104,7 +106,7 @@ def _json(
         c = dataclasses.asdict(found.comparison)
         values = {"rows": found.rows, "p_holm": found.p_holm, "p_wilcoxon_holm": found.p_wilcoxon_holm, **c}
         key = f"{found.split}/{found.task}/{values.pop('metric')}"
-        metrics[key] = {name: _finite(value) for name, value in values.items()}
+        metrics[key] = values
     return {
         "a": a.path.name,
         "b": b.path.name,
@@ -114,11 +116,6 @@ def _json(
         "changes": [dataclasses.asdict(change) for change in changes],
         "prompts": prompts,
     }
-
-
-def _finite(value: float) -> float | None:
-    """Replace NaN by None, since JSON has no NaN."""
-    return None if math.isnan(value) else value
 
 
 def _shown(value: Any) -> str:

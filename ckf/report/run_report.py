@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
+from ckf.metrics import LEAST_USERS
 from ckf.report.format import SOURCES, lower_is_better, metric_number, task_columns
 from ckf.report.load_runs import UNKNOWN_CAVEAT, UNKNOWN_ORIGIN, Run
 from ckf.report.published import published_rows
 from ckf.report.run_tables import (
-    binary_task,
     catalogue_columns,
     difference_table,
     further_tables,
@@ -48,7 +48,8 @@ def run_content(run: Run) -> Content:
         for task in (t.name for t in cfg.scored_mix):
             content.tables.append(_task_table(run, split, task))
         content.tables += [*further_tables(run, split), review_table(run, split)]
-        content.tables += [_slice_table(run, split), quartile_table(run, split), position_table(run, split)]
+        content.tables += [_slice_table(run, split, task) for task in _binary_tasks(run)]
+        content.tables += [quartile_table(run, split), position_table(run, split)]
         content.tables.append(difference_table(run, split))
         content.conclusions += _conclusions(run, split)
     content.conclusions += _fusion_conclusions(run)
@@ -100,15 +101,13 @@ def _interval(run: Run, key: str, source: str) -> Interval:
     return Interval(run.get(f"{key}_low", source), run.get(f"{key}_high", source))
 
 
-def _binary_name(run: Run) -> str:
-    """The run's first task of Yes and No; where there is none, a name without figures."""
-    task = binary_task(run)
-    return task.name if task else ""
+def _binary_tasks(run: Run) -> list[str]:
+    """The run's tasks of two answers, which have an AUC."""
+    return [task.name for task in run.config.scored_mix if run.config.task_set[task.name].binary]
 
 
-def _slice_table(run: Run, split: str) -> Table:
+def _slice_table(run: Run, split: str, task: str) -> Table:
     rows: list[list[Cell]] = []
-    task = _binary_name(run)
     for suffix, meaning in SLICES.items():
         values = [run.get(f"{split}/{task}/auc{suffix}", source) for source in SOURCES]
         if any(value is not None for value in values):
@@ -121,28 +120,40 @@ def _slice_table(run: Run, split: str) -> Table:
 def _conclusions(run: Run, split: str) -> list[str]:
     names = {"text": "text-only", "cf": f"the CF model ({run.config.cf.name})", "bias": "the bias baseline"}
     where = "" if split == "test" else f" on {split}"
+    tasks = [entry.name for entry in run.config.scored_mix]
+    without = {task: reason for task in tasks if (reason := _no_conclusion(run, split, task))}
     lines = []
-    task = _binary_name(run)
-    for source, name in names.items():
+    for task, source in product([task for task in _binary_tasks(run) if task not in without], names):
         key = f"{split}/{task}/auc_minus_{source}"
         if key in run.metrics:
-            conclusion = _difference_text(*(run.metrics[f"{key}{end}"] for end in ("", "_low", "_high", "_p")))
-            corrected = run.metrics.get(f"{key}_p_holm", 0.0)
-            if conclusion.endswith(("better", "worse")) and corrected >= 0.05:
-                conclusion += f", but not after Holm's correction (p = {number(corrected, '.3g')})"
-            lines.append(f"{run.config.method.name} minus {name} in {task} AUC{where}: {conclusion}")
+            conclusion = _difference_text(run, key)
+            lines.append(f"{run.config.method.name} minus {names[source]} in {task} AUC{where}: {conclusion}")
     if run.config.backbone.name != "none":
         lines += [
             f"This model does not beat counting (the bias baseline) in {title}{where}."
-            for title in _lost_to_counting(run, split)
+            for title in _lost_to_counting(run, split, [task for task in tasks if task not in without])
         ]
     if run.config.fusion.reads_vectors:
         lines += [
             f"The CF model ({run.config.cf.name}) is below the bias baseline in {title}{where} "
             f"({number(cf, '.4f')} against {number(bias, '.4f')}): counting knows more than its vectors do."
-            for title, cf, bias in _cf_below_counting(run, split)
+            for title, cf, bias in _cf_below_counting(run, split, [task for task in tasks if task not in without])
         ]
-    return lines
+    return lines + [f"{reason}{where}: no interval, no test, no conclusion." for reason in without.values()]
+
+
+def _no_conclusion(run: Run, split: str, task: str) -> str:
+    """Why nothing can be concluded from a task's headline figure; empty where something can."""
+    kind = run.config.task_set[task]
+    title, metric = next(iter(task_columns(kind, run.config.ranking).items()))
+    key = f"{split}/{task}/{metric}"
+    units = run.metrics.get(f"{key}_units")
+    if units is None or units >= LEAST_USERS:
+        return ""
+    if key not in run.metrics:
+        return f"{task} {title} does not exist where all rows are of one class"
+    users = "users (the fewer of those with a Yes and those with a No)" if kind.binary else "users"
+    return f"{task} {title} rests on {units:.0f} {users}, and {LEAST_USERS} are needed"
 
 
 _CHANGES = {"zeroed": "slots zeroed", "shuffled": "vectors shuffled", "swapped": "another user's"}
@@ -157,21 +168,20 @@ Shuffled vectors still tell one item from another, so a map can learn a little o
 
 
 def _fusion_table(run: Run) -> Table:
-    """How far the answers move when the CF knowledge is perturbed, by task, and the AUC that is left."""
-    binary = _binary_name(run)
+    """How far the answers move when the CF knowledge is perturbed, by task, and the AUC that two-answer tasks keep."""
+    binary = _binary_tasks(run)
     rows: list[list[Cell]] = []
     for change, meaning in _CHANGES.items():
         keys = [f"diagnostics/{task.name}/change_{change}" for task in run.config.scored_mix]
         if f"diagnostics/change_{change}" in run.metrics:
-            values = [
-                run.metrics.get(key)
-                for key in (*keys, f"diagnostics/change_{change}", f"diagnostics/{binary}/auc_{change}")
-            ]
+            kept = [f"diagnostics/{name}/auc_{change}" for name in binary]
+            values = [run.metrics.get(key) for key in (*keys, f"diagnostics/change_{change}", *kept)]
             rows.append([meaning, *map(Number, values)])
     if rows:
         gap = [MISSING] * (len(run.config.scored_mix) + 1)
-        rows.append(["as it is", *gap, Number(run.metrics.get(f"diagnostics/{binary}/auc"))])
-    header = ["change of the answers", *(task.name for task in run.config.scored_mix), "all", f"{binary or 'no'} AUC"]
+        rows.append(["as it is", *gap, *(Number(run.metrics.get(f"diagnostics/{name}/auc")) for name in binary)])
+    header = ["change of the answers", *(task.name for task in run.config.scored_mix), "all"]
+    header += [f"{name} AUC" for name in binary]
     return Table(
         f"fusion diagnostics ({metric_number('n', run.metrics.get('diagnostics/n'))} val examples)", header, rows
     )
@@ -184,6 +194,14 @@ def _fusion_conclusions(run: Run) -> list[str]:
     perturbation = "shuffled" if fusion.reads_vectors else "zeroed"
     wanted = ("loss", f"loss_rise_{perturbation}")
     tasks = [t.name for t in run.config.task_mix if all(f"diagnostics/{t.name}/{key}" in metrics for key in wanted)]
+    few = {task: metrics.get(f"diagnostics/{task}/users", LEAST_USERS) for task in tasks}
+    few = {task: users for task, users in few.items() if users < LEAST_USERS}
+    if few:
+        counts = ", ".join(f"{task} {users:.0f}" for task, users in few.items())
+        lines.append(
+            f"Whether the slots are used cannot be said from so few val users ({counts}; {LEAST_USERS} needed)."
+        )
+    tasks = [task for task in tasks if task not in few]
     least = {task: _USED * metrics[f"diagnostics/{task}/loss"] for task in tasks}
     read = [task for task in tasks if metrics[f"diagnostics/{task}/loss_rise_{perturbation}_low"] > least[task]]
     if tasks and not read:
@@ -209,19 +227,25 @@ def _rise(metrics: Mapping[str, float], key: str) -> str:
     return f"{number(metrics[key], '+.4f')} [{low}, {high}]"
 
 
-def _difference_text(diff: float, low: float, high: float, p: float) -> str:
+def _difference_text(run: Run, key: str) -> str:
     """A paired difference with its interval, and what follows from it."""
-    text = f"{number(diff, '+.4f')} [{number(low, '+.4f')}, {number(high, '+.4f')}], p = {number(p, '.3g')}"
-    if math.isnan(low) or math.isnan(high):
-        return f"{text} (too few users for an interval)"
+    diff, low, high, p, corrected = (run.metrics.get(f"{key}{end}") for end in ("", "_low", "_high", "_p", "_p_holm"))
+    text = number(diff, "+.4f")
+    if low is None or high is None:
+        return f"{text}; without an interval nothing follows"
+    text += f" [{number(low, '+.4f')}, {number(high, '+.4f')}], p = {number(p, '.3g')}"
+    if diff == low == high == 0:
+        return f"{text}: both order the examples alike"
     conclusion = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
+    if conclusion != "no clear difference" and corrected is not None and corrected >= 0.05:
+        conclusion += f", but not after Holm's correction (p = {number(corrected, '.3g')})"
     return f"{text} (95% paired bootstrap over users): {conclusion}"
 
 
-def _lost_to_counting(run: Run, split: str) -> list[str]:
-    """The first figure of each task in which the bias baseline is as good or better."""
+def _lost_to_counting(run: Run, split: str, tasks: Sequence[str]) -> list[str]:
+    """The first figure of each of these tasks in which the bias baseline is as good or better."""
     lost = []
-    for task in (t.name for t in run.config.scored_mix):
+    for task in tasks:
         title, metric = next(iter(task_columns(run.config.task_set[task], run.config.ranking).items()))
         model, bias = run.get(f"{split}/{task}/{metric}"), run.get(f"{split}/{task}/{metric}", "bias")
         if model is not None and bias is not None:
@@ -231,10 +255,10 @@ def _lost_to_counting(run: Run, split: str) -> list[str]:
     return lost
 
 
-def _cf_below_counting(run: Run, split: str) -> list[tuple[str, float, float]]:
-    """The first figure of each task in which the CF model is worse than the bias baseline, with both values."""
+def _cf_below_counting(run: Run, split: str, tasks: Sequence[str]) -> list[tuple[str, float, float]]:
+    """The first figure of each of these tasks in which the CF model is below counting, with both values."""
     found = []
-    for task in (t.name for t in run.config.scored_mix):
+    for task in tasks:
         title, metric = next(iter(task_columns(run.config.task_set[task], run.config.ranking).items()))
         cf, bias = (run.get(f"{split}/{task}/{metric}", source) for source in ("cf", "bias"))
         if cf is not None and bias is not None and (cf > bias if lower_is_better(metric) else cf < bias):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ckf.metrics import Reliability, are_probabilities, protocol_tag, reliability
+from ckf.metrics import LEAST_USERS, Reliability, are_probabilities, protocol_tag, reliability
 from ckf.report.format import SOURCES, lower_is_better, metric_number, task_columns
 from ckf.report.load_runs import Run, load_predictions
 from ckf.report.table import MISSING, Cell, Interval, Number, Table
@@ -72,7 +72,7 @@ def quartile_table(run: Run, split: str) -> Table:
             if any(value is not None for value in values):
                 label = name if quartile in (1, 4) else f"{name} of {kind}"
                 rows.append([label, *map(Number, values), *(metric_number("n", count) for count in counts)])
-    header = ["", *_SHORT.values(), "rows", "users"]
+    header = ["", *_SHORT.values(), "rows", "users with rows"]
     return Table(f"{task} {title} by user activity and item popularity ({split})", header, rows)
 
 
@@ -119,12 +119,14 @@ def difference_table(run: Run, split: str) -> Table:
         title, metric = next(iter(task_columns(run.config.task_set[task], run.config.ranking).items()))
         for source in SOURCES[1:]:
             key = f"{split}/{task}/{metric}_minus_{source}"
-            if f"{key}_p_holm" in run.metrics:
+            p, units = run.metrics.get(f"{key}_p_holm"), run.metrics.get(f"{key}_units", LEAST_USERS)
+            if key in run.metrics and (p is not None or units < LEAST_USERS):
                 span = Interval(run.metrics.get(f"{key}_low"), run.metrics.get(f"{key}_high"), "+.4f")
-                value, p = run.metrics[key], run.metrics[f"{key}_p_holm"]
+                value = run.metrics[key]
                 figures: list[Cell] = [Number(value, form="+.4f"), span, Number(p, form=".3g")]
                 name = f"{task} {title} minus {_SHORT[source]}"
-                rows.append([name, *figures, _direction(metric, value, p)])
+                untested = f"not tested: {units:.0f} users, {LEAST_USERS} needed"
+                rows.append([name, *figures, untested if p is None else _direction(metric, value, p)])
     return Table(f"against the baselines, p Holm-corrected ({split})", ["", "difference", "95%", "p", ""], rows)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ckf.config.sweep_file import Sweep, load_sweep, rendered_path, results_path, sweep_name
+from ckf.metrics import LEAST_USERS
 from ckf.report.format import digits
 from ckf.report.html_page import sweep_page
 from ckf.report.load_runs import COST, UNKNOWN_CAVEAT, UNKNOWN_ORIGIN
@@ -96,10 +97,16 @@ def _marks(sweep: Sweep, lines: Sequence[TableRow]) -> tuple[Mapping[tuple[int, 
         return marks, "Rows are of different data, so none is tested against a baseline of another."
     named = [(line.name, line.seeds) for line in lines]
     quality = [metric for metric in sweep.metrics if not metric.startswith(COST)]
+    few = [metric for metric in quality if any(rows < LEAST_USERS for line in lines for rows in line.counts(metric))]
+    quality = [metric for metric in quality if metric not in few]
     found = mark_significance(named, {line.name for line in lines if line.is_row}, quality, BIAS)
     for (place, column), mark in found.items():
         marks.setdefault((place, quality[column]), set()).add(mark)
-    return marks, SIGNIFICANCE if found else ""
+    notes = [SIGNIFICANCE] if found else []
+    if few:
+        names = ", ".join(map(heading, few))
+        notes.append(f"Not tested, since there are fewer than {LEAST_USERS} rows and so fewer users: {names}.")
+    return marks, " ".join(notes)
 
 
 def _seeds(line: TableRow) -> str:

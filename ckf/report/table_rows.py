@@ -39,6 +39,11 @@ class TableRow:
         """The values of a metric, one for each seed that has it."""
         return [metrics[metric] for metrics in self.seeds.values() if metric in metrics]
 
+    def counts(self, metric: str) -> list[float]:
+        """The rows or lists behind a metric, one for each seed that counts them."""
+        one = MetricIdentity.parse(metric)
+        return self.values(str(MetricIdentity(one.source, one.split, one.task, "n", one.slice)))
+
     def published(self, metric: str) -> Published | None:
         """The published row that this line repeats, if it has the metric."""
         if not (self.is_row and self.results):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import json
 from pathlib import Path
 from typing import Any
 
-from ckf.core.artifact_store import read_json_lines
+from ckf.core.artifact_store import json_text, read_json_lines
 
 EVALUATION_LOG = "evaluations.jsonl"
 
@@ -16,7 +15,7 @@ def record_evaluation(run: Path, verb: str, split: str, examples: int, **details
     """Append a scoring of ``examples`` examples of a split to the run's evaluation log, before it begins."""
     line = {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "verb": verb, "split": split}
     with (run / EVALUATION_LOG).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({**line, "examples": examples, **details}) + "\n")
+        file.write(json_text({**line, "examples": examples, **details}) + "\n")
 
 
 def scorings(run: Path) -> list[dict[str, Any]]:

@@ -50,7 +50,9 @@ class CFLog:
                 self.epoch(line)
         manifest = read_json(self.cf / "manifest.json")
         kept = {
-            key: value for key, value in manifest.items() if key in ("epoch", "epochs_run", "seconds") or "val_" in key
+            key: value
+            for key, value in manifest.items()
+            if (key in ("epoch", "epochs_run", "seconds") or "val_" in key) and value is not None
         }
         self._log({f"cf/kept/{key}": float(value) for key, value in kept.items()}, self.epochs + 1)
         write_json(self.run / LOGGED, {"cf": str(self.cf), "model": self.exp.cf.name, "seed": self.exp.seed, **kept})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from ckf.config.schema import CSVConfig, ExperimentConfig, WandbConfig
-from ckf.core.artifact_store import read_json_lines, to_jsonable
+from ckf.core.artifact_store import json_text, read_json_lines, to_jsonable
 
 STEPS = "metrics.jsonl"
 _TAGGED = ("dataset", "split", "cf", "backbone", "lora", "fusion", "curriculum", "method")
@@ -41,10 +41,10 @@ class JsonlLogger(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Append one line."""
-        values = {key: float(value) for key, value in metrics.items() if key != "epoch"}
+        values = {key: float(value) for key, value in metrics.items() if key != "epoch" and math.isfinite(value)}
         if values:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **values}) + "\n")
+                file.write(json_text({"step": step, **values}) + "\n")
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -54,7 +54,7 @@ class JsonlLogger(Logger):
     def _drop_from(self, first_step: int) -> None:
         """Drop the lines from the checkpoint's step on, and a last line that was cut short; a new run starts empty."""
         lines = read_json_lines(self.path, drop_cut_end=True) if first_step else []
-        kept = [json.dumps(line) for line in lines if line["step"] < first_step]
+        kept = [json_text(line) for line in lines if line["step"] < first_step]
         self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
 

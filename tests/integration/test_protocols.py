@@ -45,6 +45,18 @@ def test_every_ranking_metric_names_its_protocol(everything):
     assert "test/topk/hr@5[gen]" not in metrics, "one written title is no order"
 
 
+def test_every_file_of_predictions_holds_the_sources_ids(everything, finished):
+    """ckf's number of a user is not that of its name (u10 comes before u2), so a join by it is silently wrong."""
+    dataset = Path(read_run(finished)[1]["artifacts"]["dataset"]["path"])
+    paths = sorted((everything / "predictions").glob("*.parquet"))
+    assert len(paths) == 6
+    for path in paths:
+        rows = pd.read_parquet(path)
+        for kind in ("user", "item"):
+            names = pd.read_parquet(dataset / f"{kind}s.parquet").set_index(kind)["raw_id"].astype(str)
+            assert rows[f"raw_{kind}"].tolist() == names.reindex(rows[kind]).tolist(), path
+
+
 def test_no_column_of_the_report_holds_two_protocols(everything):
     """Every further protocol has a table of its own, and every column says which."""
     page = (everything / "report.md").read_text()

@@ -46,6 +46,7 @@ def test_the_prompt_says_item_and_rating_and_never_the_review(writer):
 def test_reviews_are_measured_beside_two_baselines_from_the_file_alone(writer):
     metrics = read_json(writer / "metrics.json")
     rows = pd.read_parquet(writer / "predictions" / "test-review.parquet")
+    assert {"raw_user", "raw_item"} <= set(rows)
     assert set(rows["source"]) == {"model", "text", "frequent", "random"}
     again = text_metrics(rows, "test", "[greedy]", BUILT_IN["review"])
     assert {key: metrics[key] for key in again} == pytest.approx(again)

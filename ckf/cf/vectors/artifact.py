@@ -6,7 +6,7 @@ by `ckf.cf.vectors.tables`. They are checked here, when they are written.
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from ckf.cf.data import CFData, Interactions
 from ckf.cf.leakage_check import write_trained_on
 from ckf.cf.vectors.cold_start import impute_cold
+from ckf.core.artifact_store import json_text
 from ckf.core.errors import ArtifactError
 from ckf.data.interaction_keys import raw_ids, row_keys
 
@@ -132,5 +133,6 @@ def write_training_rows(out: Path, train: Interactions, dataset: Path) -> dict[s
 def write_epochs(out: Path, epochs: Sequence[dict[str, float]]) -> None:
     """Write what was measured after each epoch, one JSON object a line."""
     if epochs:
-        text = "".join(json.dumps(line) + "\n" for line in epochs)
+        found = ({key: value for key, value in line.items() if math.isfinite(value)} for line in epochs)
+        text = "".join(json_text(line) + "\n" for line in found)
         (out / EPOCHS).write_text(text, encoding="utf-8")

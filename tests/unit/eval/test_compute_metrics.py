@@ -11,6 +11,7 @@ import pytest
 from ckf import metrics
 from ckf.config.compose import compose
 from ckf.config.schema import ExperimentConfig
+from ckf.core.artifact_store import write_json
 from ckf.eval.compute_metrics import align_predictions, metrics_of, with_counts
 
 
@@ -19,12 +20,12 @@ def experiment() -> ExperimentConfig:
     return compose(["tasks.candidates=4", "evaluate.bootstrap_samples=200"])[0]
 
 
-def predictions(seed: int = 0) -> pd.DataFrame:
+def predictions(seed: int = 0, users: int = 30) -> pd.DataFrame:
     """Three tasks by two sources: the model's scores carry the label, those of the bias baseline do not."""
     draw = np.random.default_rng(seed)
     rows = []
     for n in range(150):
-        user, item = int(draw.integers(1, 21)), int(draw.integers(1, 31))
+        user, item = int(draw.integers(1, users + 1)), int(draw.integers(1, 31))
         rows.append(("ctr", f"ctr/test/{n}", user, item, float(draw.random() < 0.5), -1))
         rows.append(("rating", f"rating/test/{n}", user, item, float(draw.integers(1, 6)), -1))
         target, items = int(draw.integers(0, 4)), draw.choice(30, 4, replace=False) + 1
@@ -39,7 +40,7 @@ def predictions(seed: int = 0) -> pd.DataFrame:
 
 @pytest.fixture
 def dataset(tmp_path):
-    for kind, count in (("user", 21), ("item", 30)):
+    for kind, count in (("user", 31), ("item", 30)):
         ids = np.arange(1, count)
         table = pd.DataFrame({kind: ids, "raw_id": ids.astype(str), "n_train": (ids * 11) % count})
         table.sample(frac=1, random_state=0).to_parquet(tmp_path / f"{kind}s.parquet")
@@ -49,7 +50,7 @@ def dataset(tmp_path):
 def test_counts_and_quartiles_are_those_of_the_dataset(dataset):
     """Item 30 is not in the dataset: never seen. The quartile is among all users, scored or not."""
     rows = with_counts(predictions().reset_index(drop=True), dataset)
-    for kind, count in (("user", 21), ("item", 30)):
+    for kind, count in (("user", 31), ("item", 30)):
         known = rows[rows[kind] < count]
         assert (known[f"{kind}_n_train"] == (known[kind] * 11) % count).all()
         fewer = [((np.arange(1, count) * 11) % count < n).mean() for n in known[f"{kind}_n_train"]]
@@ -90,6 +91,34 @@ def test_headline_intervals_and_differences(dataset, task, name):
     corrected = metrics.holm([found[test] for test in tested])
     assert found[f"{key}_minus_bias_p_holm"] == pytest.approx(corrected[tested.index(f"{key}_minus_bias_p")])
     assert not any(test.endswith("_minus_cf") for test in found)
+
+
+def test_few_users_have_figures_and_a_count_but_no_interval_and_no_test(tmp_path):
+    """One task of many users is still tested, and corrected for the tests that there are."""
+    many, few = predictions(), predictions(users=3)
+    rows = pd.concat([many[many["task"] == "rating"], few[few["task"] != "rating"]])
+    found = metrics_of(rows, "test", experiment())
+    assert {task: found[f"test/{task}/{name}_units"] for task, name in (("ctr", "auc"), ("topk", "hr@1[c4]"))} == {
+        "ctr": 3, "topk": 3,
+    }  # fmt: skip
+    assert found["test/rating/rmse_units"] == found["test/rating/rmse_minus_bias_units"] >= metrics.LEAST_USERS
+    assert found["test/ctr/auc_minus_bias_units"] == 3
+    assert "test/ctr/auc_minus_bias" in found
+    ends = [key for key in found if key.endswith(("_low", "_high", "_p", "_p_holm"))]
+    assert {key.split("/")[-2] for key in ends} == {"rating"}
+    assert found["test/rating/rmse_minus_bias_p_holm"] == found["test/rating/rmse_minus_bias_p"]
+    write_json(tmp_path / "metrics.json", found)
+    assert "null" not in (tmp_path / "metrics.json").read_text(), "what does not exist is left out"
+
+
+def test_one_class_has_no_difference_and_says_that_nobody_is_behind_it():
+    rows = predictions().query("task == 'ctr'").assign(label=1.0)
+    found = metrics_of(rows, "test", experiment())
+    assert {key for key in found if key.startswith("test/ctr/auc")} == {
+        "test/ctr/auc_units", "test/ctr/auc_minus_bias_units",
+    }  # fmt: skip
+    assert found["test/ctr/auc_units"] == 0
+    assert all(value == value for value in found.values())
 
 
 def test_an_answer_that_the_other_did_not_give_is_its_worst():

@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 
 from ckf.cf.vectors.tables import VectorTables
 from ckf.data.example_table import Example
-from ckf.eval import fusion_diagnostics as health
 from ckf.eval.fusion_diagnostics import equal_vectors, gradient_shares, slot_diagnostics
 from ckf.model.fusion import Fusion
 from ckf.prompts.binary_codes import HashedCodes
@@ -76,6 +75,13 @@ def test_a_model_that_reads_its_slots(backbone_folder, tables, collator, table, 
         by_task = np.mean([values[f"diagnostics/{task}/change_{change}"] for task in TASKS])
         assert values[f"diagnostics/change_{change}"] == pytest.approx(by_task)
     assert values["diagnostics/n"] == 48
+
+
+def test_eight_users_have_a_rise_of_the_loss_but_no_interval(backbone_folder, tables, collator, table):
+    values = found(make_model(backbone_folder, tables, "linear"), collator, table)
+    assert {values[f"diagnostics/{task}/users"] for task in TASKS} == {8}
+    assert all(f"diagnostics/{task}/loss_rise_shuffled" in values for task in TASKS)
+    assert not [key for key in values if key.endswith(("_low", "_high"))]
 
 
 def test_a_model_that_ignores_its_slots_is_seen(backbone_folder, tables, collator, table):
@@ -174,10 +180,10 @@ def test_codes_are_spoiled_as_text(backbone_folder, encoder, prompts, tables, ta
         assert values[f"diagnostics/change_{change}"] > 1e-4
 
 
-def test_the_sample_is_limited_and_an_empty_split_has_none(monkeypatch, backbone_folder, tables, collator, table):
+def test_the_sample_is_limited_and_an_empty_split_has_none(capsys, backbone_folder, tables, collator, table):
     model = make_model(backbone_folder, tables, "linear")
-    monkeypatch.setattr(health, "EXAMPLES", 3)
-    assert found(model, collator, table)["diagnostics/n"] == 12
+    assert slot_diagnostics(model, collator, table, torch.device("cpu"), 3)["diagnostics/n"] == 12
+    assert "fusion diagnostics: 100%" in capsys.readouterr().err
     assert found(model, collator, Table([])) == {}
 
 

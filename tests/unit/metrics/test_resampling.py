@@ -14,24 +14,23 @@ from ckf.metrics import resampling
 from ckf.tasks import BUILT_IN
 from ckf.tasks.measure import compute_metrics, task_statistics
 from tests.unit.metrics.resampled_auc import auc_interval, mean_interval, paired_auc
-from tests.unit.metrics.test_classification import random_case
 
 
-def sample(task: str, number: int, n: int = 60, **columns: object) -> pd.DataFrame:
+def sample(task: str, number: int, n: int = 110, **columns: object) -> pd.DataFrame:
     """Rows of one task with ties, users of one class and users of one row."""
     draw = np.random.default_rng(number)
     labels = (draw.random(n) < 0.5).astype(float) if task == "ctr" else draw.integers(1, 6, n).astype(float)
     scores = np.round(draw.random(n), 1) if task == "ctr" else draw.integers(2, 10, n) / 2
-    rows = {"task": task, "example_id": [f"{i:03}" for i in range(n)], "user": draw.integers(0, 12, n), "item": 1}
+    rows = {"task": task, "example_id": [f"{i:03}" for i in range(n)], "user": draw.integers(0, 30, n), "item": 1}
     rest = {"label": labels, "score": scores, "position": -1, "answer": [f"{s:g}" for s in scores]}
     return pd.DataFrame({**rows, **rest, "warm_seen": True, "warm_3": True, **columns})
 
 
-def lists(number: int, count: int = 25) -> pd.DataFrame:
+def lists(number: int, count: int = 60) -> pd.DataFrame:
     draw = np.random.default_rng(number)
     rows = []
     for example in range(count):
-        target, user = int(draw.integers(0, 5)), int(draw.integers(0, 9))
+        target, user = int(draw.integers(0, 5)), int(draw.integers(0, 30))
         for place in range(5):
             hit, score = float(place == target), float(draw.integers(0, 6))
             rows.append({"example_id": f"{example:02}", "user": user, "item": place + 1, "label": hit, "score": score})
@@ -84,15 +83,16 @@ def test_on_the_sample_itself_a_statistic_is_the_metric(task):
 
 
 def test_blocks_change_nothing(monkeypatch):
-    labels, scores, users = random_case(7)
+    labels, scores, users = (sample("ctr", 7, 200)[name].to_numpy() for name in ("label", "score", "user"))
     whole = auc_interval(labels, scores, users, 50, 0), mean_interval(scores, users, 50, 0)
     monkeypatch.setattr(resampling, "BLOCK", 1)
     again = auc_interval(labels, scores, users, 50, 0), mean_interval(scores, users, 50, 0)
     np.testing.assert_allclose(whole, again, rtol=1e-12)
+    assert not np.isnan(whole).any()
 
 
 def test_intervals_do_not_depend_on_the_order_of_rows():
-    labels, scores, users = random_case(8)
+    labels, scores, users = (sample("ctr", 8, 200)[name].to_numpy() for name in ("label", "score", "user"))
     order = np.random.default_rng(0).permutation(len(labels))
     one = auc_interval(labels, scores, users, 200, 0)
     assert one == pytest.approx(auc_interval(labels[order], scores[order], users[order], 200, 0))

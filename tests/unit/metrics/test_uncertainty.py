@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import wilcoxon
 
@@ -28,11 +29,56 @@ def test_differences_are_taken_within_each_resample(task):
     found = metrics.compare(a, b, users, 100, 0)
     assert {c.metric for c in found} == set(a)
     for c in found:
-        differences = drawn_a[c.metric] - drawn_b[c.metric]
+        differences = np.round(drawn_a[c.metric] - drawn_b[c.metric], 12)
         assert (c.low, c.high) == pytest.approx(tuple(np.percentile(differences, [2.5, 97.5])))
         assert c.difference == pytest.approx(c.a - c.b)
         tail = min((differences <= 0).sum(), (differences >= 0).sum())
         assert c.p == pytest.approx(min(1.0, max(2 * tail, 1) / 100))
+
+
+def clicks(users: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """ctr rows with scores that carry the label."""
+    draw = np.random.default_rng(0)
+    rows = {"task": "ctr", "example_id": np.arange(len(users)).astype(str), "user": users, "item": 1, "answer": "Yes"}
+    return pd.DataFrame({**rows, "label": labels.astype(float), "score": 0.3 * labels + 0.5 * draw.random(len(users))})
+
+
+def both_classes(users: int) -> pd.DataFrame:
+    return clicks(np.repeat(np.arange(users), 4), np.tile([0, 1, 0, 1], users))
+
+
+FEW = {
+    "one user": (both_classes(1), "auc", 1),
+    "one user short": (both_classes(19), "auc", 19),
+    "two users of one class each": (clicks(np.repeat([0, 1], 50), np.repeat([0, 1], 50)), "auc", 1),
+    "all dislikes of one user": (clicks(np.arange(100) % 40, (np.arange(100) % 40 != 7) * 1), "auc", 1),
+    "three users with both classes": (
+        pd.concat([both_classes(3), clicks(np.arange(10, 60), np.arange(50) % 2)]), "uauc", 3,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FEW)
+def test_too_few_users_give_a_figure_and_nothing_of_it(case):
+    """Resamples of one user are all alike: the interval would be a point and p the smallest there is."""
+    rows, metric, units = FEW[case]
+    a, users = task_statistics(BUILT_IN["ctr"], rows, 5, only=metric)
+    b, _ = task_statistics(BUILT_IN["ctr"], rows.assign(score=1 - rows["score"]), 5, only=metric)
+    (found,) = metrics.compare(a, b, users, 100, 0)
+    assert found.units == a[metric].units == units < metrics.LEAST_USERS
+    assert found.difference > 0
+    assert np.isnan([found.low, found.high, found.p, found.p_wilcoxon]).all()
+    assert np.isnan(metrics.intervals(a, users, 100, 0)[metric]).all()
+
+
+def test_twenty_users_are_enough():
+    rows = both_classes(metrics.LEAST_USERS)
+    a, users = task_statistics(BUILT_IN["ctr"], rows, 5)
+    b, _ = task_statistics(BUILT_IN["ctr"], rows.assign(score=1 - rows["score"]), 5)
+    for found in metrics.compare(a, b, users, 100, 0):
+        assert found.units == users == 20
+        assert not np.isnan([found.low, found.high, found.p, found.p_wilcoxon]).any()
+        assert not np.isnan(metrics.intervals(a, users, 100, 0)[found.metric]).any()
 
 
 def test_a_real_difference_is_found_and_none_is_made_up():

@@ -96,6 +96,31 @@ def test_equal_answers_differ_in_nothing(tmp_path):
     assert "every answer is the same" in text
 
 
+def test_few_users_are_not_tested_and_the_reason_is_said(tmp_path):
+    runs = [
+        scored(tmp_path / name, answers(shift).query("user < 4"), f"seed={seed}")
+        for seed, (name, shift) in enumerate((("a", 0.4), ("b", 0.0)))
+    ]
+    row = cells(run_diff(*runs, tmp_path / "out", samples=100), "test/ctr/auc")
+    assert row[4:7] == ["–", "–", "–"]
+    assert row[-1] == "not tested: 4 users, 20 needed"
+    found = json.loads((tmp_path / "out" / "diff.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert found["metrics"]["test/ctr/auc"]["p"] is found["metrics"]["test/ctr/auc"]["low"] is None
+    assert found["metrics"]["test/ctr/auc"]["units"] == 4
+
+
+def test_users_and_items_are_named_as_the_source_names_them(tmp_path):
+    """Numbers as raw ids, in another order than ckf's: nothing else tells which is meant."""
+    runs = []
+    for seed, shift in enumerate((0.4, 0.0)):
+        rows = answers(shift)
+        rows = rows.assign(raw_user=(100 - rows["user"]).astype(str), raw_item="i" + rows["item"].astype(str))
+        runs.append(scored(tmp_path / str(seed), rows, f"seed={seed}"))
+    text = run_diff(*runs, samples=50)
+    assert "- test/ctr, user '93' (ckf's 7): " in text
+    assert "- test/topk, item 'i" in text
+
+
 def test_an_error_is_better_when_lower(tmp_path):
     runs = []
     for name, noise, seed in (("a", 0.2, 0), ("b", 2.0, 1)):

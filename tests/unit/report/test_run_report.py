@@ -34,7 +34,14 @@ def test_the_table_shows_the_metrics(tmp_path):
 
 
 COLUMNS = {
-    "ctr": {"AUC": "auc", "UAUC": "uauc", "log-loss": "logloss", "ECE": "ece", "rows": "n", "users": "uauc_users"},
+    "ctr": {
+        "AUC": "auc",
+        "UAUC": "uauc",
+        "log-loss": "logloss",
+        "ECE": "ece",
+        "rows": "n",
+        "users with both classes": "uauc_users",
+    },
     "rating": {"RMSE": "rmse", "MAE": "mae", "accuracy": "accuracy", "rows": "n"},
     "explain": {"RMSE": "rmse", "MAE": "mae", "accuracy": "accuracy", "rows": "n"},
     "topk": {
@@ -68,7 +75,7 @@ def test_counts_are_whole_and_figures_have_four_decimals_whatever_their_value(tm
     values = {"test/ctr/n": 1, "test/ctr/uauc_users": 0, "test/rating/rmse": 2.0, "test/rating/mae": float("nan")}
     found = tables(text_of(make_run(tmp_path / "run", metrics=values)))
     ctr, rating = (next(iter(found[f"{task} (test)"].values())) for task in ("ctr", "rating"))
-    assert (ctr["rows"], ctr["users"], rating["RMSE"], rating["MAE"]) == ("1", "0", "2.0000", "–")
+    assert (ctr["rows"], ctr["users with both classes"], rating["RMSE"], rating["MAE"]) == ("1", "0", "2.0000", "–")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +84,8 @@ def test_counts_are_whole_and_figures_have_four_decimals_whatever_their_value(tm
         (0.0623, 0.04, 0.08, 0.001, "+0.0623 [+0.0400, +0.0800], p = 0.001 (95% paired bootstrap over users): better"),
         (-0.05, -0.08, -0.02, 0.002, "-0.0500 [-0.0800, -0.0200], p = 0.002 (95% paired bootstrap over users): worse"),
         (0.01, -0.01, 0.03, 0.3, "[-0.0100, +0.0300], p = 0.3 (95% paired bootstrap over users): no clear difference"),
-        (0.01, float("nan"), float("nan"), float("nan"), "+0.0100 [–, –], p = – (too few users for an interval)"),
+        (0.0, 0.0, 0.0, 1.0, "+0.0000 [+0.0000, +0.0000], p = 1: both order the examples alike"),
+        (0.01, None, None, None, "+0.0100; without an interval nothing follows"),
     ],
 )
 def test_a_verdict_says_which_way_and_how_surely(tmp_path, diff, low, high, p, said):
@@ -86,6 +94,29 @@ def test_a_verdict_says_which_way_and_how_surely(tmp_path, diff, low, high, p, s
     text = text_of(make_run(tmp_path / "run", metrics=values))
     assert "- ckf minus text-only in ctr AUC: " in text
     assert said in text
+
+
+def test_few_users_are_the_reason_that_nothing_is_concluded(tmp_path):
+    """What is left of the metrics of a split with one user: differences without interval and test."""
+    without = {f"test/ctr/auc_minus_text_{end}": None for end in ("low", "high", "p")}
+    values = {**without, "test/ctr/auc_units": 1, "test/ctr/auc_minus_text_units": 1, "test/rating/rmse_units": 19}
+    values |= {"bias/test/rating/rmse": 0.9, "test/topk/hr@1[c10]_units": 20, "bias/test/topk/hr@1[c10]": 0.9}
+    text = text_of(make_run(tmp_path / "run", metrics=values))
+    said = text.split("## Conclusions")[1].split("##")[0]
+    assert "ctr AUC rests on 1 users (the fewer of those with a Yes and those with a No), and 20 are needed: " in said
+    assert "rating RMSE rests on 19 users, and 20 are needed: no interval, no test, no conclusion." in said
+    assert "minus text-only" not in said
+    assert "does not beat counting (the bias baseline) in topk HR@1 [c10]." in said, "20 users are enough"
+    assert "in ctr" not in said
+    assert "in rating" not in said
+    (row,) = tables(text)["against the baselines, p Holm-corrected (test)"].values()
+    assert row == {"difference": "+0.0623", "95%": "–", "p": "–", "": "not tested: 1 users, 20 needed"}
+
+
+def test_an_auc_of_one_class_is_the_reason_that_there_is_none(tmp_path):
+    gone = {key: None for key in METRICS if "/auc" in key and "@" not in key}
+    text = text_of(make_run(tmp_path / "run", metrics={**gone, "test/ctr/auc_units": 0}))
+    assert "- ctr AUC does not exist where all rows are of one class: no interval, no test, no conclusion." in text
 
 
 def test_a_model_that_does_not_beat_counting_says_so_for_each_task(tmp_path):

@@ -55,6 +55,14 @@ def test_a_model_whose_answers_are_no_worse_without_its_slots_is_called_out(tmp_
     assert "(ctr +0.0600 [-0.0020, +0.1000], topk +0.0010 [-0.0200, +0.0300])" in conclusion
 
 
+def test_few_users_are_no_ground_to_call_a_model_out(tmp_path):
+    few = {f"diagnostics/{task}/loss_rise_shuffled_{end}": None for task in ("ctr", "topk") for end in ("low", "high")}
+    text = said(tmp_path, **few, **{"diagnostics/ctr/users": 1, "diagnostics/topk/users": 19})
+    assert "Whether the slots are used cannot be said from so few val users (ctr 1, topk 19; 20 needed)." in text
+    assert "ignores" not in text
+    assert "no use of it" not in text
+
+
 def test_the_control_is_called_out_and_ckf_plus_is_not(tmp_path):
     """Rises as they were measured of `ckf_plus` and its control with shuffled vectors (seed 0, 150 steps)."""
     control = {"ctr": (0.69, -0.0002, -0.0044, 0.0043), "topk": (2.3, 0.0055, 0.0017, 0.0102)}

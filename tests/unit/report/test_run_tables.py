@@ -38,7 +38,8 @@ def test_quartiles_of_the_headline_metric_with_their_counts(tmp_path):
     rows = tables(text)["ctr AUC by user activity and item popularity (test)"]
     assert len(rows) == 8
     assert rows["most popular quarter of items"] == {
-        "this model": "0.4000", "text-only": "–", "CF model": "0.2000", "bias": "–", "rows": "400", "users": "40",
+        "this model": "0.4000", "text-only": "–", "CF model": "0.2000", "bias": "–", "rows": "400",
+        "users with rows": "40",
     }  # fmt: skip
     assert rows["2nd quarter of users"]["this model"] == "0.2000"
 

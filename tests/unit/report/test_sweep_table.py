@@ -106,6 +106,17 @@ def test_what_differs_from_the_best_baseline_over_seeds_is_marked(folder, tmp_pa
     assert "better" in (tmp_path / "o/tables/t.csv").read_text(encoding="utf-8")
 
 
+def test_figures_of_a_few_rows_are_not_tested(folder, tmp_path):
+    """Seeds vary the training, not the users: a test over seeds knows nothing of other users."""
+    for seed in range(2):
+        for fusion, value in (("meta", 0.8 + seed / 90), ("linear", 0.7)):
+            values = {"text/test/ctr/auc": 0.5 + seed / 99, "test/ctr/auc": value, "test/ctr/n": 19}
+            make_run(tmp_path / f"o/{fusion}{seed}", f"fusion={fusion}", f"seed={seed}", metrics=values)
+    text = render_table(folder, tmp_path / "o").read_text(encoding="utf-8")
+    assert "*" not in cells(text, "fusion=meta")[1].replace("**", "")
+    assert "Not tested, since there are fewer than 20 rows and so fewer users: " in text
+
+
 def test_a_result_says_where_it_comes_from(folder, tmp_path):
     fill(tmp_path / "outputs")
     render_table(folder, tmp_path / "outputs")
