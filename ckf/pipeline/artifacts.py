@@ -219,7 +219,7 @@ def get_backbone(exp: ExperimentConfig, dataset: Artifact) -> tuple[str, str]:
         case TinyBackboneConfig():
             from ckf.model.tiny_backbone import build_tiny
 
-            listed = [task for task in BUILT_IN.values() if task.listed_by_datasets]
+            listed = [task for task in BUILT_IN.values() if task.listed_by_datasets and task.worded_as is None]
             wording = {task.name: exp.prompts.of(task).text for task in listed}  # slots do not shape the vocabulary
             settings = {**to_jsonable(exp.backbone), "pretrain": exp.pretrain, "prompts": wording}
             settings.pop("dtype")
