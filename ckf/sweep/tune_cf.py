@@ -48,6 +48,8 @@ SPACES: dict[str, tuple[str, ...]] = {
 VAL_FIGURES = ("val_auc", "val_uauc", "val_ndcg@10")
 """Figures of a CF artifact's manifest that a search reads; their mean is its objective."""
 
+_MANIFEST = ("feedback", "like_fault", "times")
+"""What a CF model reads of a dataset's manifest; the rest counts test rows too."""
 _NUMBERS = {"trials": 20, "seeds": 1, "search_seed": 0}
 _OWN = (*_NUMBERS, "out", "store")
 
@@ -136,7 +138,8 @@ def without_test(dataset: Path, examples: Path, folder: Path) -> tuple[Path, Pat
         copy.mkdir(parents=True)
     keep = [("split", "!=", "test")]
     pq.write_table(pq.read_table(dataset / "interactions.parquet", filters=keep), copies[0] / "interactions.parquet")
-    write_json(copies[0] / "manifest.json", read_json(dataset / "manifest.json"))
+    manifest = read_json(dataset / "manifest.json")
+    write_json(copies[0] / "manifest.json", {key: manifest[key] for key in _MANIFEST if key in manifest})
     for name in ("users", "items"):
         pq.write_table(pq.read_table(dataset / f"{name}.parquet"), copies[0] / f"{name}.parquet")
     pq.write_table(pq.read_table(examples / "examples.parquet", filters=keep), copies[1] / "examples.parquet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -30,7 +31,9 @@ def test_the_copies_hold_no_test_row_and_no_planted_truth(world, tmp_path):
         kept = pd.read_parquet(path)
         assert set(kept["split"]) == {"train", "val"}
         assert len(kept) == (original["split"] != "test").sum() < len(original)
-    assert sorted(path.name for path in dataset.iterdir()) == ["interactions.parquet", "items.parquet", "users.parquet"]
+    tables = ["interactions.parquet", "items.parquet", "manifest.json", "users.parquet"]
+    assert sorted(path.name for path in dataset.iterdir()) == tables
+    assert set(json.loads((dataset / "manifest.json").read_text())) == {"feedback", "like_fault", "times"}
 
 
 def test_the_best_val_figures_are_chosen_and_a_search_is_repeatable(world, tmp_path):
@@ -101,7 +104,7 @@ def test_what_cannot_be_searched_is_refused(line, problem):
 def test_a_model_without_val_figures_is_refused(world, tmp_path):
     pytest.importorskip("optuna", reason="the search needs the extra `tune`")
     search = tune.parse(["cf=bias", "fusion=none", "cf.shrinkage=interval(1,9)", "trials=1"])
-    with pytest.raises(CkfError, match="no val_auc"):
+    with pytest.raises(CkfError, match="no val figure"):
         tune.run_search(search, 0, tune.without_test(*world, tmp_path), tmp_path)
 
 
