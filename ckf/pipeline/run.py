@@ -120,6 +120,8 @@ def evaluate(
     artifacts = metadata["artifacts"]
     if elsewhere:
         exp, artifacts = _on_other_data(exp, artifacts, elsewhere)
+    for name in artifacts:  # before anything is written
+        artifact_path({"artifacts": artifacts}, name, run_path)
     if out is None:
         _evaluate(exp, run_path, cache=cache)
         report([run_path], run_path)
