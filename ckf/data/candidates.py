@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ckf.core.errors import DataError
 from ckf.core.rng import hashed_uniform
 from ckf.core.split_names import SPLITS
 from ckf.data.interactions import InteractionLog, lists_of
@@ -60,21 +59,22 @@ class CandidateSampler:
         drawn = "negatives by popularity" if popularity else "negatives"
         self.purpose = f"{drawn}, released" if released else drawn
 
-    def draw(self, rows: CandidateRows) -> tuple[np.ndarray, np.ndarray]:
-        """Candidates in an order drawn by example id, and the target's place. int64 [n, count], [n]
+    def draw(self, rows: CandidateRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Candidates in an order drawn by example id, the target's place, and how many items can be candidates.
 
-        Raises:
-            DataError: a user for whom too few items are left.
+        int64 [n, count], [n], [n]. Where the number (the target among them) is below ``count``, the row's list is
+        not complete and of no use; else it is given as ``count``.
         """
-        negatives = self._negatives(rows)
+        negatives, found = self._negatives(rows)
         listed = np.column_stack([rows.item, negatives])
         order = np.argsort(hashed_uniform(self.seed, "candidate order", rows.keys, self.count), axis=1, kind="stable")
-        return np.take_along_axis(listed, order, axis=1), np.argmin(order, axis=1)
+        return np.take_along_axis(listed, order, axis=1), np.argmin(order, axis=1), found + 1
 
-    def _negatives(self, rows: CandidateRows) -> np.ndarray:
-        """The first ``count - 1`` usable items of each row's own series of draws."""
+    def _negatives(self, rows: CandidateRows) -> tuple[np.ndarray, np.ndarray]:
+        """The first ``count - 1`` usable items of each row's own series of draws, and how many were found."""
         need, series = self.count - 1, 4 * self.count
         chosen = np.zeros((len(rows.keys), need), dtype=np.int64)
+        found = np.full(len(rows.keys), need)
         # most rows find theirs in the first draws; a longer series begins with the same numbers
         left = np.arange(len(rows.keys))
         part, got = rows, np.zeros(len(left), dtype=np.int64)
@@ -88,10 +88,10 @@ class CandidateSampler:
             short = np.flatnonzero(got < need)
             left, got, part = left[short], got[short], part.take(short)
             if not len(left):
-                return chosen
+                return chosen, found
         for row in range(len(left)):  # nearly the whole catalogue is barred: look at every item once
-            chosen[left[row]] = self._exhaustive(part.take(np.asarray([row])), need)
-        return chosen
+            chosen[left[row]], found[left[row]] = self._exhaustive(part.take(np.asarray([row])), need)
+        return chosen, found
 
     def _items(self, uniform: np.ndarray) -> np.ndarray:
         catalogue = self.log.catalogue
@@ -125,19 +125,13 @@ class CandidateSampler:
             barred[there] |= drawn[there] == item[:, None]
         return ~barred
 
-    def _exhaustive(self, row: CandidateRows, need: int) -> np.ndarray:
+    def _exhaustive(self, row: CandidateRows, need: int) -> tuple[np.ndarray, int]:
         catalogue = self.log.catalogue
         order = np.argsort(
             hashed_uniform(self.seed, f"{self.purpose}, all", row.keys, len(catalogue))[0], kind="stable"
         )
         chosen, got = self._first_usable(row, catalogue[order][None], need)
-        if got[0] < need:
-            raise DataError(
-                f"tasks.candidates: {self.count}, but of {len(catalogue)} items only {got[0]} can stand beside item "
-                f"{row.item[0]} for user {row.user[0]} ({SPLITS[row.split[0]]}): the others are the user's positives "
-                "or share a title; use fewer"
-            )
-        return chosen[0]
+        return chosen[0], int(got[0])
 
 
 def _first_of_its_kind(codes: np.ndarray, usable: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from ckf.data.candidates import CandidateHash, CandidateRows, CandidateSampler, 
 from ckf.data.example_settings import ExampleSettings
 from ckf.data.histories import Histories, imported_histories
 from ckf.data.interactions import InteractionLog
+from ckf.data.left_out import LeftOut
 from ckf.data.ragged import RaggedArray
 from ckf.tasks import BUILT_IN, Task
 
@@ -55,7 +56,6 @@ def build_examples(
     ``known`` holds the tasks by name, the user's own with them. ``settings`` are the fields of `ExampleSettings`.
 
     Raises:
-        DataError: too few items for the candidate lists.
         LeakError: an example that leaks; it carries the whole audit.
     """
     chosen = ExampleSettings(**settings)
@@ -63,6 +63,7 @@ def build_examples(
     if chosen.released and log.history is None:
         log = log.all_liked()
     counts: dict[str, int] = {}
+    left_out: dict[str, Any] = {}
     frozen = CandidateHash()
     with (
         _reviews(
@@ -77,14 +78,19 @@ def build_examples(
             maker = _Maker(log, known[task], chosen, reviews)
             for split, rows in maker.blocks():
                 table = maker.table(split, rows)
-                counts[f"{task}/{split}"] = counts.get(f"{task}/{split}", 0) + len(rows)
+                counts[f"{task}/{split}"] = counts.get(f"{task}/{split}", 0) + table.num_rows
                 frozen.add(table)
                 writer.write_table(table)
+            if maker.left_out.total:
+                made = sum(n for name, n in counts.items() if name.startswith(f"{task}/"))
+                left_out[task] = maker.left_out.to_json(task, made, chosen.candidates, dataset)
     manifest = {
         "protocol": chosen.protocol,
         "settings": dataclasses.asdict(chosen),
         "examples": dict(sorted(counts.items())),
         "candidate_lists_sha256": frozen.digests(),
+        "left_out": left_out,
+        "warnings": [found["text"] for found in left_out.values()],
     }
     write_json(out / "manifest.json", manifest)
     report = audit(dataset, out, known)
@@ -123,6 +129,7 @@ class _Maker:
             else None
         )
         self.seen = {kind: log.train_counts(kind) for kind in ("user", "item")}
+        self.left_out = LeftOut()
 
     def blocks(self) -> Iterator[tuple[str, np.ndarray]]:
         """Rows of the log that the task is made from, in the order of their example ids, in blocks of one split."""
@@ -166,7 +173,10 @@ class _Maker:
         )
         if self.sampler is not None:
             listed = CandidateRows(hash_ids(names.to_pylist()), user, item, log.split[rows], history)
-            drawn, position = self.sampler.draw(listed)
+            drawn, position, found = self.sampler.draw(listed)
+            if (short := found < settings.candidates).any():
+                self.left_out.add(split, user[short], item[short], found[short])
+                return self.table(split, rows[~short]) if not short.all() else _SCHEMA.empty_table()
             candidates = as_lists(drawn)
         fewest = np.minimum(self.seen["user"][user], self.seen["item"][item])
         columns = {

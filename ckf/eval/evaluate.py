@@ -67,9 +67,10 @@ def evaluate_run(
         if loaded is not None:
             for entry in exp.written_mix:
                 metrics.update(_texts(entry.task, exp, inputs, baselines.text, loaded, split, target))
-    if loaded is not None and exp.fusion.fuses and out is None:
+    sampled = exp.evaluate.diagnostics_examples
+    if loaded is not None and exp.fusion.fuses and out is None and sampled:
         val = ExampleTable(inputs.examples / "examples.parquet", "val", scored_tasks(exp))
-        metrics.update(slot_diagnostics(*loaded, val, device_of(exp)))
+        metrics.update(slot_diagnostics(*loaded, val, device_of(exp), sampled))
     metrics.update(gradient_shares(run))
     if exp.evaluate.max_examples is not None:
         metrics["evaluate/max_examples"] = exp.evaluate.max_examples

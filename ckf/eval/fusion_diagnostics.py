@@ -12,10 +12,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from ckf.cf.vectors.tables import VectorTables
 from ckf.core.artifact_store import read_json_lines
@@ -30,7 +32,7 @@ from ckf.prompts.collate import Collators
 from ckf.tracking.loggers import STEPS
 
 EXAMPLES, BATCH = 400, 50
-"""Examples of each task that are looked at, and how many at a time: users are swapped within a batch."""
+"""Examples of each task unless set (``evaluate.diagnostics_examples``), and of a pass: users are swapped within one."""
 RESAMPLES = 2000
 LEVEL = 0.95
 """Of the intervals of ``loss_rise``, for all tasks together (Bonferroni)."""
@@ -49,24 +51,29 @@ class ZeroedFusion(Fusion):
 
 @torch.inference_mode()
 def slot_diagnostics(
-    model: Recommender, collators: Collators, table: ExampleTable, device: torch.device
+    model: Recommender, collators: Collators, table: ExampleTable, device: torch.device, examples: int = EXAMPLES
 ) -> dict[str, float]:
     """Change of the answers on a sample of ``table`` when the CF knowledge is perturbed, overall and by task.
+
+    The sample has at most ``examples`` of each task.
 
     ``zeroed``: slots hold zeros (codes: the code of an unknown id). ``shuffled``: every user has another
     user's vector and every item another item's. ``swapped``: the user's vector, history and code are
     another user's, the item's stay. The rise of the loss comes by task, with a bootstrap interval over
     users (`LEVEL`). For tasks of two answers also the AUC of the sample, as it is and perturbed.
     """
-    sample = _sample(table)
+    sample = _sample(table, examples)
     if not sample:
         return {}
     model.to(device).eval()
 
-    def score(with_collator: Collators, change: Callable[[PromptBatch], None] | None = None) -> list[np.ndarray]:
-        return _distributions(model, with_collator, sample, device, change)
-
     tables, fusion = collators.tables, model.fusion
+    passes = 1 + (fusion is not None or tables is not None) + 2 * (tables is not None)
+    bar = tqdm(total=passes * len(sample), desc="fusion diagnostics", unit="prompt", mininterval=1.0)
+
+    def score(with_collator: Collators, change: Callable[[PromptBatch], None] | None = None) -> list[np.ndarray]:
+        return _distributions(model, with_collator, sample, device, change, bar)
+
     found = {"": score(collators)}
     if fusion is not None:
         model.fusion = ZeroedFusion(fusion)
@@ -79,6 +86,7 @@ def slot_diagnostics(
     if tables is not None:
         found["shuffled"] = score(collators.with_tables(tables.shuffled(0)))
         found["swapped"] = score(collators, _swap_users)
+    bar.close()
     binary = [name for name, task in collators.encoder.tasks.items() if task.binary]
     return _summary(sample, found, binary) | _loss_rises(sample, [_right(collators, x) for x in sample], found)
 
@@ -93,7 +101,7 @@ def gradient_shares(run: Path) -> dict[str, float]:
     return {f"diagnostics/{key}": float(np.mean(values)) for key, values in shares.items()}
 
 
-def _sample(table: ExampleTable) -> list[Example]:
+def _sample(table: ExampleTable, limit: int) -> list[Example]:
     """A few examples of each task, the same for every method; neighbours are of different users where possible."""
     if not len(table):
         return []
@@ -101,7 +109,7 @@ def _sample(table: ExampleTable) -> list[Example]:
     chosen = []
     for task in range(len(table.tasks)):
         mine = np.flatnonzero(table.task_index == task)
-        chosen += mine[np.argsort(draw[mine], kind="stable")[:EXAMPLES]].tolist()
+        chosen += mine[np.argsort(draw[mine], kind="stable")[:limit]].tolist()
     return [table[i] for i in chosen]
 
 
@@ -111,6 +119,7 @@ def _distributions(
     sample: list[Example],
     device: torch.device,
     change: Callable[[PromptBatch], None] | None,
+    bar: tqdm[Any],
 ) -> list[np.ndarray]:
     """Probabilities over the possible answers of each example."""
     out: list[np.ndarray] = []
@@ -127,6 +136,7 @@ def _distributions(
         totals.index_add_(0, batch.answer_index, model(batch).double())
         parts = totals.cpu().split(counts)
         out += [part.softmax(dim=0).numpy() for part in parts]
+        bar.update(len(examples))
     return out
 
 

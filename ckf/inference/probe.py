@@ -13,7 +13,7 @@ from ckf.assembly import scored_tasks
 from ckf.core.errors import DataError
 from ckf.data.example_table import Example, ExampleTable
 from ckf.eval.evaluate import device_of, subsample
-from ckf.eval.fusion_diagnostics import gradient_shares, slot_diagnostics
+from ckf.eval.fusion_diagnostics import EXAMPLES, gradient_shares, slot_diagnostics
 from ckf.eval.predictions import predictions
 from ckf.eval.score import answer_log_probabilities
 from ckf.inference.predictor import Predictor
@@ -39,7 +39,11 @@ def probe(trained: Predictor) -> tuple[str, dict[str, float]]:
     record_evaluation(trained.run, "probe", "val", len(val))
     found = gradient_shares(trained.run)
     if exp.fusion.fuses:
-        found.update(slot_diagnostics(trained.model, trained.collators, val, device_of(exp)))
+        found.update(
+            slot_diagnostics(
+                trained.model, trained.collators, val, device_of(exp), exp.evaluate.diagnostics_examples or EXAMPLES
+            )
+        )
     lists = val.subset(np.flatnonzero([exp.task_set[name].lists for name in val.task]))
     if len(lists):
         found.update(positions(trained, subsample(lists, LISTS)))

@@ -122,6 +122,7 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
         kept = Path(exp.paths.cache) / "audits" / f"{dataset.path.name}-{fingerprint(key['settings'])}"
         write_audit(error.report, kept)
         raise LeakError(error.report, kept) from None
+    _refuse_empty_tasks(exp, made)
     _warn(made)
     return made
 
@@ -134,6 +135,15 @@ def examples_key(exp: ExperimentConfig, dataset_hash: str) -> dict[str, Any]:
     if own := {entry.name: entry.target for entry in more if entry.target is not None}:
         settings["own_tasks"] = own
     return {"stage": "examples", "name": exp.dataset.name, "settings": settings, "inputs": [dataset_hash]}
+
+
+def _refuse_empty_tasks(exp: ExperimentConfig, examples: Artifact) -> None:
+    """Stop where every example of a task that is asked for was left out."""
+    manifest = read_json(examples.path / "manifest.json")
+    for task in (entry.name for entry in exp.task_mix):
+        found = manifest.get("left_out", {}).get(task)
+        if found and sum(found["examples"].values()) == found["of"]:
+            raise DataError(f"{found['text']}; set fewer tasks.candidates, or other tasks (tasks=ctr)")
 
 
 def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_epoch: OnEpoch | None = None) -> Artifact:

@@ -103,6 +103,8 @@ class EvaluateConfig:
     """Rows of a forward pass."""
     max_examples: int | None = None
     """Most examples of each task, a fixed random subset. null scores all; results of a subset are marked."""
+    diagnostics_examples: int = 400
+    """Val examples of each task that fusion diagnostics score, up to four times each. 0 leaves the diagnostics out."""
     bootstrap_samples: int = 1000
     """Resamples of users for the 95% intervals."""
     candidate_source: str = "listed"
@@ -133,6 +135,7 @@ class EvaluateConfig:
         """Check ranges and split names."""
         yield from at_least("batch_size", self.batch_size, 1)
         yield from at_least("max_examples", self.max_examples, 1)
+        yield from at_least("diagnostics_examples", self.diagnostics_examples, 0)
         yield from at_least("bootstrap_samples", self.bootstrap_samples, 10)
         yield from at_least("rerank_items", self.rerank_items, 2)
         yield from at_least("max_new_tokens", self.max_new_tokens, 1)

@@ -116,6 +116,17 @@ def _example_lines(
     _count_repeated_ids(np.concatenate(ids) if ids else np.empty(0, np.uint64), tally, examples)
     yield from _graded(tally, settings, imported=log.history is not None)
     yield _shared_histories(marks)
+    yield from (
+        Finding(
+            f"{task}_examples_left_out",
+            WARN,
+            found["text"],
+            sum(found["examples"].values()),
+            found["of"],
+            found["first"],
+        )
+        for task, found in manifest.get("left_out", {}).items()
+    )
     if lists.lists:
         yield from lists.lines()
         yield _frozen(frozen, manifest)

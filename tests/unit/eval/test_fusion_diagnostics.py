@@ -11,7 +11,6 @@ import torch
 
 from ckf.cf.vectors.tables import VectorTables
 from ckf.data.example_table import Example
-from ckf.eval import fusion_diagnostics as health
 from ckf.eval.fusion_diagnostics import gradient_shares, slot_diagnostics
 from ckf.model.fusion import Fusion
 from ckf.prompts.binary_codes import HashedCodes
@@ -180,10 +179,10 @@ def test_codes_are_spoiled_as_text(backbone_folder, encoder, prompts, tables, ta
         assert values[f"diagnostics/change_{change}"] > 1e-4
 
 
-def test_the_sample_is_limited_and_an_empty_split_has_none(monkeypatch, backbone_folder, tables, collator, table):
+def test_the_sample_is_limited_and_an_empty_split_has_none(capsys, backbone_folder, tables, collator, table):
     model = make_model(backbone_folder, tables, "linear")
-    monkeypatch.setattr(health, "EXAMPLES", 3)
-    assert found(model, collator, table)["diagnostics/n"] == 12
+    assert slot_diagnostics(model, collator, table, torch.device("cpu"), 3)["diagnostics/n"] == 12
+    assert "fusion diagnostics: 100%" in capsys.readouterr().err
     assert found(model, collator, Table([])) == {}
 
 
