@@ -172,6 +172,7 @@ def text_only_baseline(exp: ExperimentConfig) -> ExperimentConfig:
     scored = dataclasses.replace(
         exp.evaluate, candidate_source=plain.candidate_source, candidate_file=plain.candidate_file,
         protocols=plain.protocols, retrieval=plain.retrieval, rerank_items=plain.rerank_items,
+        diagnostics_examples=plain.diagnostics_examples,
     )  # fmt: skip
     return dataclasses.replace(
         exp,

@@ -137,6 +137,7 @@ UNREAD = [
     "cf=sasrec", "cf=lightgcn cf.dim=32", "cf.epochs=3", "perturbation.vectors=0.5 perturbation.perturbation_seed=4",
     "evaluate.candidate_source=all evaluate.rerank_items=20", "evaluate.protocols=[slots]",
     "evaluate.candidate_source=all evaluate.retrieval=slots", "fusion=linear", "fusion=soft_prompt",
+    "evaluate.diagnostics_examples=0",
 ]  # fmt: skip
 READ = ["train.max_steps=3", "lora.rank=4", "perturbation.titles=0.5", "tasks=ctr", "evaluate.max_examples=5"]
 
