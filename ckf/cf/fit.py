@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from ckf.cf.data import CFBatch, CFData
 from ckf.cf.drawn_negatives import PER_LIKE, POPULARITY, UNIFORM, with_drawn_negatives
 from ckf.cf.features.padded_histories import padded_histories
-from ckf.cf.models.base import CFModel
+from ckf.cf.models.base import ORDER_ALONE, CFModel
 from ckf.cf.models.bias import BiasModel
 from ckf.cf.models.din import DINModel
 from ckf.cf.models.embedding_model import EmbeddingModel
@@ -57,6 +57,8 @@ def build_cf(
     )
     predict_examples(model, examples, tasks).to_parquet(out / "predictions.parquet", index=False)
     metadata = {"model": cfg.name, "settings": to_jsonable(cfg), "seed": seed, **model.metadata}
+    if gives_order_alone(model):
+        metadata[ORDER_ALONE] = True
     if isinstance(cfg, schema.PretrainedConfig):
         metadata["trained_on"] = write_given_rows(out, cfg, dataset)
     else:
@@ -133,6 +135,11 @@ def fit_model(cfg: schema.CFConfig, data: CFData, seed: int, on_epoch: OnEpoch |
     raise TypeError(f"no CF model is built from {type(cfg).__name__}; add a case in ckf/cf/fit.py")
 
 
+def gives_order_alone(model: CFModel) -> bool:
+    """Whether a model orders items without saying how probable a click is (a dot product of given vectors)."""
+    return isinstance(model, PretrainedModel) and model.scores == "dot"
+
+
 def _drawn(cfg: schema.CFConfig) -> tuple[str, int]:
     """How the negatives of implicit feedback are drawn, and how many for each like."""
     if not isinstance(cfg, schema.EmbeddingConfig):
@@ -142,6 +149,8 @@ def _drawn(cfg: schema.CFConfig) -> tuple[str, int]:
 
 def predict_examples(model: CFModel, examples: Path, tasks: Mapping[str, Task] = BUILT_IN) -> pd.DataFrame:
     """Score every example of every split: one row (example_id, task, item, score), for lists one a candidate.
+
+    A model that gives no probability of a click but an order answers with that order (`gives_order_alone`).
 
     Histories are those of the examples: the items that the user liked earlier. A task that the model
     cannot do (every score is NaN) has no rows.
@@ -158,7 +167,7 @@ def predict_examples(model: CFModel, examples: Path, tasks: Mapping[str, Task] =
         batch = CFBatch(rows["user"].to_numpy(np.int64), rows["item"].to_numpy(np.int64), histories[rows.index])
         match task.cf_output:
             case "click":
-                scores = model.click_probability(batch)
+                scores = model.rank_score(batch) if gives_order_alone(model) else model.click_probability(batch)
             case "rank":
                 scores = model.rank_score(batch)
             case "rating":

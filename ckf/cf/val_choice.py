@@ -52,6 +52,8 @@ def refuse_one_class(name: str, data: CFData) -> None:
 
 
 def _one_class(rows: Interactions, split: str, data: CFData) -> str:
-    kind = "likes" if len(rows.click) and rows.click[0] > 0 else "dislikes"
+    if not len(rows.click):
+        return f"{split} holds no row; use another split"
+    kind = "likes" if rows.click[0] > 0 else "dislikes"
     reason = data.like_fault or f"use another split, or one whose {split} part is larger"
     return f"all {len(rows.click)} {split} rows are {kind}: {reason}"

@@ -65,12 +65,12 @@ class CandidateSampler:
         int64 [n, count], [n], [n]. Where the number (the target among them) is below ``count``, the row's list is
         not complete and of no use; else it is given as ``count``.
         """
-        negatives, found = self._negatives(rows)
+        negatives, found = self.negatives(rows)
         listed = np.column_stack([rows.item, negatives])
         order = np.argsort(hashed_uniform(self.seed, "candidate order", rows.keys, self.count), axis=1, kind="stable")
         return np.take_along_axis(listed, order, axis=1), np.argmin(order, axis=1), found + 1
 
-    def _negatives(self, rows: CandidateRows) -> tuple[np.ndarray, np.ndarray]:
+    def negatives(self, rows: CandidateRows) -> tuple[np.ndarray, np.ndarray]:
         """The first ``count - 1`` usable items of each row's own series of draws, and how many were found."""
         need, series = self.count - 1, 4 * self.count
         chosen = np.zeros((len(rows.keys), need), dtype=np.int64)

@@ -20,7 +20,7 @@ from ckf.data.audit import audit, raise_on_violation, write_audit
 from ckf.data.candidates import CandidateHash, CandidateRows, CandidateSampler, as_lists
 from ckf.data.example_settings import ExampleSettings
 from ckf.data.histories import Histories, imported_histories
-from ckf.data.interactions import InteractionLog
+from ckf.data.interactions import InteractionLog, lists_of
 from ckf.data.left_out import LeftOut
 from ckf.data.ragged import RaggedArray
 from ckf.tasks import BUILT_IN, Task
@@ -83,7 +83,7 @@ def build_examples(
                 writer.write_table(table)
             if maker.left_out.total:
                 made = sum(n for name, n in counts.items() if name.startswith(f"{task}/"))
-                left_out[task] = maker.left_out.to_json(task, made, chosen.candidates, dataset)
+                left_out[task] = maker.left_out.to_json(task, made, maker.candidates, dataset)
     manifest = {
         "protocol": chosen.protocol,
         "settings": dataclasses.asdict(chosen),
@@ -120,21 +120,26 @@ class _Maker:
         self.sampler = (
             CandidateSampler(
                 log,
-                settings.candidates,
+                self.candidates,
                 settings.seed,
                 popularity=settings.negatives == "popularity",
                 released=settings.released,
             )
-            if task.lists
+            if task.lists or task.drawn_negatives
             else None
         )
         self.seen = {kind: log.train_counts(kind) for kind in ("user", "item")}
         self.left_out = LeftOut()
 
+    @property
+    def candidates(self) -> int:
+        """Items that an example needs: those of its list, or the like and what is drawn for it."""
+        return self.settings.candidates if self.task.lists else 1 + self.task.drawn_negatives
+
     def blocks(self) -> Iterator[tuple[str, np.ndarray]]:
         """Rows of the log that the task is made from, in the order of their example ids, in blocks of one split."""
         wanted = self._wanted()
-        size = max(1, _BLOCK * 10 // max(10, self.settings.candidates if self.sampler else 0))
+        size = max(1, _BLOCK * 10 // max(10, self.settings.candidates if self.task.lists else 0))
         for split in sorted(SPLITS):
             rows = np.flatnonzero(wanted & (self.log.split == SPLITS.index(split)))
             rows = rows[pc.sort_indices(self._pair_names(rows)).to_numpy()]
@@ -156,7 +161,37 @@ class _Maker:
         return pc.binary_join_element_wise(user, item, "-")
 
     def table(self, split: str, rows: np.ndarray) -> pa.Table:
-        """The examples of these rows of the log."""
+        """The examples of these rows of the log, each before those of its drawn items."""
+        table = self._of_rows(split, rows)
+        if self.sampler is None or self.task.lists:
+            return table
+        names, history = table["example_id"].combine_chunks(), lists_of(table["history"])
+        keys, user = hash_ids(names.to_pylist()), self.log.user[rows]
+        like = self.log.item[rows]
+        drawn, found = self.sampler.negatives(CandidateRows(keys, user, like, self.log.split[rows], history))
+        if (short := found < self.task.drawn_negatives).any():
+            self.left_out.add(split, user[short], like[short], found[short] + 1)
+            return self.table(split, rows[~short]) if not short.all() else _SCHEMA.empty_table()
+        parts = [table]
+        for place in range(drawn.shape[1]):
+            item = drawn[:, place]
+            changed = {
+                "example_id": pc.binary_join_element_wise(names, f"-n{place + 1}", ""),
+                "item": pa.array(item, pa.int32()),
+                "label": pa.array(np.zeros(len(rows)), pa.float32()),
+                **self._warmth(user, item),
+            }
+            columns = [changed.get(name, table[name]) for name in _SCHEMA.names]
+            parts.append(pa.table(columns, schema=_SCHEMA))
+        order = np.arange(len(parts) * len(rows)).reshape(len(parts), len(rows)).T.ravel()
+        return pa.concat_tables(parts).take(pa.array(order))
+
+    def _warmth(self, user: np.ndarray, item: np.ndarray) -> dict[str, pa.Array]:
+        """Whether train has user and item once, and three times."""
+        fewest = np.minimum(self.seen["user"][user], self.seen["item"][item])
+        return {"warm_seen": pa.array(fewest >= 1), "warm_3": pa.array(fewest >= 3)}
+
+    def _of_rows(self, split: str, rows: np.ndarray) -> pa.Table:
         log, settings = self.log, self.settings
         names = pc.binary_join_element_wise(f"{self.task.name}/{split}/", self._pair_names(rows), "")
         user, item, label = log.user[rows], log.item[rows], self._label(rows)
@@ -171,14 +206,13 @@ class _Maker:
             RaggedArray(np.empty(0, np.int64), np.zeros(len(rows) + 1, np.int64)),
             np.full(len(rows), -1),
         )
-        if self.sampler is not None:
+        if self.sampler is not None and self.task.lists:
             listed = CandidateRows(hash_ids(names.to_pylist()), user, item, log.split[rows], history)
             drawn, position, found = self.sampler.draw(listed)
             if (short := found < settings.candidates).any():
                 self.left_out.add(split, user[short], item[short], found[short])
                 return self.table(split, rows[~short]) if not short.all() else _SCHEMA.empty_table()
             candidates = as_lists(drawn)
-        fewest = np.minimum(self.seen["user"][user], self.seen["item"][item])
         columns = {
             "example_id": names,
             "task": pa.array([self.task.name]).take(pa.array(np.zeros(len(rows), np.int64))),
@@ -194,8 +228,7 @@ class _Maker:
             if self.reviews is not None and self.with_review
             else pa.nulls(len(rows), pa.string()),
             "timestamp": pa.array(log.timestamp[rows]),
-            "warm_seen": pa.array(fewest >= 1),
-            "warm_3": pa.array(fewest >= 3),
+            **self._warmth(user, item),
         }
         return pa.table(columns, schema=_SCHEMA)
 

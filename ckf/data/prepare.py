@@ -105,7 +105,13 @@ def source_hashes(cfg: DatasetConfig) -> dict[str, str]:
     Raises:
         DataError: an input file is missing.
     """
-    return {path.name: file_hash(path) for path in input_files(cfg)}
+    root = getattr(cfg, "root", None)
+
+    def name(path: Path) -> str:
+        """Parts of a table in several folders may have one name."""
+        return path.relative_to(root).as_posix() if root and path.is_relative_to(root) else path.name
+
+    return {name(path): file_hash(path) for path in input_files(cfg)}
 
 
 def build_dataset(cfg: DatasetConfig, split: SplitConfig, out: Path, hashes: Mapping[str, str] | None = None) -> None:
@@ -184,7 +190,13 @@ def _write(
         "feedback": feedback.kind,
         "like_fault": feedback.fault,
         "times": SECONDS if data.is_timed else ORDER,
-        "warnings": [*_join_warnings(data, join), *_file_warnings(data), *_time_warnings(data), *feedback.warnings],
+        "warnings": [
+            *data.source.guesses,
+            *_join_warnings(data, join),
+            *_file_warnings(data),
+            *_time_warnings(data),
+            *feedback.warnings,
+        ],
         **described,
         "read_with_notes": {notes.path.name: notes.to_json() for notes in data.scanner.unusual()},
         "title_join": join.to_json(),

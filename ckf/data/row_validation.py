@@ -14,6 +14,7 @@ from ckf.core.errors import DataError
 from ckf.core.split_names import SPLITS
 from ckf.data.readers.base import Source
 from ckf.data.readers.line_reader import MAX_LINE_BYTES, BadRow
+from ckf.data.readers.written_times import UNREADABLE
 
 YEAR_2100 = 4_102_444_800
 MAX_ID_BYTES = 512
@@ -86,6 +87,12 @@ def row_checks(
             time.is_null(),
             lambda row: f"the timestamp is missing{called.get('timestamp', '')}",
         ),
+        RowCheck(
+            "timestamp_unreadable",
+            "timestamp",
+            time == UNREADABLE,
+            lambda row: "the timestamp is no date or time as 2024-01-31, 2024-01-31T12:00:00Z or 20240131",
+        ),
         RowCheck("timestamp_in_another_unit", "timestamp", time > YEAR_2100, lambda row: _unit_line(row["timestamp"])),
         RowCheck("timestamp_too_early", "timestamp", time < oldest, lambda row: _early_line(row["timestamp"], oldest)),
     ]
@@ -141,7 +148,15 @@ def _id_checks(kind: str, called: str) -> list[RowCheck]:
 
 
 def _unit_line(value: int) -> str:
-    name, unit = ("milliseconds", "ms") if value < 10**14 else ("microseconds", "us")
+    name, unit = next(
+        (name, unit)
+        for name, unit, below in (
+            ("milliseconds", "ms", 10**14),
+            ("microseconds", "us", 10**17),
+            ("nanoseconds", "ns", 2**63),
+        )
+        if value < below
+    )
     return (
         f"the timestamp {value} is after the year 2100 in seconds; it looks like {name} "
         f"(tables of your own: dataset.timestamp_unit={unit})"
@@ -170,7 +185,7 @@ def normalize_columns(source: Source) -> pl.LazyFrame:
     given = {name: pl.col(name).cast(dtype) for name, dtype in COLUMNS.items() if name in present}
     absent = {name: pl.lit(None, dtype=dtype) for name, dtype in COLUMNS.items() if name not in present}
     kept = [name for name in ("split", "history") if name in present]
-    place = pl.col("file").cast(pl.UInt8) if "file" in present else pl.lit(0, dtype=pl.UInt8)
+    place = pl.col("file").cast(pl.UInt16) if "file" in present else pl.lit(0, dtype=pl.UInt16)
     rows = rows.select(*kept, pl.col("line").cast(pl.Int64), file=place, **given, **absent)
     return rows.with_columns(review=pl.when(pl.col("review").str.strip_chars() != "").then("review"))
 

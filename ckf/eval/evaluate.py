@@ -12,8 +12,9 @@ import torch
 
 from ckf.assembly import Inputs, load_trained, rating_scale, scored_tasks
 from ckf.cf.leakage_check import check_no_overlap, is_unknown
+from ckf.cf.models.base import ORDER_ALONE
 from ckf.config.schema import ExperimentConfig
-from ckf.core.artifact_store import write_json
+from ckf.core.artifact_store import read_json, write_json
 from ckf.core.errors import DataError
 from ckf.core.rng import hash_ids, hashed_uniform
 from ckf.data.example_table import ExampleTable
@@ -21,9 +22,9 @@ from ckf.data.titles import read_item_titles
 from ckf.eval.candidate_file import read_candidates
 from ckf.eval.compute_metrics import BIAS, CF, MODEL, TEXT, further_metrics, metrics_of, oracle_metrics, with_counts
 from ckf.eval.extra_protocols import Sources, baseline_lists, further_rankings
-from ckf.eval.fusion_diagnostics import gradient_shares, slot_diagnostics
+from ckf.eval.fusion_diagnostics import equal_vectors, gradient_shares, slot_diagnostics
 from ckf.eval.multiprocess import ScoringJob, score_in_processes
-from ckf.eval.predictions import cf_predictions, predictions, with_raw_ids
+from ckf.eval.predictions import cf_predictions, order_alone, predictions, with_raw_ids
 from ckf.eval.reviews import baseline_reviews, decoding_tag, review_rows, text_metrics, text_of_run, written_reviews
 from ckf.eval.score import answer_log_probabilities
 from ckf.model.recommender import Recommender
@@ -74,6 +75,8 @@ def evaluate_run(
     metrics.update(gradient_shares(run))
     if exp.evaluate.max_examples is not None:
         metrics["evaluate/max_examples"] = exp.evaluate.max_examples
+    if loaded is not None and exp.fusion.reads_vectors:
+        metrics.update(equal_vectors(baselines.cf))
     if is_unknown(baselines.cf):
         metrics["evaluate/cf_training_data_unknown"] = 1
     write_json(target / METRICS, {key: metrics[key] for key in sorted(metrics)})
@@ -190,7 +193,10 @@ def _cf_frames(
         scores = pd.read_parquet(folder / "predictions.parquet")
         if len(scores):  # given vectors may predict nothing, or some tasks only: those rows stay out of the tables
             frame = cf_predictions(table, scores, Vocabulary(titles, labels), source, tasks)
-            frames.append(frame[frame["task"].isin(scores["task"].unique())])
+            frame = frame[frame["task"].isin(scores["task"].unique())]
+            if read_json(folder / "manifest.json").get(ORDER_ALONE):
+                frame = order_alone(frame, tasks)
+            frames.append(frame)
     return frames
 
 

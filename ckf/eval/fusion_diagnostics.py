@@ -91,6 +91,22 @@ def slot_diagnostics(
     return _summary(sample, found, binary) | _loss_rises(sample, [_right(collators, x) for x in sample], found)
 
 
+def equal_vectors(cf: Path) -> dict[str, float]:
+    """``diagnostics/equal_vectors_users`` and ``_items``: 1 where all vectors of a CF artifact are one, else 0.
+
+    Ids without a vector are left out; where no id has one, they are all equal. Of models that read a history the
+    vectors of the examples' users are looked at.
+    """
+    tables = VectorTables.load(cf)
+    users = tables.users[1:] if tables.example_users is None else tables.example_users.vectors
+    found = {}
+    for kind, vectors in (("users", users), ("items", tables.items[1:])):
+        rows = vectors[vectors.any(dim=1)]
+        spread = (rows - rows[:1]).abs().max() if len(rows) else 0.0
+        found[f"diagnostics/equal_vectors_{kind}"] = float(len(vectors) > 1 and float(spread) <= 1e-6)
+    return found
+
+
 def gradient_shares(run: Path) -> dict[str, float]:
     """Mean share of the gradient norm that fusion and adapters got, over a run's logged steps."""
     shares = dict[str, list[float]]()

@@ -66,6 +66,13 @@ def cf_predictions(
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
+def order_alone(rows: pd.DataFrame, tasks: Mapping[str, Task]) -> pd.DataFrame:
+    """Mark rows of Yes and No whose scores are an order: no answer follows from them, and no likelihood."""
+    binary = rows["task"].map(lambda name: tasks[name].binary).to_numpy(dtype=bool)
+    answer = np.where(binary, "", rows["answer"].astype(str))
+    return rows.assign(answer=answer, order_alone=binary)
+
+
 def with_raw_ids(rows: pd.DataFrame, dataset: Path) -> pd.DataFrame:
     """Add ``raw_user`` and ``raw_item``, the source's own ids, next to ckf's; "" for an id that the dataset has not.
 

@@ -47,7 +47,8 @@ def probe(trained: Predictor) -> tuple[str, dict[str, float]]:
     lists = val.subset(np.flatnonzero([exp.task_set[name].lists for name in val.task]))
     if len(lists):
         found.update(positions(trained, subsample(lists, LISTS)))
-    tables = [_diagnostics(found, tasks), _positions(found)]
+    binary = [task for task in tasks if exp.task_set[task].binary]
+    tables = [_diagnostics(found, tasks, binary), _positions(found)]
     text = "\n\n".join(f"## {table.title}\n\n{markdown_table(table)}" for table in tables if table.rows)
     return f"# {trained.run.name}\n\n{text or 'Nothing to probe: no fusion, and no lists.'}\n", found
 
@@ -80,16 +81,20 @@ def _moved(example: Example, place: int) -> Example:
     return dataclasses.replace(example, candidates=np.insert(others, place, example.item), position=place)
 
 
-def _diagnostics(found: dict[str, float], tasks: list[str]) -> Table:
+def _diagnostics(found: dict[str, float], tasks: list[str], binary: list[str]) -> Table:
     rows = []
     for change, meaning in _CHANGES.items():
         if f"diagnostics/change_{change}" in found:
             keys = [*(f"diagnostics/{task}/change_{change}" for task in tasks), f"diagnostics/change_{change}"]
-            rows.append([meaning, *(number(found.get(key)) for key in [*keys, f"diagnostics/ctr/auc_{change}"])])
+            keys += [f"diagnostics/{task}/auc_{change}" for task in binary]
+            rows.append([meaning, *(number(found.get(key)) for key in keys)])
     if rows:
-        rows.append(["as it is", *[MISSING] * (len(tasks) + 1), number(found.get("diagnostics/ctr/auc"))])
+        aucs = [number(found.get(f"diagnostics/{task}/auc")) for task in binary]
+        rows.append(["as it is", *[MISSING] * (len(tasks) + 1), *aucs])
     count = int(found.get("diagnostics/n", 0))
-    return Table(f"change of the answers, {count} val examples", ["", *tasks, "all", "ctr AUC"], rows)
+    return Table(
+        f"change of the answers, {count} val examples", ["", *tasks, "all", *(f"{task} AUC" for task in binary)], rows
+    )
 
 
 def _positions(found: dict[str, float]) -> Table:

@@ -182,7 +182,7 @@ def _records(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _example(trained: LoadedRun, row: dict[str, Any], number: int) -> Example:
     known, tasks = trained.known, [task.name for task in trained.exp.scored_mix]
-    name = str(row.get("task", DEFAULT_TASK))
+    name = str(row.get("task", _task_of_rows(trained)))
     if name not in tasks:
         raise DataError(f"task '{name}' is none that the run was trained on ({', '.join(tasks)})")
     if not id_text(row.get("user", "")):
@@ -209,6 +209,12 @@ def _example(trained: LoadedRun, row: dict[str, Any], number: int) -> Example:
         raise DataError("review is missing")
     words = " ".join(str(review).split()[: trained.exp.tasks.review_words]) if shown else None
     return dataclasses.replace(example, example_id=f"{name}/row/{number}", candidates=candidates, review=words)
+
+
+def _task_of_rows(trained: LoadedRun) -> str:
+    """The task of a row that names none: ctr, or the run's first one with the answers No and Yes."""
+    binary = [entry.name for entry in trained.exp.scored_mix if entry.task.binary]
+    return DEFAULT_TASK if DEFAULT_TASK in binary or not binary else binary[0]
 
 
 def _with_history(trained: LoadedRun, example: Example, row: dict[str, Any]) -> Example:

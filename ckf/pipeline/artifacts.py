@@ -260,7 +260,8 @@ def backbone_key(exp: ExperimentConfig, dataset_hash: str) -> dict[str, Any]:
 
 def _tiny_wording(exp: ExperimentConfig) -> dict[str, str]:
     """The wording that shapes the tiny backbone's vocabulary: the text prompts, not the slots."""
-    return {task.name: exp.prompts.of(task).text for task in BUILT_IN.values() if task.listed_by_datasets}
+    listed = [task for task in BUILT_IN.values() if task.listed_by_datasets and task.worded_as is None]
+    return {task.name: exp.prompts.of(task).text for task in listed}
 
 
 def get_tokenizer(exp: ExperimentConfig, dataset: Artifact) -> str:

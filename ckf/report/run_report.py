@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 from ckf.metrics import LEAST_USERS
 from ckf.report.format import SOURCES, lower_is_better, metric_number, task_columns
@@ -47,7 +48,8 @@ def run_content(run: Run) -> Content:
         for task in (t.name for t in cfg.scored_mix):
             content.tables.append(_task_table(run, split, task))
         content.tables += [*further_tables(run, split), review_table(run, split)]
-        content.tables += [_slice_table(run, split), quartile_table(run, split), position_table(run, split)]
+        content.tables += [_slice_table(run, split, task) for task in _binary_tasks(run)]
+        content.tables += [quartile_table(run, split), position_table(run, split)]
         content.tables.append(difference_table(run, split))
         content.conclusions += _conclusions(run, split)
     content.conclusions += _fusion_conclusions(run)
@@ -99,13 +101,20 @@ def _interval(run: Run, key: str, source: str) -> Interval:
     return Interval(run.get(f"{key}_low", source), run.get(f"{key}_high", source))
 
 
-def _slice_table(run: Run, split: str) -> Table:
+def _binary_tasks(run: Run) -> list[str]:
+    """The run's tasks of two answers, which have an AUC."""
+    return [task.name for task in run.config.scored_mix if run.config.task_set[task.name].binary]
+
+
+def _slice_table(run: Run, split: str, task: str) -> Table:
     rows: list[list[Cell]] = []
     for suffix, meaning in SLICES.items():
-        values = [run.get(f"{split}/ctr/auc{suffix}", source) for source in SOURCES]
+        values = [run.get(f"{split}/{task}/auc{suffix}", source) for source in SOURCES]
         if any(value is not None for value in values):
-            rows.append([meaning, *map(Number, values), metric_number("n", run.get(f"{split}/ctr/n{suffix}"))])
-    return Table(f"ctr AUC, warm and cold ({split})", ["", "this model", "text-only", "CF model", "bias", "rows"], rows)
+            rows.append([meaning, *map(Number, values), metric_number("n", run.get(f"{split}/{task}/n{suffix}"))])
+    return Table(
+        f"{task} AUC, warm and cold ({split})", ["", "this model", "text-only", "CF model", "bias", "rows"], rows
+    )
 
 
 def _conclusions(run: Run, split: str) -> list[str]:
@@ -114,15 +123,21 @@ def _conclusions(run: Run, split: str) -> list[str]:
     tasks = [entry.name for entry in run.config.scored_mix]
     without = {task: reason for task in tasks if (reason := _no_conclusion(run, split, task))}
     lines = []
-    for source, name in names.items():
-        key = f"{split}/ctr/auc_minus_{source}"
-        if key in run.metrics and "ctr" not in without:
+    for task, source in product([task for task in _binary_tasks(run) if task not in without], names):
+        key = f"{split}/{task}/auc_minus_{source}"
+        if key in run.metrics:
             conclusion = _difference_text(run, key)
-            lines.append(f"{run.config.method.name} minus {name} in ctr AUC{where}: {conclusion}")
+            lines.append(f"{run.config.method.name} minus {names[source]} in {task} AUC{where}: {conclusion}")
     if run.config.backbone.name != "none":
         lines += [
             f"This model does not beat counting (the bias baseline) in {title}{where}."
             for title in _lost_to_counting(run, split, [task for task in tasks if task not in without])
+        ]
+    if run.config.fusion.reads_vectors:
+        lines += [
+            f"The CF model ({run.config.cf.name}) is below the bias baseline in {title}{where} "
+            f"({number(cf, '.4f')} against {number(bias, '.4f')}): counting knows more than its vectors do."
+            for title, cf, bias in _cf_below_counting(run, split, [task for task in tasks if task not in without])
         ]
     return lines + [f"{reason}{where}: no interval, no test, no conclusion." for reason in without.values()]
 
@@ -153,19 +168,20 @@ Shuffled vectors still tell one item from another, so a map can learn a little o
 
 
 def _fusion_table(run: Run) -> Table:
-    """How far the answers move when the CF knowledge is perturbed, by task, and the ctr AUC that is left."""
+    """How far the answers move when the CF knowledge is perturbed, by task, and the AUC that two-answer tasks keep."""
+    binary = _binary_tasks(run)
     rows: list[list[Cell]] = []
     for change, meaning in _CHANGES.items():
         keys = [f"diagnostics/{task.name}/change_{change}" for task in run.config.scored_mix]
         if f"diagnostics/change_{change}" in run.metrics:
-            values = [
-                run.metrics.get(key) for key in (*keys, f"diagnostics/change_{change}", f"diagnostics/ctr/auc_{change}")
-            ]
+            kept = [f"diagnostics/{name}/auc_{change}" for name in binary]
+            values = [run.metrics.get(key) for key in (*keys, f"diagnostics/change_{change}", *kept)]
             rows.append([meaning, *map(Number, values)])
     if rows:
         gap = [MISSING] * (len(run.config.scored_mix) + 1)
-        rows.append(["as it is", *gap, Number(run.metrics.get("diagnostics/ctr/auc"))])
-    header = ["change of the answers", *(task.name for task in run.config.scored_mix), "all", "ctr AUC"]
+        rows.append(["as it is", *gap, *(Number(run.metrics.get(f"diagnostics/{name}/auc")) for name in binary)])
+    header = ["change of the answers", *(task.name for task in run.config.scored_mix), "all"]
+    header += [f"{name} AUC" for name in binary]
     return Table(
         f"fusion diagnostics ({metric_number('n', run.metrics.get('diagnostics/n'))} val examples)", header, rows
     )
@@ -196,6 +212,11 @@ def _fusion_conclusions(run: Run) -> list[str]:
     elif len(read) < len(tasks):
         unread = ", ".join(task for task in tasks if task not in read)
         lines.append(f"The slots are used in {', '.join(read)}; no use of it can be measured in {unread}.")
+    lines += [
+        f"All {kind[:-1]} vectors of the CF model are equal: no slot can tell one {kind[:-1]} from another."
+        for kind in ("users", "items")
+        if metrics.get(f"diagnostics/equal_vectors_{kind}")
+    ]
     if fusion.learns and metrics.get("diagnostics/grad_share_fusion", 1.0) < 1e-6:
         lines.append("The fusion got no gradient: it was not trained.")
     return lines
@@ -234,6 +255,17 @@ def _lost_to_counting(run: Run, split: str, tasks: Sequence[str]) -> list[str]:
     return lost
 
 
+def _cf_below_counting(run: Run, split: str, tasks: Sequence[str]) -> list[tuple[str, float, float]]:
+    """The first figure of each of these tasks in which the CF model is below counting, with both values."""
+    found = []
+    for task in tasks:
+        title, metric = next(iter(task_columns(run.config.task_set[task], run.config.ranking).items()))
+        cf, bias = (run.get(f"{split}/{task}/{metric}", source) for source in ("cf", "bias"))
+        if cf is not None and bias is not None and (cf > bias if lower_is_better(metric) else cf < bias):
+            found.append((f"{task} {title}", cf, bias))
+    return found
+
+
 def _published(run: Run) -> Table | None:
     rows = published_rows(run.config.dataset.name)
     if not rows or run.get("test/ctr/auc") is None:
@@ -259,6 +291,7 @@ def _caveats(run: Run) -> list[str]:
         f"Training started from the adapter {path}, which does not record the weights that it was made for."
         for path in run.metadata.get("train", {}).get("adapters_of_unknown_weights", [])
     ]
+    caveats += _without_figures(run)
     if run.metrics.get(UNKNOWN_ORIGIN):
         caveats.append(f"{UNKNOWN_CAVEAT} (name it with cf.trained_on=FILE).")
     for key, value in run.metrics.items():
@@ -269,6 +302,27 @@ def _caveats(run: Run) -> list[str]:
         if key.endswith("/history_cut") and value > 0:
             caveats.append(f"{key}: {int(value)} prompts lost history to train.max_length_tokens.")
     return caveats
+
+
+def _without_figures(run: Run) -> list[str]:
+    """Which figures the CF model has not, and why."""
+    cf, tasks = run.config.cf, [entry.task for entry in run.config.scored_mix]
+    lines = []
+    if getattr(cf, "scores", None) == "dot" and any(task.binary for task in tasks):
+        lines.append(
+            f"The CF model ({cf.name}) gives a dot product (cf.scores=dot), an order and no probability: it has AUC "
+            "and UAUC, but neither log-loss nor ECE (cf.scores=sigmoid makes it a probability)."
+        )
+    none = [task.name for task in tasks if task.cf_output is not None and task.cf_output not in cf.outputs]
+    if none:
+        why = "a dot product is on no scale of ratings" if cf.outputs else "cf.scores=none: it predicts nothing"
+        lines.append(f"The CF model ({cf.name}) has no figures for {', '.join(none)}: {why}.")
+    for task in (task for task in tasks if task.drawn_negatives):
+        lines.append(
+            f"{task.name}: every No is an item drawn by {run.config.tasks.negatives} (tasks.negatives), "
+            f"{task.drawn_negatives} for each like; these figures do not compare with those of likes against dislikes."
+        )
+    return lines
 
 
 def _made(run: Run) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from ckf.report.format import SOURCES, lower_is_better, metric_number, task_colu
 from ckf.report.load_runs import Run, load_predictions
 from ckf.report.table import MISSING, Cell, Interval, Number, Table
 from ckf.tasks import Task
+from ckf.tasks.base import Sample
 from ckf.tasks.measure import with_worst_scores
 
 GROUPS = {
@@ -105,7 +106,7 @@ def calibration(run: Run, split: str) -> dict[str, Reliability]:
     curves = {}
     for source in SOURCES:
         mine = with_worst_scores(rows[(rows["source"] == source) & (rows["task"] == task.name)], task)
-        scores = mine["score"].to_numpy(dtype=float)
+        scores = Sample(mine).probabilities
         if len(mine) and are_probabilities(scores):
             curves[_SHORT[source]] = reliability(mine["label"].to_numpy(), scores)
     return curves

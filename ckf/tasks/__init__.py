@@ -1,4 +1,4 @@
-"""Tasks: the built-in five, and how a user's own is found. Everything special about one is in its file."""
+"""Tasks: the built-in six, and how a user's own is found. Everything special about one is in its file."""
 
 from __future__ import annotations
 
@@ -9,13 +9,24 @@ from types import MappingProxyType
 from ckf.core.errors import ConfigError, Problem
 from ckf.tasks.base import Metric, Task
 from ckf.tasks.ctr import Ctr
+from ckf.tasks.ctr_sampled import CtrSampled
 from ckf.tasks.explain import Explain
 from ckf.tasks.rating import Rating
 from ckf.tasks.review import Review
 from ckf.tasks.topk import TopK
 
 BUILT_IN: Mapping[str, Task] = MappingProxyType(
-    {task.name: task for task in (Ctr("ctr"), Rating("rating"), TopK("topk"), Explain("explain"), Review("review"))}
+    {
+        task.name: task
+        for task in (
+            Ctr("ctr"),
+            CtrSampled("ctr_sampled"),
+            Rating("rating"),
+            TopK("topk"),
+            Explain("explain"),
+            Review("review"),
+        )
+    }
 )
 """The tasks of this package by name, in the order of tables."""
 DEFAULT_TASK = next(iter(BUILT_IN))

@@ -94,6 +94,12 @@ class Sample:
         return self.rows["score"].to_numpy(dtype=float)
 
     @property
+    def probabilities(self) -> np.ndarray:
+        """Scores that are probabilities; NaN throughout where a source gives an order alone. [n]"""
+        marked = self.rows.get("order_alone")
+        return np.full(len(self), np.nan) if marked is not None and (marked == True).any() else self.scores  # noqa: E712
+
+    @property
     def users(self) -> np.ndarray:
         """User ids. [n]"""
         return self.column("user")
@@ -181,6 +187,8 @@ class Task:
     """Whether a history shows the rating of each item."""
     lists: ClassVar[bool] = False
     """Whether an example is a list of candidates, of which one is the target."""
+    drawn_negatives: ClassVar[int] = 0
+    """Items drawn for each interaction that an example is made of. Each makes one more example, of label 0."""
     random_targets_when_released: ClassVar[bool] = False
     """Whether the released protocol puts a random item in place of half of the targets."""
 
@@ -188,6 +196,8 @@ class Task:
     """Placeholders that the wording may hold."""
     required: ClassVar[str] = "candidate"
     """The placeholder that it must hold."""
+    worded_as: ClassVar[str | None] = None
+    """The task whose wording in the config's ``prompts`` it shares, where it has none of its own."""
     wording: ClassVar[Wording] = Wording("", "")
     """The wording of a task that the config's ``prompts`` do not name."""
     each_candidate: ClassVar[tuple[str, tuple[str, str]] | None] = None

@@ -25,7 +25,7 @@ def rankings_of_users(sample: Sample) -> UserRankings:
 
 
 def _losses(sample: Sample) -> Statistic | None:
-    losses = log_losses(sample.labels, sample.scores)
+    losses = log_losses(sample.labels, sample.probabilities)
     return None if np.isnan(losses).any() else sample.mean_of_rows(losses)
 
 
@@ -43,9 +43,9 @@ BINARY_METRICS = (
            statistic=lambda s: RankedAUC(s.labels, s.scores, s.user_codes)),
     Metric("uauc", lambda s: _mean(s.memo(aucs_of_users)), main=True, title="UAUC",
            statistic=lambda s: Ratio.of_users(s.memo(aucs_of_users))),
-    Metric("logloss", lambda s: float(np.mean(log_losses(s.labels, s.scores))), direction="lower", title="log-loss",
-           statistic=_losses),
-    Metric("ece", lambda s: ece(s.labels, s.scores), direction="lower", title="ECE"),
+    Metric("logloss", lambda s: float(np.mean(log_losses(s.labels, s.probabilities))), direction="lower",
+           title="log-loss", statistic=_losses),
+    Metric("ece", lambda s: ece(s.labels, s.probabilities), direction="lower", title="ECE"),
     count_rows("rows"),
     Metric("uauc_users", lambda s: _found(s.memo(aucs_of_users)), main=True, title="users with both classes",
            decimals=0),

@@ -8,6 +8,9 @@ import numpy as np
 
 from ckf.cf.data import CFBatch
 
+ORDER_ALONE = "order_alone"
+"""Key of the manifest, and column of predictions: the scores are an order, no probabilities."""
+
 
 class CFModel(Protocol):
     """Score user-item pairs for each task. Ids without training rows, or beyond the tables, get a defined score too.

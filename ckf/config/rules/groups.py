@@ -210,11 +210,23 @@ def _slot_fault(wording: str, fits: tuple[set[str], ...]) -> str | None:
 
 
 def _prediction_problems(exp: ExperimentConfig) -> Iterator[Problem]:
-    if isinstance(exp.backbone, schema.NoBackboneConfig) and not exp.cf.predicts:
+    if not isinstance(exp.backbone, schema.NoBackboneConfig):
+        return
+    if not exp.cf.outputs:
         yield Problem(
             "backbone=none",
             f"cf={exp.cf.name} predicts nothing by itself; use cf.scores=dot, sigmoid, or a backbone",
             also=("cf.scores",),
+        )
+        return
+    asked = [entry.known_task for entry in exp.scored_mix if entry.known_task]
+    if asked and not any(task.cf_output in exp.cf.outputs for task in asked):
+        able = [task.name for task in BUILT_IN.values() if task.cf_output in exp.cf.outputs]
+        yield Problem(
+            "backbone=none",
+            f"cf={exp.cf.name} alone has no answer to {', '.join(task.name for task in asked)}; use tasks of "
+            f"{', '.join(able)}, or a backbone",
+            also=("cf.scores", "tasks.mixture"),
         )
 
 

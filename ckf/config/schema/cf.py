@@ -34,9 +34,9 @@ class CFConfig:
         return False
 
     @property
-    def predicts(self) -> bool:
-        """Whether the model scores examples by itself."""
-        return True
+    def outputs(self) -> frozenset[str]:
+        """What the model predicts by itself: ``click``, ``rank``, ``rating`` (`ckf.tasks.base.Task.cf_output`)."""
+        return frozenset({"click", "rank", "rating"})
 
     @property
     def reads_history(self) -> int:

@@ -16,7 +16,7 @@ from ckf.tasks import BUILT_IN
 DATE_FILTERS = ("since", "until")
 COUNT_FILTERS = ("min_item_count", "min_user_count", "k_core", "min_history")
 DUPLICATES = ("first", "last", "refuse")
-TIME_UNITS = ("s", "ms", "us")
+TIME_UNITS = ("s", "ms", "us", "ns")
 
 
 def is_date(value: Any) -> bool:
@@ -233,9 +233,9 @@ class TabularConfig(DatasetConfig):
     root: str = MISSING
     """Folder of the files."""
     interactions: str = MISSING
-    """File of the interactions in ``root``."""
+    """File of the interactions in ``root``, a folder of files (also with key=value folders), or a glob."""
     items: str | None = None
-    """File of the items' titles in ``root``. null where there are no titles."""
+    """File, folder or glob of the items' titles in ``root``. null where there are no titles."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     """Names of the columns in the interactions file."""
     item_columns: ItemColumnsConfig = field(default_factory=ItemColumnsConfig)
@@ -244,8 +244,12 @@ class TabularConfig(DatasetConfig):
     """What separates the fields, for csv alone."""
     encoding: str = "utf8"
     """Text encoding, for csv alone."""
+    header: bool = True
+    """Whether the first line of each file names the columns, for csv alone. false: ``columns`` and ``item_columns`` are
+    numbers of fields, from 1."""
     timestamp_unit: str = "s"
-    """Unit of the times since 1970: ``s``, ``ms`` or ``us``."""
+    """Unit of the times since 1970 where they are numbers: ``s``, ``ms``, ``us`` or ``ns``. Dates and times as ISO 8601
+    writes them, YYYYMMDD and columns of dates are recognised."""
     licence: str = "not stated"
     """Licence of the data, for the dataset card."""
 

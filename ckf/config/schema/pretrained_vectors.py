@@ -41,7 +41,8 @@ class PretrainedConfig(CFConfig):
     missing: str = "refuse"
     """When an id of the training split has no row: ``refuse``, or treat it as ``cold``."""
     scores: str = "none"
-    """Predictions of the tables alone: ``none``, the ``dot`` product, or its ``sigmoid``."""
+    """Predictions of the tables alone: ``none``, the ``dot`` product (an order, for AUC and rankings), or its
+    ``sigmoid`` (a probability, for log-loss and ECE too)."""
     trained_on: str | None = None
     """File of the interactions that the tables were trained on. Without it, results are marked as possibly leaking."""
     cold: str = "zero"
@@ -55,9 +56,9 @@ class PretrainedConfig(CFConfig):
         return True
 
     @property
-    def predicts(self) -> bool:
-        """Only when asked for: a dot product need not be how the tables were trained."""
-        return self.scores != "none"
+    def outputs(self) -> frozenset[str]:
+        """Only when asked for: a dot product need not be how the tables were trained. It is on no scale of ratings."""
+        return frozenset() if self.scores == "none" else frozenset({"click", "rank"})
 
     def problems(self) -> Iterator[Problem]:
         """File formats, names, and id files that would not be read."""

@@ -155,13 +155,14 @@ class PromptsConfig:
 
     def of(self, task: Task) -> PromptConfig:
         """The wording of a task: as configured, or, of a user's own task, as the task brings it."""
-        configured = getattr(self, task.name, None)
+        configured = getattr(self, task.worded_as or task.name, None)
         return configured if isinstance(configured, PromptConfig) else PromptConfig.default(task.wording)
 
     def problems(self) -> Iterator[Problem]:
         """Check each task's wording."""
         for name, task in BUILT_IN.items():
-            yield from wording_problems(name, task, self.of(task))
+            if task.worded_as is None:
+                yield from wording_problems(name, task, self.of(task))
 
 
 def wording_problems(key: str, task: Task, prompt: PromptConfig) -> Iterator[Problem]:

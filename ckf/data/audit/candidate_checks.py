@@ -48,7 +48,13 @@ class ListChecks:
         self.expected, self.observed = 0.0, 0
 
     def check(self, block: Block, tally: Tally) -> None:
-        """Candidate lists of one block."""
+        """Candidate lists and drawn items of one block."""
+        known = np.where(
+            block.split == 0,
+            self.in_train.has(block.user, block.item),
+            self.everywhere.has(block.user, block.item),
+        )
+        tally.add("drawn_item_is_positive", known, block.names, block.drawn)
         topk = np.flatnonzero(block.of(lambda task: task.lists))
         if not len(topk):
             return

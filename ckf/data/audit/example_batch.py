@@ -55,6 +55,11 @@ class Block:
         return np.where(inside, counts[np.where(inside, ids, 0)], 0)
 
     @property
+    def drawn(self) -> np.ndarray:
+        """Examples whose target is an item drawn for a like. bool [n]"""
+        return self.of(lambda task: task.drawn_negatives > 0) & (self.label == 0)
+
+    @property
     def replaced(self) -> np.ndarray:
         """Released ctr examples whose target was replaced by a random item. bool [n]"""
         if not self.settings.released or self.log.history is not None:

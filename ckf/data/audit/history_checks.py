@@ -46,7 +46,7 @@ def check_past(block: Block, tally: Tally, earlier: EarlierCounts) -> None:
     same_item = items == block.item[owner]
     title = log.title_of(items)
     tally.add("target_in_history", history.any_of(same_item), names)
-    same_title = (title == log.title_of(block.item)[owner]) & (title > 0) & ~same_item
+    same_title = (title == log.title_of(block.item)[owner]) & (title > 0) & ~same_item & ~block.drawn[owner]
     tally.add("target_title_in_history", history.any_of(same_title), names)
     tally.add("history_ids_in_tables", history.any_of(title == 0), names)
     row = log.pairs.rows(block.user[owner], items)
@@ -88,7 +88,7 @@ def _check_lengths(block: Block, tally: Tally, earlier: EarlierCounts) -> None:
     of_all = block.of(lambda task: task.history == "all")
     for everything in (False, True):
         for training in (False, True):
-            rows = np.flatnonzero((of_all == everything) & ((block.split == 0) == training))
+            rows = np.flatnonzero((of_all == everything) & ((block.split == 0) == training) & ~block.drawn)
             if not len(rows):
                 continue
             there = earlier.count(block.user[rows], block.time[rows], everything=everything, training=training)
@@ -106,7 +106,7 @@ def check_labels(block: Block, tally: Tally, labels: Mapping[str, np.ndarray]) -
     log, names = block.log, block.names
     row = log.pairs.rows(block.user, block.item)
     known = row >= 0
-    replaced = block.replaced  # released ctr: a random item that nobody rated
+    replaced = block.replaced | block.drawn  # a random item that nobody rated
     tally.add("example_without_interaction", ~known & ~replaced, names)
     look = known & ~replaced
     wrong_split = (log.split[row] != block.split) | (log.timestamp[row] != block.time)

@@ -47,6 +47,7 @@ _ALWAYS = {
 """Kinds that stop a run under every source and protocol."""
 _STRICT = {
     "negative_is_positive": "lists with another positive of the user's (training: of the training split)",
+    "drawn_item_is_positive": "drawn items that the user likes (training: in the training split)",
     "duplicate_titles_among_candidates": "lists that hold one title twice",
 }
 """Kinds that the released protocol makes on purpose: there they warn."""

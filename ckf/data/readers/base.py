@@ -18,7 +18,7 @@ class Source:
     of the rows is the order in time), and where the source has them ``rating`` Float64, ``click`` Int8 (1 = liked;
     null: rating >= dataset.like_threshold; without both columns every row is a like), ``review`` String,
     ``split`` String (train, val, test), ``history`` List(String) (raw item ids, oldest first), ``line`` Int64
-    (record in its file from 1, as the scanner numbers them) and ``file`` UInt8 (index into ``files``, 0 where
+    (record in its file from 1, as the scanner numbers them) and ``file`` UInt16 (index into ``files``, 0 where
     absent). Columns left out count as null.
 
     ``items``: ``item`` String, ``title`` String, and any further columns, which are kept as they are.
@@ -31,10 +31,10 @@ class Source:
     replaces the default of "never seen in training").
 
     ``files`` and ``item_files``: the files of both, for messages; ``names``: what its files call the columns of
-    ``interactions``. ``card``: source, licence, citation, and counts that
-    the reader made (each shown on the dataset card). ``oldest_timestamp``: below it a time is taken
-    for one in another unit. ``timed``: whether ``timestamp`` holds times, not an order alone. ``known``
-    (built-in data only): user, item (raw ids), truth, text, counting.
+    ``interactions``; ``guesses``: columns and forms that were guessed, a line each. ``card``: source, licence,
+    citation, and counts that the reader made (each shown on the dataset card). ``oldest_timestamp``: below it a
+    time is taken for one in another unit. ``timed``: whether ``timestamp`` holds times, not an order alone.
+    ``known`` (built-in data only): user, item (raw ids), truth, text, counting.
     """
 
     interactions: pl.LazyFrame
@@ -49,3 +49,4 @@ class Source:
     titled: bool = True
     timed: bool = True
     names: Mapping[str, str] = field(default_factory=dict)
+    guesses: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from ckf.core.safe_pickle import read_pickled_table
 from ckf.data.readers.base import Source
 
 _FILES = {"train": "train_ood2.pkl", "val": "valid_ood2.pkl", "test": "test_ood2.pkl"}
+_ITEMS = {"item": pl.String, "title": pl.String}
 _COLUMNS = ("uid", "iid", "label", "timestamp", "his", "his_title", "title")
 
 
@@ -38,13 +40,13 @@ def read_collm(cfg: CollmConfig) -> Source:
     ``str``, since prompts would otherwise read ``np.str_('...')``.
     """
     parts = []
-    titles: dict[int, str] = {}
+    titles: dict[int, str | None] = {}
     files = collm_files(cfg)
     for number, (split, path) in enumerate(zip(_FILES, files, strict=True)):
         table = _checked(read_pickled_table(path), path)
         for items, names in zip(table["his"], table["his_title"], strict=True):  # of equal lengths: _checked
-            titles.update((int(i), str(t)) for i, t in zip(items, names, strict=True) if i)
-        titles.update((int(i), str(t)) for i, t in zip(table["iid"], table["title"], strict=True))
+            titles.update((int(i), _title(t)) for i, t in zip(items, names, strict=True) if i)
+        titles.update((int(i), _title(t)) for i, t in zip(table["iid"], table["title"], strict=True))
         history = pl.Series("history", [[int(i) for i in items if i] for items in table["his"]], pl.List(pl.Int64))
         parts.append(
             pl.DataFrame(
@@ -60,7 +62,7 @@ def read_collm(cfg: CollmConfig) -> Source:
         )
     return Source(
         interactions=pl.concat(parts).lazy(),
-        items=pl.LazyFrame({"item": [str(i) for i in titles], "title": list(titles.values())}),
+        items=pl.LazyFrame({"item": [str(i) for i in titles], "title": list(titles.values())}, schema=_ITEMS),
         files=tuple(files),
         card={
             "source": f"{cfg.name}: processed by CoLLM (arXiv 2310.19488)",
@@ -74,18 +76,30 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     missing = [name for name in _COLUMNS if name not in table.columns]
     if missing:
         raise DataError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(map(str, table.columns))}")
-    for name in ("uid", "iid"):
-        bad = np.flatnonzero(table[name].to_numpy() < 1)
+    for name, low, rule in (("uid", 1, "ids start at 1"), ("iid", 1, "ids start at 1"), ("timestamp", 0, "seconds")):
+        values = pd.to_numeric(table[name], errors="coerce")
+        bad = np.flatnonzero(~((values >= low) & (values < 2**63) & (values % 1 == 0)).to_numpy())
         if len(bad):
-            raise DataError(f"{path}: row {bad[0] + 1}: {name} is {table[name].iloc[bad[0]]}; ids start at 1")
+            raise DataError(f"{path}: row {bad[0] + 1}: {name} is {table[name].iloc[bad[0]]}; {rule}")
     uneven = (table["his"].map(_length) != table["his_title"].map(_length)) | (table["his"].map(_length) < 0)
     bad = np.flatnonzero(uneven.to_numpy())
     if len(bad):
         raise DataError(f"{path}: row {bad[0] + 1}: his and his_title must be lists of one length")
+    bad = np.flatnonzero(~table["his"].map(_holds_ids).to_numpy(bool))
+    if len(bad):
+        raise DataError(f"{path}: row {bad[0] + 1}: his holds what is no id (whole numbers from 1, 0 pads)")
     bad = np.flatnonzero(~table["label"].isin((0, 1)).to_numpy())
     if len(bad):
         raise DataError(f"{path}: row {bad[0] + 1}: label is {table['label'].iloc[bad[0]]}; allowed are 0 and 1")
     return table
+
+
+def _holds_ids(cell: Any) -> bool:
+    return all(isinstance(item, (int, np.integer)) and item >= 0 for item in cell)
+
+
+def _title(value: Any) -> str | None:
+    return str(value) if isinstance(value, str) else None
 
 
 def _length(cell: object) -> int:

@@ -12,10 +12,10 @@ UTF8_FOUND = "read_as_utf8"
 UTF8_LINES = "lines_that_look_like_utf8"
 _LISTED = 5
 _TEXT = {
-    OVER_LINES: "{count} records over several lines ({extra} lines more than records; a stray quote joins rows so)",
-    QUOTES_KEPT: "{count} lines with a quote inside an unquoted field, which was kept",
+    OVER_LINES: "records over several lines: {count}, {extra} lines longer than one each (a stray quote joins rows so)",
+    QUOTES_KEPT: "lines with a quote inside an unquoted field, which was kept: {count}",
     UTF8_FOUND: "read as UTF-8, which it is, and not as {first}",
-    UTF8_LINES: "{count} lines look like UTF-8 among others that do not; read as the encoding that was named",
+    UTF8_LINES: "lines that look like UTF-8 among others that do not, read as the encoding that was named: {count}",
 }
 
 

@@ -129,6 +129,10 @@ class Scanner:
         self.notes[path] = notes
         return encoding
 
+    def text_of(self, path: Path, encoding: str) -> Any:
+        """What polars reads of a delimited file; None where it does not decode."""
+        return self._source(Table(path, {}, encoding=self._recognised(path, encoding)))
+
     def _source(self, table: Table) -> Any:
         """What polars reads: the file, or its text as UTF-8 bytes; None where it does not decode."""
         if is_utf8(table.encoding):

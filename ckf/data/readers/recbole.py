@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,20 @@ from ckf.config.schema import RecboleConfig
 from ckf.core.errors import DataError
 from ckf.core.split_names import SPLITS
 from ckf.data.readers.base import Source
+from ckf.data.readers.column_names import find_columns
 from ckf.data.readers.polars_scan import Scanner, read_header
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
+_DEFAULTS = {"user": "user_id", "item": "item_id", "rating": "rating", "timestamp": "timestamp", "title": "title"}
+_KEYS = {
+    kind: f"dataset.{name}_field"
+    for kind, name in {"timestamp": "time", "click": "label"}.items()
+    | {kind: kind for kind in ("user", "item", "rating", "review", "title")}.items()
+}
+_KINDS: dict[str, Any] = {
+    "user": pl.String, "item": pl.String, "timestamp": pl.Float64, "rating": pl.Float64, "click": pl.Float64,
+    "review": pl.String,
+}  # fmt: skip
 
 
 def recbole_files(cfg: RecboleConfig) -> list[Path]:
@@ -36,19 +48,29 @@ def recbole_files(cfg: RecboleConfig) -> list[Path]:
 def read_recbole(cfg: RecboleConfig, scanner: Scanner) -> Source:
     """Read the fields that the config names; three parts become train, val and test.
 
+    Fields of RecBole's own datasets with other names (movie_title, business_id, stars, …) are recognised. Where the
+    default rating field is missing, and nothing is like it, every row is a like.
+
     Raises:
         DataError: a field that is not in the header, or a header without types.
     """
     files = recbole_files(cfg)
     inter = [path for path in files if path.suffix == ".inter"]
-    tables = [_interactions(cfg, path, scanner).with_columns(file=pl.lit(n, pl.UInt8)) for n, path in enumerate(inter)]
+    guesses: list[str] = []
+    tables = [
+        _interactions(cfg, path, scanner, guesses).with_columns(file=pl.lit(n, pl.UInt16))
+        for n, path in enumerate(inter)
+    ]
     if cfg.parts:
         tables = [table.with_columns(split=pl.lit(split)) for table, split in zip(tables, SPLITS, strict=True)]
     rows = pl.concat(tables)
-    has_items = len(files) > len(inter)
-    if has_items and cfg.title_field:
-        items = _read(files[-1], {cfg.item_field: pl.String, cfg.title_field: pl.String}, scanner)
-        items = items.select(item=cfg.item_field, title=cfg.title_field)
+    titled = len(files) > len(inter) and bool(cfg.title_field)
+    titles = "none: the raw ids"
+    if titled:
+        wanted = {"item": cfg.item_field, "title": str(cfg.title_field)}
+        names, _ = _fields(files[-1], wanted, guesses, {"item": ("id",)})
+        items = _read(files[-1], names, {"item": pl.String, "title": pl.String}, scanner).select("item", "title")
+        titles = f"field {names['title'].rpartition(':')[0]}"
     else:
         items = rows.select(pl.col("item").unique(), title=pl.lit(None, pl.String))
     return Source(
@@ -56,37 +78,37 @@ def read_recbole(cfg: RecboleConfig, scanner: Scanner) -> Source:
         items=items,
         files=tuple(inter),
         item_files=tuple(files[len(inter) :]),
-        titled=has_items and bool(cfg.title_field),
-        card={
-            "source": f"RecBole atomic files, {cfg.prefix}",
-            "licence": cfg.licence,
-            "titles": f"field {cfg.title_field}" if has_items and cfg.title_field else "none: the raw ids",
-        },
+        titled=titled,
+        guesses=tuple(dict.fromkeys(guesses)),
+        card={"source": f"RecBole atomic files, {cfg.prefix}", "licence": cfg.licence, "titles": titles},
     )
 
 
-def _interactions(cfg: RecboleConfig, path: Path, scanner: Scanner) -> pl.LazyFrame:
-    wanted: dict[str, Any] = {cfg.user_field: pl.String, cfg.item_field: pl.String}
-    columns: dict[str, Any] = {"user": cfg.user_field, "item": cfg.item_field}
-    if cfg.time_field:
-        wanted[cfg.time_field] = pl.Float64
-        columns["timestamp"] = pl.col(cfg.time_field).floor().cast(pl.Int64)
-    if cfg.rating_field:
-        wanted[cfg.rating_field] = pl.Float64
-        columns["rating"] = cfg.rating_field
-    if cfg.label_field:
-        wanted[cfg.label_field] = pl.Float64
-        label = pl.col(cfg.label_field)
+def _interactions(cfg: RecboleConfig, path: Path, scanner: Scanner, guesses: list[str]) -> pl.LazyFrame:
+    fields = {
+        "user": cfg.user_field, "item": cfg.item_field, "timestamp": cfg.time_field, "rating": cfg.rating_field,
+        "click": cfg.label_field, "review": cfg.review_field,
+    }  # fmt: skip
+    wanted = {kind: name for kind, name in fields.items() if name}
+    names, missing = _fields(path, wanted, guesses)
+    if missing:  # only a rating by its default name
+        guesses.append(f"{path.name}: there is no field {cfg.rating_field}, so every row is a like")
+    types = {kind: _KINDS[kind] for kind in names}
+    rows = _read(path, names, types, scanner)
+    if "timestamp" in names:
+        rows = rows.with_columns(pl.col("timestamp").floor().cast(pl.Int64))
+    if "click" in names:
+        label = pl.col("click")
         # what is neither 0 nor 1 becomes -1, which the row checks refuse; a cast alone would round it
-        columns["click"] = pl.when(label.is_in([0.0, 1.0]) | label.is_null()).then(label).otherwise(-1.0).cast(pl.Int8)
-    if cfg.review_field:
-        wanted[cfg.review_field] = pl.String
-        columns["review"] = cfg.review_field
-    return _read(path, wanted, scanner).select("line", **columns)
+        click = pl.when(label.is_in([0.0, 1.0]) | label.is_null()).then(label).otherwise(-1.0).cast(pl.Int8)
+        rows = rows.with_columns(click=click)
+    return rows
 
 
-def _read(path: Path, wanted: dict[str, Any], scanner: Scanner) -> pl.LazyFrame:
-    """The wanted fields under their own names, without the type suffixes of the header."""
+def _fields(
+    path: Path, wanted: dict[str, str], guesses: list[str], more: Mapping[str, Sequence[str]] | None = None
+) -> tuple[dict[str, str], list[str]]:
+    """Columns of the header by meaning, and those without one: at most a rating by its default name."""
     header: dict[str, str] = {}
     columns = read_header(path, "\t", None)
     if len(columns) == 1 and len(wanted) > 1:
@@ -100,9 +122,19 @@ def _read(path: Path, wanted: dict[str, Any], scanner: Scanner) -> pl.LazyFrame:
                 f"{path}: line 1: '{column:.60}' is not FIELD:TYPE with one of {', '.join(_TYPES)}, e.g. user_id:token"
             )
         header[name] = column
-    missing = [name for name in wanted if name not in header]
-    if missing:
-        raise DataError(f"{path}: line 1: no field {', '.join(missing)}; the header has {', '.join(header)}")
-    types = {header[name]: dtype for name, dtype in wanted.items()}
-    rows = scanner.delimited(path, types, separator="\t", quote=None)
-    return rows.rename({header[name]: name for name in wanted})
+    found = find_columns(path, wanted, list(header), _DEFAULTS, _KEYS, more)
+    implicit = found.missing == ["rating"] and wanted["rating"] == _DEFAULTS["rating"] and "click" not in wanted
+    if found.missing and not implicit:
+        missing = ", ".join(wanted[kind] for kind in found.missing)
+        there = f"{', '.join(header):.400}"
+        raise DataError(
+            f"{path}: line 1: no field {missing}; the header has {there}; set {_KEYS[found.missing[0]]}=NAME"
+        )
+    guesses += found.guessed
+    return {kind: header[name] for kind, name in found.found.items()}, found.missing
+
+
+def _read(path: Path, names: dict[str, str], types: dict[str, Any], scanner: Scanner) -> pl.LazyFrame:
+    """The columns under their meanings, and ``line``."""
+    rows = scanner.delimited(path, {names[kind]: types[kind] for kind in names}, separator="\t", quote=None)
+    return rows.select("line", **{kind: pl.col(column) for kind, column in names.items()})

@@ -8,10 +8,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from ckf.cf.vectors.tables import VectorTables
 from ckf.data.example_table import Example
-from ckf.eval.fusion_diagnostics import gradient_shares, slot_diagnostics
+from ckf.eval.fusion_diagnostics import equal_vectors, gradient_shares, slot_diagnostics
 from ckf.model.fusion import Fusion
 from ckf.prompts.binary_codes import HashedCodes
 from ckf.prompts.collate import Collators
@@ -192,3 +193,23 @@ def test_gradient_shares_are_the_mean_over_logged_steps(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in [*lines, {"step": 2, "a": 1.0}]))
     shares = gradient_shares(tmp_path)
     assert shares == pytest.approx({"diagnostics/grad_share_fusion": 0.2, "diagnostics/grad_share_adapters": 0.8})
+
+
+@pytest.mark.parametrize(
+    ("kind", "vectors", "equal"),
+    [
+        ("users", [[0, 0], [1, 2], [1, 2]], 1.0),
+        ("items", [[0, 0], [1, 2], [0, 0], [1, 2]], 1.0),
+        ("items", [[0, 0], [0, 0], [0, 0]], 1.0),
+        ("users", [[0, 0], [1, 2], [1, 2.5]], 0.0),
+    ],
+)
+def test_equal_vectors_are_found_and_cold_ids_left_out(tmp_path, kind, vectors, equal):
+    tables = {name: torch.arange(6.0).view(3, 2) for name in ("users", "items")} | {
+        kind: torch.tensor(vectors, dtype=torch.float32)
+    }
+    for name, table in tables.items():
+        save_file({"vectors": table}, tmp_path / f"{name}.safetensors")
+    found = equal_vectors(tmp_path)
+    other = {"users": "items", "items": "users"}[kind]
+    assert found == {f"diagnostics/equal_vectors_{kind}": equal, f"diagnostics/equal_vectors_{other}": 0.0}

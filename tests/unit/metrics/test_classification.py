@@ -182,3 +182,15 @@ def test_paired_bootstrap():
     assert p <= 0.01
     same = paired_auc(labels, good, good, users, 100, 0)
     assert same == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_an_order_alone_has_auc_but_no_likelihood_even_where_it_lies_between_0_and_1():
+    rows = pd.DataFrame({"user": [1, 1, 2, 2], "label": [1.0, 0, 1, 0], "score": [0.9, 0.2, 0.4, 0.6], "task": "ctr"})
+    rows = rows.assign(example_id=list("abcd"), item=[1, 2, 3, 4], answer="", warm_seen=True, warm_3=True)
+    whole = compute_metrics(rows, "test", 10)
+    order = compute_metrics(rows.assign(order_alone=True), "test", 10)
+    assert order["test/ctr/auc"] == whole["test/ctr/auc"] == 0.75
+    assert order["test/ctr/uauc"] == whole["test/ctr/uauc"]
+    assert {"test/ctr/logloss", "test/ctr/ece"} <= set(whole)
+    assert not {"test/ctr/logloss", "test/ctr/ece"} & set(order)
+    assert "test/ctr/logloss" in compute_metrics(rows.assign(order_alone=[None, None, None, None]), "test", 10)

@@ -69,7 +69,7 @@ def test_a_row_that_does_not_fit_its_header_is_refused():
 def test_numbers_stay_numbers_until_they_are_written():
     """No format reads a figure back out of text: digits, gaps and spread come from the numbers."""
     cell = Number.over([1.0, 2.0, None], ".2f", ["best"])
-    assert (cell.mean, cell.n, cell.asked, cell.gaps) == (1.5, 2, 3, "2 of 3")
+    assert (cell.mean, cell.n, cell.runs, cell.gaps) == (1.5, 2, 3, "2 of 3")
     assert str(cell) == "1.50 ± 0.71 (2 of 3)"
     assert csv_table(Table("T", ["a", "b"], [["0.5 ± 0.1", cell]])).splitlines() == [
         "a,b,b sd,b measured", "0.5 ± 0.1,1.50,0.71,2 of 3",

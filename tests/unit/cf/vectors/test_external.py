@@ -239,7 +239,7 @@ def test_bad_tables_are_one_clear_line(world, tmp_path):
         build(world, tmp_path / "gone", **settings)
 
 
-@pytest.mark.parametrize(("scores", "tasks"), [("none", set()), ("dot", {"topk"}), ("sigmoid", {"ctr", "topk"})])
+@pytest.mark.parametrize(("scores", "tasks"), [("none", set()), ("dot", {"ctr", "topk"}), ("sigmoid", {"ctr", "topk"})])
 def test_predictions_only_of_what_was_asked(world, tmp_path, scores, tasks):
     build(world, tmp_path / "out", **write(world, tmp_path, "npz"), scores=scores)
     found = pd.read_parquet(tmp_path / "out" / "predictions.parquet")

@@ -79,7 +79,7 @@ def test_a_title_over_two_lines_is_read_and_counted(tmp_path, name):
     notes = manifest["read_with_notes"][items.name]
     assert notes["records_over_several_lines"] == {"count": 1, "first": ["9-10"]}
     assert notes["lines_beyond_one_a_record"] == 1
-    assert "1 records over several lines" in " ".join(manifest["warnings"])
+    assert "records over several lines: 1, 1 lines longer than one each" in " ".join(manifest["warnings"])
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_lines_of_utf8_among_latin_1_are_said(tmp_path, name):
     lines[4] = lines[4].decode("latin-1").encode()
     items.write_bytes(b"\n".join(lines))
     manifest = prepared(cfg, tmp_path / "out")
-    assert any("1 lines look like UTF-8 among others" in line for line in manifest["warnings"])
+    assert any("lines that look like UTF-8 among others" in line for line in manifest["warnings"])
 
 
 @pytest.mark.parametrize("name", [name for name in DELIMITED if name not in LATIN])

@@ -6,9 +6,12 @@ bad rows, and the lines that records over several lines are longer than one.
 
 from __future__ import annotations
 
+import csv
 import gzip
 import random
+import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,7 +75,7 @@ def one_case(root: Path, form: Format, name: str, rng: random.Random) -> str:
     spoiled = [line.removesuffix(b"\r") for line in spoiled]
     context = f"{name}, {root.name}: {manifest['bad_rows']} {manifest['read_with_notes']} {manifest['warnings']}"
     if number == 0:
-        check_rows(form, root / "out", manifest, clean, spoiled, context)
+        check_rows(form, cut, root / "out", manifest, clean, spoiled, context)
     else:
         check_titles(form, root / "out", manifest, clean, spoiled, context)
     return "dataset"
@@ -83,7 +86,7 @@ def unpacked(data: bytes) -> bytes:
 
 
 def check_rows(
-    form: Format, out: Path, manifest: dict[str, Any], clean: list[bytes], spoiled: list[bytes], context: str
+    form: Format, cut: str, out: Path, manifest: dict[str, Any], clean: list[bytes], spoiled: list[bytes], context: str
 ) -> None:
     rows = rows_of(out)
     repeats = manifest["duplicates"]["exact_copies_dropped"] + manifest["duplicates"]["other_repeats_dropped"]
@@ -101,6 +104,12 @@ def check_rows(
     assert len(missing) <= bad + beyond + repeats, f"{context}: lost {missing}"
     invented = rows - set(ROWS)
     assert len(invented) <= len(kept - set(clean)), f"{context}: invented {invented}"
+    if form.json or beyond:
+        return
+    width = len(ROWS[0])
+    spelled = {tuple(map(plain, cells[:2])) for cells in cells_of(form, cut, "utf-8", spoiled) if len(cells) == width}
+    odd = {row for row in invented if row[:2] not in spelled}
+    assert not odd, f"{context}: from lines of another width: {odd}"
 
 
 def check_titles(
@@ -120,3 +129,28 @@ def check_titles(
     assert all(title == item for item, title in wrong.items()) or repeated, f"{context}: {wrong}"
     if wrong:
         assert manifest["warnings"], context
+    if form.json or beyond:
+        return
+    spelled: dict[str, set[str]] = {}
+    width = len(next(iter(cells_of(form, form.separator, form.encoding, clean))))
+    for cells in cells_of(form, form.separator, form.encoding, spoiled):
+        if len(cells) == width:
+            spelled.setdefault(plain(cells[0]), set()).add(plain(cells[1]))
+    odd = {item: title for item, title in titles.items() if title not in spelled.get(item, set()) | {item}}
+    assert not odd, f"{context}: from lines of another width: {odd}"
+
+
+def cells_of(form: Format, cut: str, encoding: str, lines: list[bytes]) -> Iterator[list[str]]:
+    """The cells of each line by itself. A line of UTF-8 counts as such in any file."""
+    for line in lines:
+        for name in ("utf-8", encoding):
+            try:
+                text = line.decode(name)
+            except UnicodeDecodeError:
+                continue
+            yield next(csv.reader([text.replace("\r", " ")], delimiter=cut), []) if form.quoted else text.split(cut)
+
+
+def plain(text: str) -> str:
+    """Text as ids and titles are kept: white space and control characters joined to one space."""
+    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\s]+", " ", text).split())

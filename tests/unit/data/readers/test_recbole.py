@@ -92,7 +92,7 @@ def test_without_an_items_file_the_ids_are_the_titles(tmp_path: Path) -> None:
     [
         (["user_id\titem_id\trating\ttimestamp", *rows()], "x.inter: line 1: 'user_id' is not FIELD:TYPE with one of"),
         (["user_id:int\titem_id:token", *rows()], "line 1: 'user_id:int' is not FIELD:TYPE"),
-        ([HEADER.replace("timestamp", "time"), *rows()], "line 1: no field timestamp; the header has user_id, item_id"),
+        ([HEADER.replace("timestamp", "when"), *rows()], "line 1: no field timestamp; the header has user_id, item_id"),
         ([HEADER, *rows(), "u1\ti9\tgood\t1000000000"], "x.inter: line 14: rating"),
         ([HEADER, *rows(), "u1\ti9\t3"], "x.inter: line 14: "),
         ([HEADER, *rows(), "u1\ti9\t3\tnan"], "x.inter: line 14: "),
@@ -155,3 +155,61 @@ def test_rubbish_is_a_dataset_or_a_named_error(
     blank = sum(not line for line in lines)
     assert manifest["rows_read"] == 12 + len(lines) - blank
     assert manifest["bad_rows"]["total"] <= allowed
+
+
+OWN_HEADERS = {
+    "ml-100k": (
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float",
+        "{u}\t{i}\t{r}\t{t}",
+        "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq",
+        "{i}\tThing {i}\t1995\tDrama",
+    ),
+    "ml-10m": (
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float",
+        "{u}\t{i}\t{r}\t{t}",
+        "item_id:token\tmovie_name:token_seq\ttype:token_seq",
+        "{i}\tThing {i}\tDrama",
+    ),
+    "Amazon_Books": (
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float",
+        "{u}\t{i}\t{r}\t{t}",
+        "item_id:token\ttitle:token\tprice:float\tsales_type:token\tsales_rank:float\tbrand:token\tcategories:token_seq",
+        "{i}\tThing {i}\t1\tBooks\t2\tB\tC",
+    ),
+    "yelp": (
+        "review_id:token\tuser_id:token\tbusiness_id:token\tstars:float\tuseful:float\tfunny:float\tcool:float\tdate:float",
+        "r\t{u}\t{i}\t{r}\t0\t0\t0\t{t}",
+        "business_id:token\titem_name:token_seq\taddress:token_seq\tcity:token_seq\titem_stars:float",
+        "{i}\tThing {i}\tA\tC\t4",
+    ),
+    "steam": (
+        "user_id:token\tplay_hours:float\tproducts:token\tproduct_id:token\tpage_order:float\ttimestamp:float",
+        "{u}\t2\t3\t{i}\t1\t{t}",
+        "app_name:token\tdeveloper:token\tgenres:token_seq\tid:token\tprice:float",
+        "Thing {i}\tD\tG\t{i}\t9",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN_HEADERS)
+def test_recboles_own_datasets_need_a_prefix_alone(tmp_path: Path, name: str) -> None:
+    head, row, item_head, item_row = OWN_HEADERS[name]
+    cells = [{"u": f"u{k % 5}", "i": f"i{k // 5}", "r": k % 5 + 1, "t": 1_000_000_000 + 60 * k} for k in range(30)]
+    write(tmp_path, f"{name}.inter", head, *(row.format(**cell) for cell in cells))
+    write(tmp_path, f"{name}.item", item_head, *(item_row.format(i=f"i{k}") for k in range(6)))
+    build_dataset(
+        RecboleConfig("recbole", root=str(tmp_path), prefix=name), SplitConfig(name="temporal"), made(tmp_path)
+    )
+    log = pl.read_parquet(tmp_path / "out" / "interactions.parquet")
+    titles = pl.read_parquet(tmp_path / "out" / "items.parquet")["title"]
+    assert sorted(titles) == [f"Thing i{k}" for k in range(6)]
+    assert log["timestamp"].to_list() == [cell["t"] for cell in cells]
+    manifest = read_json(tmp_path / "out" / "manifest.json")
+    if name == "steam":
+        assert log["click"].to_list() == [1] * 30
+        assert any("there is no field rating, so every row is a like" in line for line in manifest["warnings"])
+        assert manifest["feedback"] == "implicit"
+    else:
+        assert log["rating"].to_list() == [cell["r"] for cell in cells]
+    guessed = sum("is read as the" in line for line in manifest["warnings"])
+    assert guessed == {"ml-100k": 1, "ml-10m": 1, "Amazon_Books": 0, "yelp": 5, "steam": 3}[name]
