@@ -83,7 +83,7 @@ def build_examples(
                 writer.write_table(table)
             if maker.left_out.total:
                 made = sum(n for name, n in counts.items() if name.startswith(f"{task}/"))
-                left_out[task] = maker.left_out.to_json(task, made, maker.candidates, dataset)
+                left_out[task] = maker.left_out.to_json(task, made, maker.needed, dataset)
     manifest = {
         "protocol": chosen.protocol,
         "settings": dataclasses.asdict(chosen),
@@ -135,6 +135,11 @@ class _Maker:
     def candidates(self) -> int:
         """Items that an example needs: those of its list, or the like and what is drawn for it."""
         return self.settings.candidates if self.task.lists else 1 + self.task.drawn_negatives
+
+    @property
+    def needed(self) -> str:
+        """The same number as a message names it."""
+        return f"tasks.candidates={self.candidates}" if self.task.lists else f"{self.candidates}"
 
     def blocks(self) -> Iterator[tuple[str, np.ndarray]]:
         """Rows of the log that the task is made from, in the order of their example ids, in blocks of one split."""

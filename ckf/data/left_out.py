@@ -31,13 +31,16 @@ class LeftOut:
         """Number of examples left out."""
         return sum(self.by_split.values())
 
-    def to_json(self, task: str, made: int, candidates: int, dataset: Path) -> dict[str, Any]:
-        """What the manifest keeps; ``made`` is the number of examples of the task that are there."""
+    def to_json(self, task: str, made: int, needed: str, dataset: Path) -> dict[str, Any]:
+        """What the manifest keeps; ``made`` is the number of examples of the task that are there.
+
+        ``needed``: how many items an example needs, and by which key.
+        """
         user, item = raw_ids(dataset, "user")[self.user], raw_ids(dataset, "item")[self.item]
         splits = ", ".join(f"{split} {n:,}" for split, n in self.by_split.items())
         text = (
             f"{task}: {self.total:,} of {made + self.total:,} examples ({splits}) are left out, since fewer than "
-            f"tasks.candidates={candidates} items can be on their list, e.g. {self.usable} for user '{user}' and item "
+            f"{needed} items can be on their list, e.g. {self.usable} for user '{user}' and item "
             f"'{item}': the others are the user's positives or share a title"
         )
         return {

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from ckf.config.schema import DatasetConfig, SplitConfig
+from ckf.core.artifact_store import read_json
 from ckf.core.rng import generator_for
 from ckf.data.audit import LeakError, audit, raise_on_violation
 from ckf.data.examples import build_examples
@@ -94,3 +95,21 @@ def test_the_audit_finds_a_drawn_item_that_is_a_like(tmp_path):
     planted.save()
     with pytest.raises(LeakError, match="drawn_item_is_positive"):
         raise_on_violation(audit(dataset, examples))
+
+
+def test_a_like_with_no_item_left_to_draw_is_left_out_and_counted(tmp_path):
+    """One user has taken the whole catalogue; the others are untouched."""
+    views = source(users=10, items=20)
+    busy = pl.LazyFrame([("all", f"i{n}") for n in range(20)], schema=["user", "item"], orient="row")
+    dataset, examples = tmp_path / "dataset", tmp_path / "examples"
+    dataset.mkdir()
+    examples.mkdir()
+    everything = Source(pl.concat([views.interactions, busy]), views.items)
+    write_dataset(everything, DatasetConfig(name="views"), SplitConfig(name="leave_last_out"), dataset)
+    build_examples(dataset, TASKS, out=examples, history_items=5, candidates=5, review_words=9, seed=0)
+    made, user = sampled(examples), pl.read_parquet(dataset / "users.parquet").filter(pl.col("raw_id") == "all")["user"]
+    left = read_json(examples / "manifest.json")["left_out"]["ctr_sampled"]
+    assert left["examples"] == {"test": 1, "val": 1}
+    assert "since fewer than 2 items can be on their list" in left["text"]
+    assert made.filter(pl.col("user").is_in(user.to_list()))["split"].unique().to_list() == ["train"]
+    assert made.height == 2 * (100 - 2)
