@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(run: str | Path) -> Predictor:
-    """Load a finished run from its folder.
+def load(run: str | Path, cache: str | Path | None = None) -> Predictor:
+    """Load a finished run from its folder, or a bundle (``ckf export format=bundle``).
+
+    ``cache`` is where the run's artifacts are, if not where they were when it was made, nor moved with it.
 
     Raises:
         ArtifactError: it is none, or a file of it, its data or its backbone is missing or altered.
     """
     from ckf.inference.predictor import Predictor  # torch and transformers take seconds
 
-    return Predictor.load(Path(run))
+    return Predictor.load(Path(run), None if cache is None else Path(cache))

@@ -19,6 +19,7 @@ SAME_CONCEPT = {
     "export.py": "the verb, and the export that `prepare` calls",
     "predict.py": "the verb, and the scoring that it calls",
     "prepare.py": "the verb, and the preparation that it calls",
+    "rebuild.py": "the verb, and the work that it calls",
     "probe.py": "the verb, and the probes that it calls",
     "recommend.py": "the verb, and the recommendation that it calls",
     "report.py": "the verb, and the report of an audit",

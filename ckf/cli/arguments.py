@@ -38,6 +38,10 @@ class Argument:
         return None
 
 
+CACHE = Argument("paths.cache", "where the run's artifacts are, if neither where they were nor moved with it", "DIR")
+"""Of verbs that use a finished run."""
+
+
 @dataclass(frozen=True)
 class Verb:
     """A verb: its arguments, its help, and the function that does its work.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckf.cli.arguments import Argument, Typed, Verb
+from ckf.cli.arguments import CACHE, Argument, Typed, Verb
 from ckf.config.compose import load_yaml, with_overrides
 from ckf.core.errors import ConfigError, Problem
 
@@ -28,7 +28,7 @@ def call(typed: Typed) -> Path:
     with_overrides(load_yaml(run / "config.yaml"), overrides, allowed=("evaluate.", "trainer."))
     from ckf.pipeline.run import evaluate
 
-    return evaluate(run, overrides, out=out, elsewhere=elsewhere)
+    return evaluate(run, overrides, out=out, elsewhere=elsewhere, cache=typed.path(CACHE.key))
 
 
 VERB = Verb(
@@ -40,6 +40,7 @@ VERB = Verb(
         Argument("out", "folder for the figures, in place of the run's own", "DIR"),
         Argument("dataset", "score on this dataset instead (with its dataset.KEY=VALUE; needs out=)", "ml_latest"),
         Argument("split", "split that dataset so", "temporal"),
+        CACHE,
     ),
     overrides=True,
     config_dir=False,

@@ -27,6 +27,7 @@ from ckf.cli import (
     predict,
     prepare,
     probe,
+    rebuild,
     recommend,
     report,
     run,
@@ -39,7 +40,23 @@ from ckf.config.compose import to_yaml
 from ckf.config.option_groups import did_you_mean, load_groups
 from ckf.core.errors import CkfError, ConfigError, Problem
 
-_STAGES = (prepare, audit, inspect, plan, cf, train, run, evaluate, predict, recommend, probe, report, diff, export)
+_STAGES = (
+    prepare,
+    audit,
+    inspect,
+    plan,
+    cf,
+    train,
+    run,
+    evaluate,
+    predict,
+    recommend,
+    probe,
+    report,
+    diff,
+    export,
+    rebuild,
+)
 VERBS = {module.VERB.name: module.VERB for module in (*_STAGES, check, sweep)}
 VERBS["completion"] = Verb(
     "completion",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ckf.cli.arguments import Argument, Typed, Verb
+from ckf.cli.arguments import CACHE, Argument, Typed, Verb
 
 
 def call(typed: Typed) -> Path:
@@ -15,7 +15,7 @@ def call(typed: Typed) -> Path:
     from ckf.inference.predictor import Predictor
 
     skip_bad = typed.values.get("bad_rows") == "skip"
-    trained = Predictor.load(run)
+    trained = Predictor.load(run, typed.path(CACHE.key))
     counts = predict_file(trained, Path(typed.values["input"]), out, skip_bad=skip_bad)
     parts = [f"{counts.rows} rows"]
     parts += [f"{counts.bad} left out"] if counts.bad else []
@@ -43,6 +43,7 @@ VERB = Verb(
         Argument("out", "parquet file for the scores", "scores.parquet", required=True),
         Argument("bad_rows", "stop at a row that cannot be scored (default), or leave it out", "skip",
                  allowed=("stop", "skip")),
+        CACHE,
     ),
     config_dir=False,
     examples=("ckf predict run=outputs/NAME input=rows.parquet out=scores.parquet",),

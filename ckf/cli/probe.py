@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckf.cli.arguments import Argument, Typed, Verb, run_folder
+from ckf.cli.arguments import CACHE, Argument, Typed, Verb, run_folder
 
 
 def call(typed: Typed) -> Path | None:
@@ -14,7 +14,7 @@ def call(typed: Typed) -> Path | None:
     from ckf.inference.predictor import Predictor
     from ckf.inference.probe import probe
 
-    text, figures = probe(Predictor.load(run))
+    text, figures = probe(Predictor.load(run, typed.path(CACHE.key)))
     print(text, end="")
     out = typed.path("out")
     if out is not None:
@@ -28,7 +28,7 @@ VERB = Verb(
     "probe",
     "measure what a trained model reads of a prompt, and its favourite positions in a list",
     call,
-    arguments=(Argument("out", "folder for probe.md and probe.json", "DIR"),),
+    arguments=(Argument("out", "folder for probe.md and probe.json", "DIR"), CACHE),
     words=("run folder",),
     config_dir=False,
     examples=("ckf probe outputs/NAME",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckf.cli.arguments import Argument, Typed, Verb
+from ckf.cli.arguments import CACHE, Argument, Typed, Verb
 
 
 def call(typed: Typed) -> Path:
@@ -15,7 +15,9 @@ def call(typed: Typed) -> Path:
 
     numbers = {key: int(typed.values[key]) for key in ("top", "rerank") if key in typed.values}
     seen = typed.values.get("seen") == "true"
-    print(recommendation(Predictor.load(run), typed.values["user"], seen=seen, **numbers), end="")
+    print(
+        recommendation(Predictor.load(run, typed.path(CACHE.key)), typed.values["user"], seen=seen, **numbers), end=""
+    )
     return run
 
 
@@ -30,6 +32,7 @@ VERB = Verb(
         Argument("rerank", "how many of the CF model's best items the language model ranks (default 100)", "100",
                  count_of="items"),
         Argument("seen", "also recommend what the user has met (default false)", "true", allowed=("true", "false")),
+        CACHE,
     ),
     config_dir=False,
     examples=("ckf recommend run=outputs/NAME user=42 top=10",),

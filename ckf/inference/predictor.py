@@ -27,7 +27,8 @@ from ckf.inference.dataset_index import DatasetIndex
 from ckf.inference.request_rows import score_rows
 from ckf.model.recommender import Recommender
 from ckf.prompts.collate import Collators
-from ckf.runs.folder import artifact_path, read_run
+from ckf.runs.artifact_places import artifact_path
+from ckf.runs.folder import read_run
 from ckf.tasks import BUILT_IN, DEFAULT_TASK
 from ckf.train.distributed.worker import run_inputs
 
@@ -47,13 +48,13 @@ class Predictor:
     collators: Collators | None
 
     @classmethod
-    def load(cls, run: Path) -> Predictor:
-        """Load a run from its folder.
+    def load(cls, run: Path, cache: Path | None = None) -> Predictor:
+        """Load a run from its folder; its artifacts are looked for in ``cache`` first.
 
         Raises:
             ArtifactError: it is none, or a file, its data or its backbone is missing or altered.
         """
-        exp, metadata = read_run(run)
+        exp, metadata = read_run(run, cache)
         inputs = run_inputs(exp, metadata, run)
         model, collators = load_trained(exp, inputs, run) if exp.backbone.name != "none" else (None, None)
         if model is not None:

@@ -25,6 +25,7 @@ from ckf.model.checkpoint_io import FUSION_METADATA, FUSION_WEIGHTS
 from ckf.model.lora import SHARED, AdapterRouting, AdapterSpec, MultiLoraLinear, inject_lora
 from ckf.model.peft_io import AdapterFile, read_adapter, write_adapter
 from ckf.model.provenance import check_identity
+from ckf.runs.artifact_places import backbone_path
 from ckf.runs.folder import read_run
 
 FORMATS = ("peft", "merged")
@@ -33,7 +34,9 @@ TOLERANCE = {"float32": 0.01, "bfloat16": 0.25}
 """Fraction of the adapters' effect that rounding may change, by the dtype of the weights."""
 
 
-def export_run(run: Path, task: str, format: str, out: Path, tolerance: float | None = None) -> Path:
+def export_run(
+    run: Path, task: str, format: str, out: Path, tolerance: float | None = None, cache: Path | None = None
+) -> Path:
     """Write a trained run's model for one task to the new folder ``out``; nothing is left there on failure.
 
     ``peft``: the shared and the task's adapter as one. ``merged``: a ``transformers`` folder with both merged into
@@ -47,11 +50,11 @@ def export_run(run: Path, task: str, format: str, out: Path, tolerance: float | 
             lose more than ``tolerance``: the mean change of a log-probability by merging, over its mean
             change by the adapters.
     """
-    exp, metadata = read_run(run)
+    exp, metadata = read_run(run, cache)
     parts = _parts(run, exp, task, format)
     if out.exists() and any(out.iterdir()):
         raise ArtifactError(f"{out}: is not empty; export into a new folder")
-    backbone = metadata["artifacts"]["backbone"]["path"]
+    backbone = backbone_path(metadata, run)
     note: dict[str, Any] = {"run": run.name, "task": task, "format": format, "backbone": backbone}
     note |= {"roles": [part.folder.name for part in parts], "slots": (run / FUSION_METADATA).is_file()}
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -64,7 +64,7 @@ def check_identity(run: Path, metadata: dict[str, Any], backbone: str, revision:
         )
     if _COMMIT not in recorded["backbone"] and not Path(backbone).is_dir():
         raise ArtifactError(
-            f"{run}: its backbone {backbone} is gone; put it back, or train the run again with overwrite=true"
+            f"{run}: its backbone {backbone} is not there; put it back, or into the same place relative to the run"
         )
     now = identity(run, backbone, revision)
     for file, digest in recorded.get("weights", {}).items():

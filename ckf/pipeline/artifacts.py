@@ -11,6 +11,7 @@ from ckf.config.schema import (
     EmbeddingConfig,
     ExperimentConfig,
     HFBackboneConfig,
+    PopularityConfig,
     PretrainedConfig,
     TinyBackboneConfig,
 )
@@ -32,22 +33,32 @@ def store(exp: ExperimentConfig) -> Store:
     return Store(Path(exp.paths.cache), log)
 
 
+def hash_of(key: dict[str, Any]) -> str:
+    """The hash of the artifact with this key, built or not."""
+    return fingerprint(key["stage"], key["settings"], key["inputs"])
+
+
 def prepare_dataset(exp: ExperimentConfig) -> Artifact:
     """Interactions, items, users and their manifest."""
     from ckf.data.prepare import build_dataset, source_hashes
 
+    hashes = source_hashes(exp.dataset)
+    made = store(exp).get(
+        **dataset_key(exp, hashes), build=lambda out: build_dataset(exp.dataset, exp.split, out, hashes)
+    )
+    _warn(made)
+    return made
+
+
+def dataset_key(exp: ExperimentConfig, hashes: dict[str, str]) -> dict[str, Any]:
+    """What the dataset is made from: settings, and the hashes of its source files (`source_hashes`)."""
     settings = {**to_jsonable(exp.dataset), **{f"split.{k}": v for k, v in to_jsonable(exp.split).items()}}
     for key in ("root", "download"):  # input files count by content, not by where they lie or come from
         settings.pop(key, None)
     for key in ("supported_tasks", "memory_mb"):  # of runs and the machine
         settings.pop(key)
-    hashes = source_hashes(exp.dataset)
     inputs = [f"{name}:{digest}" for name, digest in sorted(hashes.items())]
-    made = store(exp).get(
-        "dataset", exp.dataset.name, settings, inputs, lambda out: build_dataset(exp.dataset, exp.split, out, hashes)
-    )
-    _warn(made)
-    return made
+    return {"stage": "dataset", "name": exp.dataset.name, "settings": settings, "inputs": inputs}
 
 
 def data_warnings(*folders: Path) -> list[str]:
@@ -87,11 +98,8 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
     from ckf.data.audit import LeakError, write_audit
     from ckf.data.examples import build_examples
 
-    more = [entry for entry in exp.task_mix if entry.name not in exp.dataset.supported_tasks]
-    tasks = [*exp.dataset.supported_tasks, *(entry.name for entry in more)]
-    settings = {key: value for key, value in to_jsonable(exp.tasks).items() if key != "mixture"} | {"tasks": tasks}
-    if own := {entry.name: entry.target for entry in more if entry.target is not None}:
-        settings["own_tasks"] = own
+    key = examples_key(exp, dataset.hash)
+    tasks = key["settings"]["tasks"]
 
     def build(out: Path) -> None:
         build_examples(
@@ -109,14 +117,24 @@ def prepare_examples(exp: ExperimentConfig, dataset: Artifact) -> Artifact:
         )
 
     try:
-        made = store(exp).get("examples", exp.dataset.name, settings, [dataset.hash], build)
+        made = store(exp).get(**key, build=build)
     except LeakError as error:
-        kept = Path(exp.paths.cache) / "audits" / f"{dataset.path.name}-{fingerprint(settings)}"
+        kept = Path(exp.paths.cache) / "audits" / f"{dataset.path.name}-{fingerprint(key['settings'])}"
         write_audit(error.report, kept)
         raise LeakError(error.report, kept) from None
     _refuse_empty_tasks(exp, made)
     _warn(made)
     return made
+
+
+def examples_key(exp: ExperimentConfig, dataset_hash: str) -> dict[str, Any]:
+    """What the examples are made from."""
+    more = [entry for entry in exp.task_mix if entry.name not in exp.dataset.supported_tasks]
+    tasks = [*exp.dataset.supported_tasks, *(entry.name for entry in more)]
+    settings = {key: value for key, value in to_jsonable(exp.tasks).items() if key != "mixture"} | {"tasks": tasks}
+    if own := {entry.name: entry.target for entry in more if entry.target is not None}:
+        settings["own_tasks"] = own
+    return {"stage": "examples", "name": exp.dataset.name, "settings": settings, "inputs": [dataset_hash]}
 
 
 def _refuse_empty_tasks(exp: ExperimentConfig, examples: Artifact) -> None:
@@ -136,7 +154,7 @@ def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_ep
     from ckf.cf.fit import build_cf
 
     return store(exp).get(
-        **_cf_key(exp, dataset, examples),
+        **cf_key(exp, dataset.hash, examples.hash),
         build=lambda out: build_cf(
             exp.cf,
             dataset.path,
@@ -152,18 +170,19 @@ def train_cf(exp: ExperimentConfig, dataset: Artifact, examples: Artifact, on_ep
 
 def cf_artifact_dir(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Path:
     """The folder that `train_cf` writes the CF model to."""
-    return store(exp).path_of(**_cf_key(exp, dataset, examples))
+    return store(exp).path_of(**cf_key(exp, dataset.hash, examples.hash))
 
 
-def _cf_key(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> dict[str, Any]:
+def cf_key(exp: ExperimentConfig, dataset_hash: str, examples_hash: str) -> dict[str, Any]:
+    """What the CF model is made from."""
     named = content_key(exp)
     folds = _out_of_fold(exp)
     settings = {
         **to_jsonable(named.cf),
-        "seed": named.seed,
+        "seed": 0 if isinstance(exp.cf, (BiasConfig, PopularityConfig)) else named.seed,  # these draw nothing
         "out_of_fold": folds,  # as it is used, so that a model without a fusion is not fitted again
     }
-    return {"stage": "cf", "name": exp.cf.name, "settings": settings, "inputs": [dataset.hash, examples.hash]}
+    return {"stage": "cf", "name": exp.cf.name, "settings": settings, "inputs": [dataset_hash, examples_hash]}
 
 
 def _out_of_fold(exp: ExperimentConfig) -> int:
@@ -195,8 +214,12 @@ def content_key(exp: ExperimentConfig) -> ExperimentConfig:
 
 def fit_bias_baseline(exp: ExperimentConfig, dataset: Artifact, examples: Artifact) -> Artifact:
     """Fit the bias baseline (``cf=bias``); every table has a row for it."""
-    bias = exp.cf if isinstance(exp.cf, BiasConfig) else BiasConfig(name="bias")
-    return train_cf(dataclasses.replace(exp, cf=bias, seed=0), dataset, examples)
+    return train_cf(with_bias(exp), dataset, examples)
+
+
+def with_bias(exp: ExperimentConfig) -> ExperimentConfig:
+    """The experiment whose CF model is the bias baseline."""
+    return dataclasses.replace(exp, cf=exp.cf if isinstance(exp.cf, BiasConfig) else BiasConfig(name="bias"), seed=0)
 
 
 def check_requirements(exp: ExperimentConfig) -> None:
@@ -219,20 +242,26 @@ def get_backbone(exp: ExperimentConfig, dataset: Artifact) -> tuple[str, str]:
         case TinyBackboneConfig():
             from ckf.model.tiny_backbone import build_tiny
 
-            listed = [task for task in BUILT_IN.values() if task.listed_by_datasets and task.worded_as is None]
-            wording = {task.name: exp.prompts.of(task).text for task in listed}  # slots do not shape the vocabulary
-            settings = {**to_jsonable(exp.backbone), "pretrain": exp.pretrain, "prompts": wording}
-            settings.pop("dtype")
             cfg = exp.backbone
             artifact = store(exp).get(
-                "backbone",
-                "tiny",
-                settings,
-                [dataset.hash],
-                lambda out: build_tiny(cfg, exp.pretrain, exp.prompts, dataset.path, exp.pretrain.seed, out),
+                **backbone_key(exp, dataset.hash),
+                build=lambda out: build_tiny(cfg, exp.pretrain, exp.prompts, dataset.path, exp.pretrain.seed, out),
             )
             return str(artifact.path), artifact.hash
     return "", "none"
+
+
+def backbone_key(exp: ExperimentConfig, dataset_hash: str) -> dict[str, Any]:
+    """What the tiny backbone is made from."""
+    settings = {**to_jsonable(exp.backbone), "pretrain": exp.pretrain, "prompts": _tiny_wording(exp)}
+    settings.pop("dtype")
+    return {"stage": "backbone", "name": "tiny", "settings": settings, "inputs": [dataset_hash]}
+
+
+def _tiny_wording(exp: ExperimentConfig) -> dict[str, str]:
+    """The wording that shapes the tiny backbone's vocabulary: the text prompts, not the slots."""
+    listed = [task for task in BUILT_IN.values() if task.listed_by_datasets and task.worded_as is None]
+    return {task.name: exp.prompts.of(task).text for task in listed}
 
 
 def get_tokenizer(exp: ExperimentConfig, dataset: Artifact) -> str:
@@ -246,5 +275,5 @@ def get_tokenizer(exp: ExperimentConfig, dataset: Artifact) -> str:
 
         tiny_tokenizer(cfg, exp.prompts, corpus(dataset.path, exp.pretrain.seed)).save_pretrained(str(out))
 
-    settings = {"vocabulary": cfg.vocabulary, "seed": exp.pretrain.seed, "prompts": exp.prompts}
+    settings = {"vocabulary": cfg.vocabulary, "seed": exp.pretrain.seed, "prompts": _tiny_wording(exp)}
     return str(store(exp).get("tokenizer", "tiny", settings, [dataset.hash], build).path)

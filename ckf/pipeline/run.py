@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from ckf.config.schema import (
+    BiasConfig,
+    EvaluateConfig,
     ExperimentConfig,
     MethodConfig,
     NoCurriculumConfig,
     NoFusionConfig,
+    PerturbationConfig,
     TextOnlyCurriculumConfig,
     WandbConfig,
 )
@@ -34,12 +37,12 @@ from ckf.pipeline.artifacts import (
     prepare_examples,
     train_cf,
 )
+from ckf.runs.artifact_places import TEXT, artifact_path, place_of
 from ckf.runs.folder import (
     CONFIG,
     LAST,
     METADATA,
     PREVIOUS,
-    artifact_path,
     create_run,
     is_finished,
     read_run,
@@ -93,23 +96,34 @@ def run(exp: ExperimentConfig) -> Path:
     return on_first_rank(exp, lambda: _run(exp, until_trained=False))
 
 
-def evaluate(run_path: Path, overrides: list[str], *, out: Path | None = None, elsewhere: Sequence[str] = ()) -> Path:
+def evaluate(
+    run_path: Path,
+    overrides: list[str],
+    *,
+    out: Path | None = None,
+    elsewhere: Sequence[str] = (),
+    cache: Path | None = None,
+) -> Path:
     """``ckf evaluate run=…``: score a trained run again with its own config; ``evaluate.*`` may be overridden.
 
     With ``out``, results are written there and the run's own stay as they are.
-    ``elsewhere`` names another dataset and split.
+    ``elsewhere`` names another dataset and split, ``cache`` where the run's artifacts are.
     """
     from ckf.config.compose import with_overrides
     from ckf.report.build import report
 
-    exp, metadata = read_run(run_path)
+    exp, metadata = read_run(run_path, cache)
+    if cache is not None:
+        exp = dataclasses.replace(exp, paths=dataclasses.replace(exp.paths, cache=str(cache)))
     if overrides:
         exp = with_overrides(exp, overrides, allowed=("evaluate.", "trainer."))
     artifacts = metadata["artifacts"]
     if elsewhere:
         exp, artifacts = _on_other_data(exp, artifacts, elsewhere)
+    for name in artifacts:  # before anything is written
+        artifact_path({"artifacts": artifacts}, name, run_path)
     if out is None:
-        _evaluate(exp, run_path)
+        _evaluate(exp, run_path, cache=cache)
         report([run_path], run_path)
         return run_path
     if (out / CONFIG).is_file() and "evaluates" not in read_json(out / METADATA):
@@ -147,23 +161,52 @@ def _on_other_data(
 def text_only_baseline(exp: ExperimentConfig) -> ExperimentConfig:
     """The text-only run with the same data, budget and seed: what a gain is measured against.
 
-    Without adapters it trains nothing: the backbone is scored as it is.
+    Without adapters it trains nothing: the backbone is scored as it is. What it does not read has the same value for
+    every experiment, so that they share one such run: the CF model (the bias baseline takes its place), noise on
+    vectors, and what is asked of the model beyond the prepared examples.
     """
     trains = exp.lora.trains
+    noise = exp.perturbation
+    noise = dataclasses.replace(noise, vectors=0.0) if noise.titles or noise.shuffled_history else PerturbationConfig()
+    plain = EvaluateConfig()
+    scored = dataclasses.replace(
+        exp.evaluate, candidate_source=plain.candidate_source, candidate_file=plain.candidate_file,
+        protocols=plain.protocols, retrieval=plain.retrieval, rerank_items=plain.rerank_items,
+        diagnostics_examples=plain.diagnostics_examples,
+    )  # fmt: skip
     return dataclasses.replace(
         exp,
         fusion=NoFusionConfig(name="none"),
-        cf=dataclasses.replace(exp.cf, out_of_fold=0),  # it reads none
+        cf=BiasConfig(name="bias"),
+        perturbation=noise,
+        evaluate=scored,
         curriculum=TextOnlyCurriculumConfig(name="text_only") if trains else NoCurriculumConfig(name="none"),
         method=MethodConfig(name="text_only"),
     )
+
+
+def _text_run(exp: ExperimentConfig, dataset: Artifact) -> Path:
+    """The finished text-only run: one that was asked for by itself with this CF model, else the baseline."""
+    baseline = text_only_baseline(exp)
+    asked = dataclasses.replace(
+        baseline, cf=dataclasses.replace(exp.cf, out_of_fold=0), perturbation=exp.perturbation, evaluate=exp.evaluate
+    )
+    folder = _folder(asked, dataset)
+    if is_finished(folder):
+        log(f"finished already: {folder}")
+        return folder
+    return _run(dataclasses.replace(baseline, overwrite=False), until_trained=False)
+
+
+def _folder(exp: ExperimentConfig, dataset: Artifact) -> Path:
+    return run_folder(dataclasses.replace(content_key(exp), seed=exp.seed), dataset.hash)
 
 
 def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
     check_requirements(exp)
     dataset = prepare_dataset(exp)
     check_likes(exp, dataset)
-    folder = run_folder(dataclasses.replace(content_key(exp), seed=exp.seed), dataset.hash)
+    folder = _folder(exp, dataset)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if is_finished(folder) and not exp.overwrite:
@@ -174,8 +217,8 @@ def _run(exp: ExperimentConfig, *, until_trained: bool) -> Path:
         _open_run(exp, dataset, folder)
         if exp.fusion.fuses and exp.baselines.text_only and not until_trained:
             log("text-only baseline first: the same data, steps and seed, without slots")
-            text = _run(dataclasses.replace(text_only_baseline(exp), overwrite=False), until_trained=False)
-            update_metadata(folder, artifacts={"text": {"path": str(text), "hash": text.name}})
+            text = _text_run(exp, dataset)
+            update_metadata(folder, artifacts={TEXT: {"hash": text.name, **place_of(str(text), folder)}})
         trains = exp.backbone.name != "none"
         logger = _logger(exp, folder) if trains and exp.trainer.world_size == 1 else None
         try:
@@ -251,15 +294,15 @@ def _train(exp: ExperimentConfig, folder: Path, logger: Logger | None) -> None:
     update_metadata(folder, stages={"train": round(time.perf_counter() - started, 2)})
 
 
-def _evaluate(exp: ExperimentConfig, folder: Path, out: Path | None = None) -> None:
+def _evaluate(exp: ExperimentConfig, folder: Path, out: Path | None = None, cache: Path | None = None) -> None:
     from ckf.eval.evaluate import Baselines, evaluate_run
     from ckf.train.distributed.worker import run_inputs
 
-    _, metadata = read_run(out or folder)
+    _, metadata = read_run(out or folder, cache)
     started = time.perf_counter()
-    text = artifact_path(metadata, "text", folder) if "text" in metadata["artifacts"] else None
-    baselines = Baselines(artifact_path(metadata, "bias", folder), artifact_path(metadata, "cf", folder), text)
     inputs = run_inputs(exp, metadata, folder)
+    text = artifact_path(metadata, TEXT, folder) if TEXT in metadata["artifacts"] else None
+    baselines = Baselines(artifact_path(metadata, "bias", folder), artifact_path(metadata, "cf", folder), text)
     evaluate_run(exp, inputs, folder, baselines, out=out)
     seconds = round(time.perf_counter() - started, 2)
     update_metadata(

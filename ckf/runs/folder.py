@@ -14,6 +14,7 @@ from ckf.config.schema import ExperimentConfig
 from ckf.config.serialization import fingerprint_payload, load_yaml, to_yaml
 from ckf.core.artifact_store import fingerprint, read_json, write_json
 from ckf.core.errors import ArtifactError
+from ckf.runs.artifact_places import located, noted
 
 METRICS, CONFIG, METADATA = "metrics.json", "config.yaml", "run.json"
 LISTS_LEFT_OUT = "candidate_lists_left_out"
@@ -43,33 +44,21 @@ def create_run(run: Path, exp: ExperimentConfig, artifacts: dict[str, dict[str, 
     run.mkdir(parents=True, exist_ok=True)
     (run / CONFIG).write_text(to_yaml(exp), encoding="utf-8")
     write_json(
-        run / METADATA, {"artifacts": artifacts, "seed": exp.seed, "started": _now(), "stages": {}, **environment()}
+        run / METADATA,
+        {"artifacts": noted(artifacts, run), "seed": exp.seed, "started": _now(), "stages": {}, **environment()},
     )
 
 
-def read_run(run: Path) -> tuple[ExperimentConfig, dict[str, Any]]:
-    """Read the config and metadata of a run folder.
+def read_run(run: Path, cache: Path | None = None) -> tuple[ExperimentConfig, dict[str, Any]]:
+    """Read the config and metadata of a run folder; its artifacts are looked for, in ``cache`` first.
 
     Raises:
         ArtifactError: the folder is not a run.
     """
     if not (run / CONFIG).is_file():
         raise ArtifactError(f"{run}: not a run folder (no {CONFIG}); runs are made by `ckf` or `ckf train`")
-    return load_yaml(run / CONFIG), read_json(run / METADATA)
-
-
-def artifact_path(metadata: dict[str, Any], name: str, run: Path) -> Path:
-    """The path of an artifact of a run.
-
-    Raises:
-        ArtifactError: it is gone; the message says how to make it again.
-    """
-    path = Path(metadata["artifacts"][name]["path"])
-    if not path.exists():
-        raise ArtifactError(
-            f"{run}: its {name} artifact {path} is gone; the same `ckf` command with overwrite=true makes it again"
-        )
-    return path
+    metadata = read_json(run / METADATA)
+    return load_yaml(run / CONFIG), {**metadata, "artifacts": located(metadata.get("artifacts", {}), run, cache)}
 
 
 def update_metadata(run: Path, **values: Any) -> None:

@@ -286,7 +286,9 @@ def test_a_folder_that_lost_its_backbone_or_was_altered(finished, tmp_path):
     metadata = read_json(copy / "run.json")
     metadata["artifacts"]["backbone"]["path"] = str(tmp_path / "nowhere")
     (copy / "run.json").write_text(json.dumps(metadata))
-    with pytest.raises(ArtifactError, match=r"its backbone .*nowhere is gone"):
+    with pytest.raises(
+        ArtifactError, match=r"its backbone artifact \w+ is not at .*nowhere; name the cache that has it"
+    ):
         ckf.load(copy)
 
 

@@ -134,9 +134,26 @@ def test_the_same_command_finds_its_run_and_another_fusion_reuses_the_artifacts(
     assert "finished already" in said, "the text-only baseline is shared"
 
 
-def test_the_text_only_twin_is_the_run_of_fusion_none(finished, home):
+def test_the_text_only_baseline_answers_as_the_run_of_fusion_none(finished, home):
+    """One that was run by itself serves as the baseline; the baseline itself names no CF model."""
     text = Path(read_json(finished / "run.json")["artifacts"]["text"]["path"])
-    assert run_small(home, "fusion=none", "curriculum=text_only") == text
+    asked = run_small(home, "fusion=none", "curriculum=text_only")
+    answers = [
+        pd.read_parquet(run / "predictions" / "test.parquet").query("source == 'model'") for run in (text, asked)
+    ]
+    np.testing.assert_array_equal(*(rows["score"] for rows in answers))
+    other = run_small(home, "fusion=mlp")
+    assert Path(read_json(other / "run.json")["artifacts"]["text"]["path"]) == asked
+
+
+def test_cf_options_share_one_text_only_baseline(home, finished, capsys):
+    text = read_json(finished / "run.json")["artifacts"]["text"]["hash"]
+    capsys.readouterr()
+    for option in ("cf.epochs=2", "cf=sasrec"):
+        run = run_small(home, option, *([] if option.startswith("cf.") else ["cf.epochs=1"]))
+        assert run != finished
+        assert read_json(run / "run.json")["artifacts"]["text"]["hash"] == text
+        assert f"finished already: {finished.parent / text}" in capsys.readouterr().out
 
 
 def test_force_runs_anew_and_gives_the_same_numbers(finished, home):

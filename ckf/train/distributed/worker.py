@@ -15,7 +15,8 @@ from ckf.assembly import Inputs
 from ckf.config.schema import ExperimentConfig
 from ckf.core.errors import CkfError
 from ckf.model.provenance import identity
-from ckf.runs.folder import artifact_path, read_run, update_metadata
+from ckf.runs.artifact_places import artifact_path, backbone_path
+from ckf.runs.folder import read_run, update_metadata
 from ckf.tracking.loggers import build_logger, finish
 from ckf.train.fit import fit
 
@@ -25,7 +26,7 @@ def run_inputs(exp: ExperimentConfig, metadata: dict[str, Any], run: Path) -> In
     return Inputs(
         dataset=artifact_path(metadata, "dataset", run),
         examples=artifact_path(metadata, "examples", run),
-        backbone=metadata["artifacts"]["backbone"]["path"] if "backbone" in metadata["artifacts"] else "",
+        backbone=backbone_path(metadata, run),
         cf=artifact_path(metadata, "cf", run) if exp.fusion.reads_vectors else None,
     )
 

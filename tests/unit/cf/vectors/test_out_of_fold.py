@@ -133,6 +133,27 @@ def test_the_text_companion_reads_no_vectors_whatever_the_folds():
     assert fingerprint_payload(text_only_baseline(with_folds)) == fingerprint_payload(text_only_baseline(without))
 
 
+UNREAD = [
+    "cf=sasrec", "cf=lightgcn cf.dim=32", "cf.epochs=3", "perturbation.vectors=0.5 perturbation.perturbation_seed=4",
+    "evaluate.candidate_source=all evaluate.rerank_items=20", "evaluate.protocols=[slots]",
+    "evaluate.candidate_source=all evaluate.retrieval=slots", "fusion=linear", "fusion=soft_prompt",
+    "evaluate.diagnostics_examples=0",
+]  # fmt: skip
+READ = ["train.max_steps=3", "lora.rank=4", "perturbation.titles=0.5", "tasks=ctr", "evaluate.max_examples=5"]
+
+
+@pytest.mark.parametrize("option", [*UNREAD, *READ])
+def test_the_text_only_baseline_is_named_by_what_it_reads(option):
+    from ckf.config.compose import compose
+    from ckf.config.serialization import fingerprint_payload
+    from ckf.pipeline.run import text_only_baseline
+
+    plain, other = (compose(["method=ckf", *words])[0] for words in ([], option.split()))
+    assert fingerprint_payload(plain) != fingerprint_payload(other)
+    same = fingerprint_payload(text_only_baseline(plain)) == fingerprint_payload(text_only_baseline(other))
+    assert same == (option in UNREAD)
+
+
 def test_the_folds_name_a_cf_artifact_only_where_a_fusion_reads_them():
     from ckf.config.compose import compose
     from ckf.core.artifact_store import Artifact
