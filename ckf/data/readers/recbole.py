@@ -16,6 +16,8 @@ from ckf.data.readers.column_names import find_columns
 from ckf.data.readers.polars_scan import Scanner, read_header
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
+_FAR = 2.0**62
+"""Seconds that fit an Int64, and are no time of anything."""
 _DEFAULTS = {"user": "user_id", "item": "item_id", "rating": "rating", "timestamp": "timestamp", "title": "title"}
 _KEYS = {
     kind: f"dataset.{name}_field"
@@ -96,7 +98,8 @@ def _interactions(cfg: RecboleConfig, path: Path, scanner: Scanner, guesses: lis
     types = {kind: _KINDS[kind] for kind in names}
     rows = _read(path, names, types, scanner)
     if "timestamp" in names:
-        rows = rows.with_columns(pl.col("timestamp").floor().cast(pl.Int64))
+        time = pl.col("timestamp").fill_nan(None).floor()
+        rows = rows.with_columns(time.clip(-_FAR, _FAR).cast(pl.Int64))  # the row checks refuse what was clipped
     if "click" in names:
         label = pl.col("click")
         # what is neither 0 nor 1 becomes -1, which the row checks refuse; a cast alone would round it

@@ -138,6 +138,8 @@ CELLS = st.sampled_from(
 
 @given(st.lists(st.lists(CELLS, min_size=0, max_size=5).map("\t".join), max_size=6), st.integers(0, 3))
 @example(["\t\t\t"], 3)
+@example(["u1\ti1\t3\t99999999999999999999"], 0)
+@example(["u1\ti1\t3\t-1e400", "u1\ti1\t3\tnan"], 3)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rubbish_is_a_dataset_or_a_named_error(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], allowed: int
