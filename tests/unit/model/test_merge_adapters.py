@@ -37,7 +37,7 @@ def make_run(folder: Path, kind: str, backbone: Path, tables: Any, lora: Any = L
     settings = [f"backbone.path={backbone}", f"backbone.dtype={dtype}", f"backbone.attention={attention_of(kind)}"]
     exp, _ = compose(["backbone=hf", *settings, "fusion=linear"])
     exp = dataclasses.replace(exp, lora=lora)
-    create_run(folder, exp, {"backbone": {"path": str(backbone), "hash": "x"}})
+    create_run(folder, exp, {"backbone": {"path": str(backbone), "hash": f"{backbone}@None"}})
     model = recommender(kind, backbone, tables, lora, "linear", dtype=dtype)
     save_model(model, load_tokenizer(backbone), str(backbone), folder)
     update_metadata(folder, identity=identity(folder, str(backbone)))
@@ -210,7 +210,7 @@ def edited(place: str, old: str, new: str) -> Any:
         (edited("backbone/config.json", '"rms_norm_eps": 1e-06', '"rms_norm_eps": 1e-05'), "config.json differs ("),
         (edited("backbone/tokenizer.json", "Velmo", "Velma"), "tokenizer.json differs"),
         (edited("run/tokenizer/tokenizer.json", "Velmo", "Velma"), "its tokenizer {run}/tokenizer is not the one"),
-        (lambda run, backbone: shutil.rmtree(backbone), "its backbone {backbone} is gone; put it back, or train"),
+        (lambda run, backbone: shutil.rmtree(backbone), "its backbone {backbone} is not there; put it back, or into"),
         (lambda run, backbone: shutil.rmtree(run / "tokenizer"), "{run}/tokenizer: is gone; the same `ckf` command"),
         (lambda run, backbone: (backbone / "model.safetensors").unlink(), "model.safetensors is gone"),
         (lambda run, backbone: (backbone / "more.safetensors").touch(), "more.safetensors is new"),
