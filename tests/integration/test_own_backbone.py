@@ -93,7 +93,7 @@ def test_a_run_on_another_backbone_is_refused_at_evaluate(own):
         (folder / "config.json").write_text(kept)
     moved = folder.with_name("elsewhere")
     folder.rename(moved)
-    with pytest.raises(ArtifactError, match=r"its backbone .* is gone; put it back, or train the run again"):
+    with pytest.raises(ArtifactError, match=r"its backbone .* is not there; put it back, or into"):
         pipeline.evaluate(run, [])
     moved.rename(folder)
 
