@@ -31,7 +31,7 @@ def write_data(home: Path) -> None:
         seen = [(user, item) for user in range(1, 13) for item in draw.sample(range(1, 31), 15)]
         rows = [f"{user},{item},{draw.randint(1, 5)},{draw.randint(1, 10**6)}" for user, item in seen]
         text = HEADER + "\n".join(rows) + "\n"
-        (folder / "interactions.csv").write_text(text.replace(",rating,", ",stars,") if number in BROKEN else text)
+        (folder / "interactions.csv").write_text(text.replace(",rating,", ",verdict,") if number in BROKEN else text)
 
 
 def command() -> list[str]:
@@ -77,7 +77,7 @@ def test_a_killed_sweep_of_a_hundred_trials_is_finished_by_the_same_command(tmp_
 
     for number in BROKEN:
         path = tmp_path / f"d{number}/interactions.csv"
-        path.write_text(path.read_text().replace(",stars,", ",rating,"))
+        path.write_text(path.read_text().replace(",verdict,", ",rating,"))
     third = subprocess.run(command(), cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert third.returncode == 0, third.stderr
     assert states(third.stdout) == {"done": 10, "already done": 90, "failed": 0}
