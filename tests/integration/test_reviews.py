@@ -104,7 +104,7 @@ def test_runs_that_do_not_write_keep_their_names():
 
 
 def test_what_cannot_be_written_is_refused():
-    with pytest.raises(ConfigError, match="review is written, not scored; list a scored task beside it"):
+    with pytest.raises(ConfigError, match="review is written, not scored; list a scored task with it"):
         compose(["tasks=[{name: review, weight: 1}]"])
     with pytest.raises(ConfigError, match=r"tasks.mixture\[1\].name: review, but dataset=ml1m provides"):
         compose(["tasks=[{name: ctr, weight: 1}, {name: review, weight: 1}]", "dataset=ml1m", "dataset.root=/x"])
