@@ -14,7 +14,8 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,19 @@ def set_usual_modes(folder: Path) -> None:
         weights.chmod(mode)
 
 
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``out`` (absent or empty) when the block ends, and is removed when it fails."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        yield temporary
+        set_usual_modes(temporary)
+        temporary.replace(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 class Store:
     """The artifact cache below one folder."""
 
@@ -152,18 +166,12 @@ class Store:
             if (path / ARTIFACT_FILE).is_file():
                 self.log(f"{stage}: reusing {path}")
                 return Artifact(path, digest, reused=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-            try:
-                self.log(f"{stage}: building {path}")
+            self.log(f"{stage}: building {path}")
+            with new_folder(path) as temporary:
                 build(temporary)
                 write_json(
                     temporary / ARTIFACT_FILE, {"stage": stage, "hash": digest, "settings": settings, "inputs": inputs}
                 )
-                set_usual_modes(temporary)
                 if path.exists():  # left by a version that wrote in place, or by hand: it has no artifact.json
                     shutil.rmtree(path)
-                temporary.rename(path)
-            except BaseException:
-                shutil.rmtree(temporary, ignore_errors=True)
-                raise
         return Artifact(path, digest, reused=False)

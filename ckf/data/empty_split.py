@@ -65,7 +65,8 @@ def _fractions(name: str, times: pl.Series, cfg: SplitConfig) -> str:
 def _months(name: str, times: pl.Series, cfg: SplitConfig) -> str:
     when = pl.from_epoch(times)
     month = when.dt.year() * 12 + when.dt.month().cast(pl.Int32)
-    last = int((month - month.min()).max() or 0)  # type: ignore[arg-type]
+    months = month.to_numpy()
+    last = int(months.max() - months.min())
     return (
         f"the rows are of months 0 to {last}, counted from that of the earliest row, and split.{name}_months is "
         f"{list(getattr(cfg, f'{name}_months'))}; move it"

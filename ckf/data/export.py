@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
-from ckf.core.artifact_store import json_text, set_usual_modes
+from ckf.core.artifact_store import json_text, new_folder
 from ckf.core.errors import CkfError, DataError
 from ckf.data.readers.processed_json import COLD_FILES, COLD_KEY, ITEM_TITLES, RATINGS, REVIEWS, SEQUENCES, TITLES
 from ckf.tasks import BUILT_IN, Task
@@ -36,18 +34,11 @@ def export_dataset(dataset: Path, examples: Path, kind: str, out: Path, tasks: M
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"export: {out} holds something already; remove it or name another folder")
     write = _write_processed if kind == "processed_json" else _write_lines
-    temporary = None
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        write(dataset, examples, temporary, tasks)
-        set_usual_modes(temporary)
-        temporary.replace(out)
+        with new_folder(out) as temporary:
+            write(dataset, examples, temporary, tasks)
     except OSError as error:
         raise DataError(f"export: {out}: {error.strerror or error}") from None
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
     return out
 
 

@@ -8,7 +8,6 @@ others are padded with zeros, because servers of single adapters need one rank f
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ckf.config.schema import ExperimentConfig, HFBackboneConfig
-from ckf.core.artifact_store import set_usual_modes, write_json
+from ckf.core.artifact_store import new_folder, write_json
 from ckf.core.errors import ArtifactError, ConfigError, Problem
 from ckf.core.rng import generator_for
 from ckf.model.backbone import load_backbone, load_tokenizer
@@ -57,9 +56,7 @@ def export_run(
     backbone = backbone_path(metadata, run)
     note: dict[str, Any] = {"run": run.name, "task": task, "format": format, "backbone": backbone}
     note |= {"roles": [part.folder.name for part in parts], "slots": (run / FUSION_METADATA).is_file()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with new_folder(out) as temporary:
         if format == "peft":
             write_concatenated(parts, temporary)
         else:
@@ -69,12 +66,6 @@ def export_run(
             if (run / name).is_file():
                 shutil.copyfile(run / name, temporary / name)
         write_json(temporary / EXPORT_METADATA, note)
-        set_usual_modes(temporary)
-        if out.exists():
-            out.rmdir()
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return out
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from ckf.config.schema import ExperimentConfig
-from ckf.core.artifact_store import set_usual_modes, write_json
+from ckf.core.artifact_store import new_folder, write_json
 from ckf.core.errors import ArtifactError
 from ckf.model.provenance import check_identity, identity
 from ckf.runs.artifact_places import TEXT, artifact_path, backbone_path
@@ -38,9 +37,7 @@ def write_bundle(run: Path, out: Path, cache: Path | None = None) -> Path:
     names = [name for name in metadata["artifacts"] if name not in ("backbone", TEXT)]
     sources = {name: artifact_path(metadata, name, run) for name in names}
     text = artifact_path(metadata, TEXT, run) if TEXT in metadata["artifacts"] else None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with new_folder(out) as temporary:
         shutil.copytree(run, temporary, dirs_exist_ok=True, ignore=_ignore(run))
         for name, path in sources.items():
             shutil.copytree(path, temporary / "artifacts" / name / path.name)
@@ -56,12 +53,6 @@ def write_bundle(run: Path, out: Path, cache: Path | None = None) -> Path:
                 kept = identity(run, str(temporary / "artifacts" / "backbone" / folder.name))
                 metadata["identity"] = {**metadata["identity"], "backbone": kept["backbone"]}
         write_json(temporary / METADATA, metadata)
-        set_usual_modes(temporary)
-        if out.exists():
-            out.rmdir()
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return out
 
 

@@ -97,7 +97,8 @@ class Sample:
     def probabilities(self) -> np.ndarray:
         """Scores that are probabilities; NaN throughout where a source gives an order alone. [n]"""
         marked = self.rows.get("order_alone")
-        return np.full(len(self), np.nan) if marked is not None and (marked == True).any() else self.scores  # noqa: E712
+        order_alone = marked is not None and marked.eq(True).any()  # the column has gaps where a source is not marked
+        return np.full(len(self), np.nan) if order_alone else self.scores
 
     @property
     def users(self) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def spoil(path: Path, line: int, old: str, new: str, encoding: str = "utf-8") ->
     path.write_bytes("\n".join(text).encode(encoding))
 
 
-def folder(tmp_path: Path, name: str):  # type: ignore[no-untyped-def]
+def folder(tmp_path: Path, name: str) -> tuple[Any, ...]:
     """A clean folder of the format: config, interactions file, items file."""
     root = tmp_path / "in"
     root.mkdir()
